@@ -1,0 +1,251 @@
+"""The law three ways: closed form, autograd, one real optimiser step. Then `python -m toy` end to end."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import jaxtyping
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import KINDS, SEEDS, directions
+
+from shared import geometry, records
+from toy import __main__, law, run
+from toy.measure import autograd_change, relative_error, step_change
+from toy.model import Toy, ToySettings, init, loss, one_thread
+
+ROOT = Path(__file__).parents[1]
+ETA = st.floats(1e-3, 10)
+ORDINARY = directions(kinds=tuple(kind for kind in KINDS if kind != "tiny"))
+SMALL = ToySettings(n_instances=2, steps=20, batch_size=32)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    with one_thread():
+        yield
+
+
+def normal(seed: int, *shape: int) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=shape))
+
+
+def assert_law(predicted, readouts, objective, theta, eta, optimiser="sgd"):
+    """1e-10 relative to the largest change, against autograd (SGD only) and one real step.
+
+    The real step subtracts two readouts: a change lost in their rounding (a tiny direction) is lost.
+    """
+    measured = step_change(readouts, objective, theta, optimiser, eta)
+    rounding = 1e-14 * (readouts(theta).abs().max() + measured.abs().max())
+    assert (predicted - measured).abs().max() <= 1e-10 * measured.abs().max() + rounding
+    if optimiser == "sgd":
+        assert relative_error(predicted, autograd_change(readouts, objective, theta, eta)) <= 1e-10
+
+
+@given(directions(), SEEDS, ETA)
+def test_E1_for_every_target(W, seed, eta):
+    """L = -f_t, every feature t at once: eta <d_j, d_t>."""
+    h, predicted = normal(seed, *W.shape), law.representation_step(W, -W, eta)
+    torch.testing.assert_close(predicted, eta * W @ W.mT)
+    assert_law(predicted, lambda h: h @ W.mT, lambda h: -(h * W).sum(), h, eta)
+
+
+@given(directions(), SEEDS, ETA)
+def test_E1_for_any_gradient(W, seed, eta):
+    g, h = normal(seed, 2, 3, W.shape[1]), normal(seed + 1, 2, 3, W.shape[1])
+    assert_law(law.representation_step(W, g, eta), lambda h: h @ W.mT, lambda h: (h * g).sum(), h, eta)
+
+
+@given(directions(), SEEDS, ETA, st.integers(1, 6), st.integers(1, 4), st.integers(1, 5))
+def test_E2_for_any_gradients_samples_and_probes(W, seed, eta, samples, probes, d_in):
+    d = W.shape[1]
+    g, x, probe = normal(seed, samples, d), normal(seed + 1, samples, d_in), normal(seed + 2, probes, d_in)
+
+    def objective(A):  # mean over samples of <g_s, A x_s>: its gradient at h_s is g_s
+        return sum(g[s] @ (A @ x[s]) for s in range(samples)) / samples
+
+    def readouts(A):
+        return torch.stack([W @ (A @ one) for one in probe])
+
+    assert_law(law.weight_step(W, g, x, probe, eta), readouts, objective, normal(seed + 3, d, d_in), eta)
+
+
+@given(directions(), SEEDS, ETA)
+def test_E2_needs_both_overlaps_and_does_not_count_copies(W, seed, eta):
+    g, x, probe = normal(seed, 3, W.shape[1]), normal(seed + 1, 3, 4), normal(seed + 2, 2, 4)
+    x[:, 2:], probe[:, :2] = 0, 0  # inputs that share no coordinate
+    assert (law.weight_step(W, g, x, probe, eta) == 0).all()
+    once, twice = (
+        law.weight_step(W, g, x, x, eta),
+        law.weight_step(W, torch.cat([g, g]), torch.cat([x, x]), x, eta),
+    )
+    torch.testing.assert_close(once, twice)
+
+
+def test_E2_by_hand():
+    """Two samples, <d_0, g_s> = 1, 3 and <x_s, x'> = 2, 5: feature 0 moves by -0.1 (1*2 + 3*5)/2 = -0.85."""
+    W = torch.tensor([[1.0, 0], [0, 1]])
+    g, x = torch.tensor([[1.0, 0], [3, 0]]), torch.tensor([[2.0], [5]])
+    torch.testing.assert_close(law.weight_step(W, g, x, torch.ones(1, 1), 0.1), torch.tensor([[-0.85, 0]]))
+
+
+@pytest.mark.parametrize(("optimiser", "eps"), [("sign", 0.0), ("adam", 1e-8)])
+@given(W=ORDINARY, seed=SEEDS, eta=ETA)
+def test_E4_is_the_first_step_of_sign_descent_and_of_adam(optimiser, eps, W, seed, eta):
+    g, h = normal(seed, 3, W.shape[1]), normal(seed + 1, 3, W.shape[1])
+    g[0, 0] = 0  # no gradient, no step
+    predicted = law.sign_step(W, g, eta, eps)
+    assert_law(predicted, lambda h: h @ W.mT, lambda h: (h * g).sum(), h, eta, optimiser)
+
+
+def test_a_sign_step_leaks_between_orthogonal_features():
+    """d_t = (3, 1), d_j = (1, -3): cosine 0. The sign of d_t is (1, 1): f_t gains 4, f_j -2, ratio -1/2."""
+    W = torch.tensor([[3.0, 1], [1, -3]], dtype=torch.float64)
+    assert run.leakage_ratios(W, "sgd")[0].tolist() == pytest.approx([1, 0], abs=1e-12)
+    for optimiser in ("sign", "adam"):
+        assert run.leakage_ratios(W, optimiser)[0].tolist() == pytest.approx([1, -0.5], abs=1e-6)
+
+
+@given(directions())
+def test_under_sgd_the_leakage_ratio_is_the_cosine(W):
+    ratios = run.leakage_ratios(W, "sgd")
+    torch.testing.assert_close(ratios, geometry.cosine(W, W), rtol=0, atol=1e-10)
+
+
+def test_a_leakage_ratio_is_read_as_target_then_feature():
+    """W_0 = (1, 0.5), W_1 = (0, 1). Raising f_0 by signs moves h by (1, 1): f_1 gains 1, and f_0 1.5/|W_0|.
+
+    Raising f_1 moves h by (0, 1): f_1 gains 1, and f_0 0.5/|W_0|.
+    """
+    W = torch.tensor([[1, 0.5], [0, 1]], dtype=torch.float64)
+    expected = torch.tensor([[1, 1.25**0.5 / 1.5], [0.5 / 1.25**0.5, 1]], dtype=torch.float64)
+    torch.testing.assert_close(run.leakage_ratios(W, "sign"), expected)
+
+
+@given(ORDINARY, SEEDS)
+def test_hidden_gradient_is_autograds_on_the_models_own_loss(W, seed):
+    """The model is tied: with x as inputs to W and h cut off from them, the loss is `toy.model.loss`."""
+    rng = np.random.default_rng(seed)
+    n, samples = len(W), 4
+    x, b, importance = (torch.tensor(rng.uniform(0.1, 1, size=s)) for s in ((samples, n), n, n))
+    b = b - 0.5
+    h = (x @ W).requires_grad_()
+    own = (importance * (torch.relu(h @ W.mT + b) - x).square()).mean(-1)
+    (expected,) = torch.autograd.grad(own.sum(), h)
+    assert own.mean().item() == pytest.approx(loss(Toy(W[None], b[None]), x[None], importance[None]).item())
+    torch.testing.assert_close(law.hidden_gradient(W, b, importance, x, h.detach()), expected)
+
+
+@given(ORDINARY, SEEDS)
+def test_the_run_finds_every_law_to_hold_on_any_model(W, seed):
+    rng = np.random.default_rng(seed)
+    b, importance = (torch.tensor(rng.uniform(0.1, 1, size=len(W))) for _ in range(2))
+    errors = run.instance_errors(W, b, importance, seed)
+    assert set(errors) == {"E1", "E2", "E4"}
+    assert all(error <= 1e-10 for ways in errors.values() for error in ways.values())
+
+
+@pytest.mark.parametrize("name", ["representation_step", "weight_step", "sign_step"])
+def test_the_run_would_notice_a_wrong_law(name, monkeypatch):
+    right = getattr(law, name)
+    monkeypatch.setattr(law, name, lambda *args, **kwargs: right(*args, **kwargs) * (1 + 1e-6))
+    errors = run.instance_errors(normal(0, 6, 3), normal(1, 6).abs(), torch.ones(6, dtype=torch.float64), 0)
+    assert max(error for ways in errors.values() for error in ways.values()) > 1e-7
+
+
+def test_relative_error():
+    zero, one = torch.zeros(2), torch.tensor([1.0, -4.0])
+    assert relative_error(zero, zero) == 0
+    assert relative_error(one, zero) == float("inf")
+    assert relative_error(zero, one) == 1
+    assert relative_error(torch.tensor([2.0, -4.0]), one) == 0.25
+
+
+BAD = [
+    (law.representation_step, "W g nan", "eta must be finite, got nan"),
+    (law.representation_step, "W wide eta", r"g must have the width of W \(3\), got \(5, 4\)"),
+    (law.weight_step, "W g x x inf", "eta must be finite, got inf"),
+    (law.weight_step, "W wide x x eta", r"g must have the width of W \(3\), got \(5, 4\)"),
+    (law.weight_step, "W g g7 x eta", r"x must have one row for each row of g \(5, not 0\), got \(7, 3\)"),
+    (law.weight_step, "W g0 x0 x eta", r"x must have one row .* got \(0, 2\)"),
+    (law.weight_step, "W g x g eta", r"probe must have the width of x \(2\), got \(5, 3\)"),
+    (law.sign_step, "W g inf", "eta must be finite, got inf"),
+    (law.sign_step, "W wide eta", r"g must have the width of W \(3\), got \(5, 4\)"),
+    (law.sign_step, "W g eta nan", "eps must be at least 0 and finite, got nan"),
+    (law.sign_step, "W g eta negative", "eps must be at least 0 and finite, got -1"),
+]
+
+
+@pytest.mark.parametrize(("function", "names", "message"), BAD)
+def test_bad_input_is_refused_by_name_and_value(function, names, message, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the tests' hook would speak first
+    shapes = {"W": (6, 3), "g": (5, 3), "x": (5, 2), "wide": (5, 4), "g7": (7, 3), "g0": (0, 3), "x0": (0, 2)}
+    values = {"eta": 0.1, "nan": float("nan"), "inf": float("inf"), "negative": -1.0}
+    values |= {name: torch.ones(shape) for name, shape in shapes.items()}
+    with pytest.raises(ValueError, match=message):
+        function(*(values[name] for name in names.split()))
+
+
+def test_the_summary_reports_the_worst_instance_and_the_worst_way():
+    errors = [{"autograd": 1.0, "step": 2.0}, {"autograd": 3.0, "step": 1.0}]
+    assert run._worst(errors) == {"max_relative_error": 3, "autograd": 3, "step": 2}
+
+
+def test_superposition_tells_an_even_share_from_an_uneven_one():
+    """Two antipodal pairs in two dimensions: D = 1/2 each. One feature gone: D = 1/2, 1/2, 1, 0."""
+    even = torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]])
+    uneven = even.clone()
+    uneven[3] = 0
+    found = run.superposition(Toy(torch.stack([even, even, uneven]), torch.zeros(3, 4)))
+    assert found["dimensionality"] == {"mean": pytest.approx(6 / 12), "low": 0, "high": 1}
+    assert (found["even_instances"], found["instances"]) == (2, 3)
+    assert found["represented"] == pytest.approx(11 / 12, rel=1e-5)
+
+
+def test_the_same_settings_give_the_same_summary(tmp_path):
+    crowd = ToySettings(n_instances=2, n_features=6, d_hidden=3, steps=20, batch_size=32)
+    first, again = (run.run(tmp_path / name, SMALL, crowd) for name in ("a", "b"))
+    assert first | {"seconds": 0} == again | {"seconds": 0}
+    assert (tmp_path / "a/law.png").read_bytes() == (tmp_path / "b/law.png").read_bytes()
+
+
+def test_python_m_toy(tmp_path):
+    """As a user runs it, in a process without the test's hooks."""
+    out = tmp_path / "results" / "toy"
+    done = subprocess.run([sys.executable, "-m", "toy", str(out)], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(path.name for path in out.iterdir()) == ["law.png", "summary.json"]
+    assert (out / "law.png").read_bytes().startswith(b"\x89PNG")
+    summary = records.read_json(out / "summary.json")
+    assert all(0 < summary["law"][name]["max_relative_error"] <= 1e-11 for name in ("E1", "E2", "E4"))
+    sgd, sign, adam = (summary["optimisers"][name] for name in ("sgd", "sign", "adam"))
+    assert (sgd["slope"], sgd["r2"]) == (1, 1)
+    assert sign["r2"] < 0.8 and adam["r2"] < 0.8
+    assert summary["superposition"]["pentagon"]["even_instances"] == 8
+    assert 0 < summary["seconds"] < 60 and summary["versions"]["torch"]
+    for cell in (f"{summary['law']['E2']['step']:.1e}", f"{adam['r2']:.3f}", "8 of 8 instances", str(out)):
+        assert cell in done.stdout
+
+
+@pytest.mark.parametrize("argv", [["{file}/below"], ["/proc"], ["{file}"], ["--help"], ["a", "b"]])
+def test_what_the_user_can_mend_is_one_line_and_status_2_before_any_training(
+    argv, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(run, "train", lambda settings: pytest.fail("trained first"))
+    file = tmp_path / "file"
+    file.touch()
+    assert __main__.main([arg.format(file=file) for arg in argv]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.count("\n") == 1
+    assert "python -m toy" in shown.err and (str(file) in shown.err or not argv[0].startswith("{"))
+
+
+def test_a_folder_that_turns_bad_during_the_run_is_one_line_too(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(run, "train", lambda settings: init(settings, torch.Generator().manual_seed(0)))
+    (tmp_path / "law.png").mkdir()  # a folder where the file should go
+    assert __main__.main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["law.png"]

@@ -1,0 +1,46 @@
+"""What a step really does to the readouts, measured twice. Nothing here knows the equations of law.py.
+
+theta is whatever the step moves (a hidden state, a weight matrix); readouts(theta) are the features' values.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+# The first step of Rprop is the sign step: lr * sign(g).
+OPTIMISERS = {"sgd": torch.optim.SGD, "sign": torch.optim.Rprop, "adam": torch.optim.Adam}
+
+
+def autograd_change(
+    readouts: Callable[[Tensor], Tensor], loss: Callable[[Tensor], Tensor], theta: Tensor, eta: float
+) -> Tensor:
+    """Change of the readouts along -eta dL/dtheta, both derivatives by autograd (E7).
+
+    First order in general; exact where the readouts are linear in theta, as in E1 and E2.
+    """
+    start = theta.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(start), start)
+    return torch.func.jvp(readouts, (theta.detach(),), (-eta * gradient,))[1]
+
+
+def step_change(
+    readouts: Callable[[Tensor], Tensor],
+    loss: Callable[[Tensor], Tensor],
+    theta: Tensor,
+    optimiser: str,
+    eta: float,
+) -> Tensor:
+    """Readouts after one real torch.optim step from a fresh optimiser state, minus before. Exact."""
+    moved = theta.detach().clone().requires_grad_()
+    stepper = OPTIMISERS[optimiser]([moved], lr=eta)
+    loss(moved).backward()
+    stepper.step()
+    return readouts(moved.detach()) - readouts(theta.detach())
+
+
+def relative_error(predicted: Tensor, measured: Tensor) -> float:
+    """max |predicted - measured| / max |measured|; 0 when both are zero everywhere."""
+    scale = measured.abs().max().item()
+    error = (predicted - measured).abs().max().item()
+    return error / scale if scale else (0.0 if error == 0 else float("inf"))
