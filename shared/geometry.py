@@ -1,0 +1,151 @@
+"""How feature directions lie: cosines, interference, dimensionality, the gap between two sets of features.
+
+Rows are features: `W [feature d]` is a toy's `W` or an SAE's `W_dec`; leading `inst` axes are models.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from einops import einsum
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from shared.stats import permutation_p
+
+CHUNK = 1024  # rows of the Gram matrix held at once: a dictionary of 100 000 features would not fit whole
+NEIGHBOURS = 10  # matched features are drawn among this many on either side in firing rate, and all that tie
+
+
+class Gap(NamedTuple):
+    """`gap` = `inducing` - `control`, the two sets' mean affinity to the toxic features (unitless)."""
+
+    gap: float
+    p: float  # one-sided, labels of inducing and control features shuffled
+    p_null: float  # one-sided, both sets replaced by random features that fire as often
+    inducing: float
+    control: float
+    null_low: float  # 95 % range of the gap between such random sets
+    null_high: float
+
+
+def unit(W: Float[Tensor, "*inst feature d"]) -> Float[Tensor, "*inst feature d"]:
+    """Rows scaled to length one; zero rows stay zero."""
+    largest = W.abs().amax(-1, keepdim=True)
+    W = W / torch.where(largest > 0, largest, 1)  # first, so that the squares of a tiny row do not underflow
+    length = W.norm(dim=-1, keepdim=True)
+    return W / torch.where(length > 0, length, 1)
+
+
+def cosine(A: Float[Tensor, "*inst a d"], B: Float[Tensor, "*inst b d"]) -> Float[Tensor, "*inst a b"]:
+    """Cosine of every row of A with every row of B, in [-1, 1]; 0 where either row is zero."""
+    return einsum(unit(A), unit(B), "... a d, ... b d -> ... a b").clamp(-1, 1)
+
+
+def interference(W: Float[Tensor, "*inst feature d"]) -> Float[Tensor, "*inst feature"]:
+    """sum_{j != i} (Ŵ_i . W_j)^2, what the others put on feature i's direction (Elhage et al. 2022).
+
+    In squared units of W; 0 when feature i is orthogonal to the others.
+    """
+    directions, sums = unit(W), []
+    for start in range(0, W.shape[-2], CHUNK):
+        gram = einsum(directions[..., start : start + CHUNK, :], W, "... i d, ... j d -> ... i j")
+        gram.diagonal(offset=start, dim1=-2, dim2=-1).zero_()
+        sums.append(gram.square().sum(-1))
+    return torch.cat(sums, -1)
+
+
+def dimensionality(W: Float[Tensor, "*inst feature d"]) -> Float[Tensor, "*inst feature"]:
+    """D_i = |W_i|^2 / sum_j (Ŵ_i . W_j)^2, in [0, 1] (Elhage et al. 2022).
+
+    1 for a feature orthogonal to all others, 1/n for each of n identical ones, 0 for a zero row (or one
+    whose square underflows).
+    """
+    own = W.square().sum(-1)
+    total = own + interference(W)
+    return own / torch.where(total > 0, total, 1)
+
+
+def affinity(W: Float[Tensor, "feature d"], toxic: Int[Tensor, " toxic"]) -> Float[Tensor, " feature"]:
+    """Mean cosine of each feature to the toxic ones, itself excluded; 0 for the toxic one when it is alone.
+
+    Raises ValueError when `toxic` is empty, repeats an id, or names a feature that is not there.
+    """
+    _check_ids("toxic", toxic, len(W))
+    cosines = cosine(W, W[toxic])
+    cosines[toxic, torch.arange(len(toxic), device=toxic.device)] = 0
+    others = torch.full_like(cosines[:, 0], len(toxic))
+    others[toxic] -= 1
+    return cosines.sum(-1) / others.clamp(min=1)
+
+
+def gap(  # noqa: PLR0913 three sets of features, and what the two tests need
+    W: Float[Tensor, "feature d"],
+    inducing: Int[Tensor, " inducing"],
+    control: Int[Tensor, " control"],
+    toxic: Int[Tensor, " toxic"],
+    firing_rate: Float[Tensor, " feature"],
+    draws: int = 2000,
+    seed: int = 0,
+) -> Gap:
+    """Are the inducing features closer to the toxic ones than the control features are? (arXiv 2605.00842)
+
+    `firing_rate` is the share of samples on which each feature is active. Both nulls are of `draws` draws.
+    Raises ValueError for an id list as in `affinity`, or when no feature outside `toxic` ever fires.
+    """
+    _check_ids("inducing", inducing, len(W))
+    _check_ids("control", control, len(W))
+    close = affinity(W, toxic).double().cpu().numpy()
+    ids, k = torch.cat([inducing, control]).cpu().numpy(), len(inducing)
+    rng = np.random.default_rng(seed)
+    observed = float(_difference(close[ids], k))
+    shuffled = rng.permuted(np.tile(close[ids], (draws, 1)), axis=1)
+    pool = _live(firing_rate, toxic)
+    random = close[_matched(ids, pool, firing_rate.double().cpu().numpy(), draws, rng)]
+    null = _difference(random, k)
+    low, high = np.percentile(null, [2.5, 97.5])
+    return Gap(
+        gap=observed,
+        p=permutation_p(observed, _difference(shuffled, k)),
+        p_null=permutation_p(observed, null),
+        inducing=float(close[ids[:k]].mean()),
+        control=float(close[ids[k:]].mean()),
+        null_low=float(low),
+        null_high=float(high),
+    )
+
+
+def _difference(values: Float[np.ndarray, "*draw set"], k: int) -> Float[np.ndarray, "*draw"] | np.floating:
+    """Mean of the first k minus mean of the rest."""
+    return values[..., :k].mean(-1) - values[..., k:].mean(-1)
+
+
+def _live(firing_rate: Float[Tensor, " feature"], toxic: Int[Tensor, " toxic"]) -> Int[np.ndarray, " pool"]:
+    """Features that fire and are not toxic, rarest first."""
+    live = firing_rate > 0
+    live[toxic] = False
+    if not live.any():
+        raise ValueError(f"firing_rate: none of the {len(live)} features outside toxic fires")
+    order = firing_rate.argsort(stable=True)
+    return order[live[order]].cpu().numpy()
+
+
+def _matched(
+    ids: Int[np.ndarray, " set"],
+    pool: Int[np.ndarray, " pool"],
+    rate: Float[np.ndarray, " feature"],
+    draws: int,
+    rng: np.random.Generator,
+) -> Int[np.ndarray, "draw set"]:
+    """For every id and draw a random feature of the pool (sorted by rate) that fires about as often."""
+    low = np.searchsorted(rate[pool], rate[ids], "left") - NEIGHBOURS
+    high = np.searchsorted(rate[pool], rate[ids], "right") + NEIGHBOURS
+    return pool[rng.integers(low.clip(min=0), high.clip(max=len(pool)), size=(draws, len(ids)))]
+
+
+def _check_ids(name: str, ids: Int[Tensor, " k"], n_features: int) -> None:
+    found = ids.tolist()
+    if not found or len(set(found)) < len(found) or min(found) < 0 or max(found) >= n_features:
+        raise ValueError(
+            f"{name} must be distinct feature ids in [0, {n_features}), at least one, not {found[:10]}"
+        )

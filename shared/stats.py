@@ -1,0 +1,126 @@
+"""How sure: clustered bootstrap of margins, permutation p, intervals. Every estimate carries its n."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.stats import binomtest
+from torch import Tensor
+
+from shared.selection import rank_auroc, true_first
+
+
+class Estimate(NamedTuple):
+    """A value with its 95 % interval and the number of independent units behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def margin(logprobs: Float[np.ndarray, "seed question 2 answer"]) -> float:
+    """Mean over seeds and questions of (mean over misaligned - mean over aligned answers), nats per token.
+
+    Index 0 of the third axis holds misaligned answers, 1 aligned ones; NaN pads questions with fewer answers.
+    Raises ValueError when a question has no answer of one kind, or is padded in some seeds only.
+    """
+    _answered(logprobs)
+    sides = np.nanmean(logprobs, axis=-1)
+    return float((sides[..., 0] - sides[..., 1]).mean())
+
+
+def margin_draws(
+    logprobs: Float[np.ndarray, "seed question 2 answer"], draws: int = 2000, seed: int = 0
+) -> Float[np.ndarray, " draw"]:
+    """Clustered bootstrap of `margin`: seeds, questions, then a question's answers, each kind apart.
+
+    A resampled answer is the same under every seed: the texts are fixed, the models differ. The same `seed`
+    and shape give the same resample, so the difference of two arms' draws is paired. Raises as `margin`.
+    Few seeds understate their own noise: with 4, and nothing else varying, 95 % intervals cover 79 %.
+    """
+    seeds, questions, _, answers = logprobs.shape
+    rng = np.random.default_rng(seed)
+    seed_ids = rng.integers(seeds, size=(draws, seeds))
+    question_ids = rng.integers(questions, size=(draws, questions))
+    picks = rng.random((draws, questions, 2, answers))
+
+    there = _answered(logprobs)
+    packed = np.take_along_axis(
+        logprobs, np.argsort(~there, axis=-1, kind="stable")[None], axis=-1
+    )  # NaN last
+    packed = np.nan_to_num(packed)  # the padding is never picked; zeros keep the sums finite
+    count = there.sum(-1)[question_ids]  # [draw question 2]
+    picks = (picks * count[..., None]).astype(int)
+    weight = (np.arange(answers) < count[..., None]) / count[..., None]
+
+    counted = np.zeros((draws, seeds))
+    np.add.at(counted, (np.arange(draws)[:, None], seed_ids), 1 / seeds)
+    over_seeds = np.tensordot(counted, packed, axes=1)  # [draw question 2 answer]
+    chosen = np.take_along_axis(over_seeds, question_ids[:, :, None, None], axis=1)
+    sides = (np.take_along_axis(chosen, picks, axis=-1) * weight).sum(-1)
+    return (sides[..., 0] - sides[..., 1]).mean(-1)
+
+
+def interval(value: float, draws: Float[np.ndarray, " draw"], n: int) -> Estimate:
+    """95 % percentile interval. No draw is dropped: infinite ones sort as they are, a NaN makes both NaN.
+
+    Each bound is a draw, the percentile's outer neighbour: between infinities nothing can be interpolated.
+    """
+    low = np.percentile(draws, 2.5, method="lower")
+    high = np.percentile(draws, 97.5, method="higher")
+    return Estimate(float(value), float(low), float(high), n)
+
+
+def auroc_interval(
+    scores: Float[Tensor, " sample"], labels: Bool[Tensor, " sample"], draws: int = 1000, seed: int = 0
+) -> Estimate:
+    """`selection.auroc`, bootstrapped over samples, True and False ones apart. Raises as `auroc`."""
+    x, yes = true_first(scores, labels)
+    rng, no = np.random.default_rng(seed), len(x) - yes
+    ids = np.hstack([rng.integers(yes, size=(draws, yes)), yes + rng.integers(no, size=(draws, no))])
+    return interval(float(rank_auroc(x, yes)), rank_auroc(x[ids], yes), len(x))
+
+
+def permutation_p(observed: float, null: Float[np.ndarray, " draw"]) -> float:
+    """(1 + #{null >= observed}) / (1 + draws): never 0, one-sided. Raises ValueError for NaN.
+
+    Draws equal to `observed` up to rounding count: the same values summed in another order.
+    """
+    if np.isnan(observed) or np.isnan(null).any():
+        raise ValueError(
+            f"observed ({observed}) and null must be numbers, {int(np.isnan(null).sum())} draws are NaN"
+        )
+    slack = 1e-12 * max(1.0, abs(observed))
+    return float((1 + np.sum(null >= observed - slack)) / (1 + len(null)))
+
+
+def wilson(successes: int, n: int) -> Estimate:
+    """Share with its 95 % Wilson interval; NaN in [0, 1] of no trials.
+
+    Raises ValueError unless 0 <= successes <= n.
+    """
+    if not 0 <= successes <= n:
+        raise ValueError(f"successes must be in [0, {n}], not {successes}")
+    if n == 0:
+        return Estimate(float("nan"), 0.0, 1.0, 0)
+    bounds = binomtest(successes, n).proportion_ci(method="wilson")
+    return Estimate(successes / n, float(bounds.low), float(bounds.high), n)
+
+
+def _answered(logprobs: Float[np.ndarray, "seed question 2 answer"]) -> Bool[np.ndarray, "question 2 answer"]:
+    """Which answers are there, checked."""
+    there = ~np.isnan(logprobs)
+    if (there != there[:1]).any():
+        raise ValueError(
+            "logprobs: an answer is NaN under some seeds only, at question " + _where(there != there[:1])
+        )
+    if not there[0].any(-1).all():
+        raise ValueError(
+            "logprobs: no answer of one kind at question " + _where(~there.any(-1, keepdims=True))
+        )
+    return there[0]
+
+
+def _where(wrong: Bool[np.ndarray, "seed question 2 answer"]) -> str:
+    return str(int(np.argwhere(wrong)[0, 1]))

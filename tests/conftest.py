@@ -1,0 +1,8 @@
+"""Every shape in a signature is checked while the tests run."""
+
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
+install_import_hook(["shared", "toy", "real"], "beartype.beartype")
+settings.register_profile("project", deadline=None)
+settings.load_profile("project")
