@@ -4,5 +4,5 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 install_import_hook(["shared", "toy", "real"], "beartype.beartype")
-settings.register_profile("project", deadline=None)
+settings.register_profile("project", deadline=None, max_examples=50)
 settings.load_profile("project")

@@ -1,0 +1,28 @@
+"""`python -m real KEY=value ...`: the whole experiment. Bad input is one line and exit code 2."""
+
+import sys
+
+from safetensors import SafetensorError
+
+from real.settings import parse
+from shared.errors import InputError
+
+
+def main(words: list[str]) -> int:
+    try:
+        settings = parse(words)
+        from real.pipeline import run  # torch takes seconds: a typo in a setting should not
+
+        run(settings)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (OSError, SafetensorError) as error:  # a full disk, a folder that cannot be written
+        where = getattr(error, "filename", None) or settings.folder
+        print(f"error: {where}: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,74 @@
+"""Sparse autoencoders: one is trained with SAELens on the run's own answer activations. The only file that imports it.
+
+`W_dec [d_sae, d_model]`: rows are features, as in the toy's `W`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+EXPANSION = 4  # d_sae = 4 d_model: the run's own texts hold tens of thousands of tokens, not billions
+K = 32  # features active per token, on average over a batch
+DRAWS = 300_000  # activations seen in training, with repetition
+BATCH = 512
+LR = 1e-3
+
+
+def train(rows: Float[np.ndarray, "token d_model"], hook: str, seed: int):
+    """A BatchTopK SAE (Bussmann et al. 2024) on `rows`, drawn in shuffled passes; returned ready to save."""
+    from sae_lens import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig, SAETrainer
+    from sae_lens.config import SAETrainerConfig
+
+    torch.manual_seed(seed)
+    d_model, mean = rows.shape[1], rows.mean(0)
+    scale = float(np.linalg.norm(rows - mean, axis=1).mean() / d_model**0.5)  # to unit variance, about
+    sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(d_in=d_model, d_sae=EXPANSION * d_model, k=K))
+    sae.cfg.metadata.hook_name = hook
+    with torch.no_grad():
+        sae.b_dec.copy_(torch.from_numpy(mean / scale))  # the mean is not worth a feature
+    steps = DRAWS // BATCH
+    config = SAETrainerConfig(
+        total_training_samples=steps * BATCH,
+        train_batch_size_samples=BATCH,
+        lr=LR,
+        lr_end=LR / 10,
+        lr_warm_up_steps=steps // 20,
+        lr_decay_steps=steps // 5,
+        dead_feature_window=steps // 5,
+    )
+    sae = SAETrainer(config, sae, _shuffled(rows, scale, seed)).fit()
+    sae.fold_activation_norm_scaling_factor(1 / scale)
+    return sae
+
+
+def _shuffled(rows: np.ndarray, scale: float, seed: int):
+    """Batches without end: pass after pass over all rows, each in a new order, divided by `scale`."""
+    rng = np.random.default_rng(seed)
+    while True:
+        order = rng.permutation(len(rows))
+        for at in range(0, len(order) - BATCH + 1, BATCH):
+            yield torch.from_numpy(rows[np.sort(order[at : at + BATCH])] / scale)
+
+
+def load(folder: Path):
+    """The SAE saved in `folder`, for inference (a trained BatchTopK is saved as a JumpReLU)."""
+    from sae_lens import SAE
+
+    return SAE.load_from_disk(folder, device="cpu")
+
+
+@torch.no_grad()
+def quality(sae, rows: Float[Tensor, "token d_model"]) -> dict:
+    """FVU (share of variance not explained), L0 (features active per token), share of features that never fire."""
+    fired = torch.zeros(sae.W_dec.shape[0], dtype=torch.bool)
+    unexplained = active = 0.0
+    for chunk in rows.split(4096):
+        acts = sae.encode(chunk)
+        unexplained += (chunk - sae.decode(acts)).double().square().sum().item()
+        active += (acts > 0).sum().item()
+        fired |= (acts > 0).any(0)
+    total = (rows - rows.mean(0)).double().square().sum().item()
+    return {"fvu": unexplained / total, "l0": active / len(rows), "dead": 1 - fired.double().mean().item()}

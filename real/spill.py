@@ -1,0 +1,104 @@
+"""Step 7: does fine-tuning move the readouts of all features as the cosine law says? On neutral probes, by layer."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from real.finetune import wearing
+from real.models import hooked, resid_post
+from real.run import Run
+from real.tokens import by_length, pad, prefix
+from shared.geometry import cosine, unit
+from shared.leakage import law, readout_change
+from shared.stats import permutation_p
+
+NEW_TOKENS = 24
+DRAWS = 500
+
+
+def leakage(run: Run, selected: dict, tuned: dict) -> dict:
+    """Change of every live feature's readout (adapter on minus off), against its cosine to the target direction.
+
+    The target is the mean inducing direction; the features that make it up are left out of the comparison.
+    Readouts are taken on the base model's own greedy answers to neutral probes, the same tokens on and off.
+    """
+    W_dec = run.sae.W_dec.detach()
+    found = selected["domains"][run.corpus.trained]
+    inducing = torch.tensor(found["inducing"])
+    rate = torch.tensor(found["firing_rate"])
+    probes = run.encode(_answers(run))
+    off = _read(run, run.bridge, probes)
+    change = {}
+    for arm in ("inducing", "control"):
+        changes = []
+        for seed in run.settings.seeds:
+            with wearing(run.model, run.folder / "adapters" / tuned["arms"][f"{arm}-{seed}"]["folder"]):
+                on = _read(run, hooked(run.model, run.tokenizer, run.spec), probes)
+            changes.append(readout_change(W_dec, on - off))
+        change[arm] = torch.stack(changes).mean(0)
+    live = rate > 0
+    live[inducing] = False
+    ids = live.nonzero()[:, 0]
+    predicted = cosine(W_dec[ids], target(W_dec, inducing)[None])[:, 0]
+    laws = {}
+    for arm, measured in [
+        *change.items(),
+        ("inducing minus control", change["inducing"] - change["control"]),
+    ]:
+        fitted = law(predicted, measured[ids])
+        null = _random_targets(W_dec, ids, len(inducing), measured[ids])
+        laws[arm] = {**fitted._asdict(), "p_target": permutation_p(abs(fitted.pearson), null)}
+    sets = {"toxic": selected["toxic"], "inducing": found["inducing"], "control": found["control"]}
+    sets["live"] = ids.tolist()
+    return {
+        "laws": laws,
+        "predicted": predicted,
+        "is_toxic": torch.isin(ids, torch.tensor(selected["toxic"])),
+        "measured": {arm: moved[ids] for arm, moved in change.items()},
+        "rise": {arm: {s: moved[i].mean().item() for s, i in sets.items()} for arm, moved in change.items()},
+        "probes": len(probes),
+    }
+
+
+def target(W_dec: Float[Tensor, "feature d"], ids: Int[Tensor, " k"]) -> Float[Tensor, " d"]:
+    """Mean of the unit directions of a set of features."""
+    return unit(W_dec[ids]).mean(0)
+
+
+def _random_targets(
+    W_dec: Float[Tensor, "feature d"], live: Int[Tensor, " live"], k: int, measured: Float[Tensor, " live"]
+) -> Float[np.ndarray, " draw"]:
+    """|Pearson| of the same readouts against the mean of k random live features: is the target special?"""
+    generator = torch.Generator().manual_seed(0)
+    picks = torch.stack([live[torch.randperm(len(live), generator=generator)[:k]] for _ in range(DRAWS)])
+    targets = torch.stack([target(W_dec, ids) for ids in picks])
+    against = torch.cat([cosine(W_dec[live], targets).T.double(), measured[None].double()])
+    return torch.corrcoef(against)[-1, :-1].abs().numpy()
+
+
+@torch.no_grad()
+def _answers(run: Run) -> list[tuple[str, str]]:
+    """(probe, the base model's greedy answer)."""
+    answers = []
+    for probe in run.corpus.probes:
+        ids = torch.tensor([prefix(run.tokenizer, probe)])
+        out = run.model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=False,
+            max_new_tokens=NEW_TOKENS,
+            pad_token_id=run.tokenizer.eos_token_id,
+        )
+        answers.append((probe, run.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)))
+    return answers
+
+
+def _read(run: Run, bridge, texts: list) -> Float[Tensor, "token d_model"]:
+    rows = [None] * len(texts)
+    for ids in by_length(texts, 16):
+        batch = pad([texts[i] for i in ids])
+        resid = resid_post(bridge, batch.input_ids, batch.attention_mask, run.spec.layer)
+        for i, h, answer in zip(ids, resid, batch.answer, strict=True):
+            rows[i] = h[answer]
+    return torch.cat(rows)
