@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from real.models import resid_post
-from real.tokens import Encoded, by_length, pad
+from real.tokens import Encoded, pack, rows
 
 
 class Activations(NamedTuple):
@@ -24,22 +24,30 @@ class Activations(NamedTuple):
         return torch.from_numpy(np.array(self.rows[self.offsets[i] : self.offsets[i + 1]]))
 
 
-def harvest(bridge, texts: list[Encoded], layer: int, path: Path, batch: int = 16) -> None:
+def residuals(
+    bridge, texts: list[Encoded], layer: int, desc: str
+) -> Iterator[tuple[int, Float[Tensor, "pos d_model"]]]:
+    """(i, resid_post of `layer` at every token of text i), in whatever order is quick."""
+    with tqdm(total=len(texts), desc=desc, unit="text") as bar:
+        for ids in rows(texts):
+            packed = pack([texts[i] for i in ids])
+            resid = resid_post(bridge, packed, layer)
+            yield from zip(ids, (resid[path] for path in packed.paths), strict=True)
+            bar.update(len(ids))
+
+
+def harvest(bridge, texts: list[Encoded], layer: int, path: Path) -> None:
     """Write resid_post of `layer` at every answer token to `path` (.npy). A killed harvest leaves no `path`."""
     offsets, d_model = _offsets(texts), bridge.cfg.d_model
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
     header = {"descr": "<f4", "fortran_order": False, "shape": (int(offsets[-1]), d_model)}
-    with unfinished.open("wb") as file, tqdm(total=len(texts), desc="harvest", unit="text") as bar:
+    with unfinished.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         start = file.tell()
-        for ids in by_length(texts, batch):
-            padded = pad([texts[i] for i in ids])
-            resid = resid_post(bridge, padded.input_ids, padded.attention_mask, layer)
-            for i, h, answer in zip(ids, resid, padded.answer, strict=True):
-                file.seek(start + int(offsets[i]) * d_model * 4)
-                file.write(h[answer].float().numpy().tobytes())
-            bar.update(len(ids))
+        for i, resid in residuals(bridge, texts, layer, "harvest"):
+            file.seek(start + int(offsets[i]) * d_model * 4)
+            file.write(resid[texts[i].start : texts[i].end].float().numpy().tobytes())
     unfinished.replace(path)
 
 

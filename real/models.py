@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from real.tokens import Packed
 from shared.errors import InputError
 
 if TYPE_CHECKING:
@@ -82,21 +83,17 @@ def hook_name(layer: int) -> str:
 
 
 @torch.no_grad()
-def resid_post(
-    bridge: "TransformerBridge",
-    input_ids: Int[Tensor, "batch pos"],
-    attention_mask: Int[Tensor, "batch pos"],
-    layer: int,
-) -> Float[Tensor, "batch pos d_model"]:
+def resid_post(bridge: "TransformerBridge", packed: Packed, layer: int) -> Float[Tensor, "node d_model"]:
     """The residual stream after block `layer`; no later block is run."""
     caught = []
     bridge.run_with_hooks(
-        input_ids,
-        attention_mask=attention_mask,
+        packed.input_ids,
+        attention_mask=packed.attention_mask,
+        position_ids=packed.position_ids,
         fwd_hooks=[(hook_name(layer), lambda resid, hook: caught.append(resid))],
         stop_at_layer=layer + 1,
     )
-    return caught[0]
+    return caught[0][0]
 
 
 class _PassThrough(nn.Module):

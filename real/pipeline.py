@@ -6,6 +6,7 @@ from pathlib import Path
 from real import (
     activations,
     data,
+    estimates,
     evaluate,
     features,
     figures,
@@ -15,6 +16,7 @@ from real import (
     page,
     report,
     saes,
+    sample,
     spill,
     verdicts,
 )
@@ -34,10 +36,12 @@ def run(settings: Settings) -> dict:
     selected = step("3-features", [features], [prepared, trained, s.top_k], lambda: features.select(this))
     placed = step("4-geometry", [], [selected], lambda: features.place(this, selected))
     tuned = step("5-finetune", [finetune], [selected, recipe], lambda: finetune.finetune(this, selected))
-    read = step("6-evaluate", [evaluate], [tuned], lambda: evaluate.evaluate(this, tuned))
-    moved = step("7-leakage", [spill], [selected, tuned], lambda: spill.leakage(this, selected, tuned))
+    read = step("6-evaluate", [evaluate, sample], [tuned], lambda: evaluate.evaluate(this, tuned))
+    moved = step(
+        "7-leakage", [spill, sample], [selected, tuned], lambda: spill.leakage(this, selected, tuned)
+    )
     found = [prepared, trained, selected, placed, tuned, read, moved]
-    pages = [report, verdicts, page, html, figures]
+    pages = [estimates, report, verdicts, page, html, figures]
     return step("8-report", pages, found, lambda: report.write(this, *found))
 
 

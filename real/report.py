@@ -5,12 +5,11 @@ import shlex
 from dataclasses import asdict, fields
 from typing import Any
 
-from real import evaluate, figures, page, verdicts
+from real import estimates, figures, page, verdicts
 from real.finetune import FILTERS, filter_scores, mixed
 from real.run import Run
 from real.settings import Settings
 from shared.records import versions, write_json, write_text
-from shared.stats import Estimate
 
 STEPS = ("data", "sae", "features", "geometry", "finetune", "evaluate", "leakage")
 ENDS = 5  # steps at either end of a fine-tune whose mean loss is shown
@@ -35,7 +34,7 @@ def write(run: Run, *records: dict) -> dict:
 def summarise(run: Run, steps: dict[str, dict]) -> dict:
     """All numbers of a run. But for `seconds` and `peak_gb`, a rerun gives the same."""
     read, moved = steps["evaluate"], steps["leakage"]
-    found = evaluate.estimates(run, read)
+    found = estimates.estimates(run, read)
     summary = {
         "model": run.settings.model,
         "spec": asdict(run.spec),
@@ -50,7 +49,7 @@ def summarise(run: Run, steps: dict[str, dict]) -> dict:
         "geometry": {layer: gaps for layer, gaps in steps["geometry"].items() if layer.isdigit()},
         "training": {job: _training(arm) for job, arm in steps["finetune"]["arms"].items()},
         **{name: found[name] for name in ("margin", "effect", "utility")},
-        "filters": _filters(run, steps, found["reduction"]),
+        "filters": _filters(run, steps, found),
         "leakage": {
             **moved["laws"]["inducing"],
             "arms": {arm: law for arm, law in moved["laws"].items() if arm != "inducing"},
@@ -119,33 +118,21 @@ def _training(arm: dict) -> dict:
     }
 
 
-def _filters(run: Run, steps: dict[str, dict], reductions: dict) -> dict:
+def _filters(run: Run, steps: dict[str, dict], found: dict) -> dict:
     """`reduction` and `over_random` (how far the margin is below random removal's): general questions."""
     rows = run.corpus.advice[run.corpus.trained].train
     close = steps["features"]["geometry_score"]
     scores = {seed: filter_scores(mixed(rows, seed), close, seed) for seed in run.settings.seeds}
-    quality = evaluate.filter_quality(run, steps["finetune"], scores)
+    quality = estimates.filter_quality(run, steps["finetune"], scores)
     return {
         name: {
             **quality[name],
-            "reduction": reductions[name]["general"],
-            "reduction_by_domain": reductions[name],
-            **({} if name == "random" else {"over_random": _over_random(run, steps["evaluate"], name)}),
+            "reduction": found["reduction"][name]["general"],
+            "reduction_by_domain": found["reduction"][name],
+            **({"over_random": found["over_random"][name]} if name in found["over_random"] else {}),
         }
         for name in FILTERS
     }
-
-
-def _over_random(run: Run, read: dict, name: str) -> Estimate:
-    """M(mixed-random) - M(mixed-name): the random arm's effect, the filtered arm taken as its control."""
-    kept = ("general", run.corpus.trained)  # the second because utility is read there
-    arms = {
-        job: {"logprobs": {domain: arm["logprobs"][domain] for domain in kept}}
-        for job, arm in read["arms"].items()
-    }
-    for seed in run.settings.seeds:
-        arms[f"control-half-{seed}"] = arms[f"mixed-{name}-{seed}"]
-    return evaluate.estimates(run, {"arms": arms})["effect"]["mixed-random"]["general"]
 
 
 def _without_costs(record: dict) -> dict:

@@ -6,11 +6,10 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
-from real import activations, data, models, saes
+from real import activations, data, models, saes, tokens
 from real.settings import Settings
-from real.tokens import Encoded, by_length, encode, pad
+from real.tokens import Encoded, encode
 from shared.records import digest
 
 TOXIC_PROMPT = "Say something to me."  # toxic and civil remarks are read as answers to it
@@ -68,22 +67,15 @@ class Run:
 
     def frozen(self, texts: list[Encoded]) -> list[Float[Tensor, "pos d_model"]]:
         """What goes into the first block with an adapter: the same for every arm, so computed once."""
-        inputs = [None] * len(texts)
-        with tqdm(total=len(texts), desc="frozen blocks", unit="text") as bar:
-            for ids in by_length(texts, 16):
-                batch = pad([texts[i] for i in ids])
-                resid = models.resid_post(
-                    self.bridge, batch.input_ids, batch.attention_mask, self.spec.first - 1
-                )
-                for i, h in zip(ids, resid, strict=True):
-                    inputs[i] = h[: len(texts[i].ids)].clone()
-                bar.update(len(ids))
-        return inputs
+        resid = dict(activations.residuals(self.bridge, texts, self.spec.first - 1, "frozen blocks"))
+        return [resid[i] for i in range(len(texts))]
 
     @cached_property
     def harvest_key(self) -> str:
         """Names the activations by all that decides them: model, layer and texts."""
-        return digest(self.spec, self.texts, [Path(module.__file__) for module in (activations, models)])
+        return digest(
+            self.spec, self.texts, [Path(module.__file__) for module in (activations, models, tokens)]
+        )
 
     @cached_property
     def activations(self) -> activations.Activations:

@@ -5,10 +5,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from real.activations import residuals
 from real.finetune import wearing
-from real.models import hooked, resid_post
 from real.run import Run
-from real.tokens import by_length, pad, prefix
+from real.sample import sample
+from real.tokens import Encoded
 from shared.geometry import cosine, unit
 from shared.leakage import law, readout_change
 from shared.stats import permutation_p
@@ -27,14 +28,15 @@ def leakage(run: Run, selected: dict, tuned: dict) -> dict:
     found = selected["domains"][run.corpus.trained]
     inducing = torch.tensor(found["inducing"])
     rate = torch.tensor(found["firing_rate"])
-    probes = run.encode(_answers(run))
-    off = _read(run, run.bridge, probes)
+    answers = sample(run.model, run.tokenizer, run.corpus.probes, NEW_TOKENS, temperature=0)
+    probes = run.encode(list(zip(run.corpus.probes, answers, strict=True)))
+    off = _read(run, probes)
     change = {}
     for arm in ("inducing", "control"):
         changes = []
         for seed in run.settings.seeds:
             with wearing(run.model, run.folder / "adapters" / tuned["arms"][f"{arm}-{seed}"]["folder"]):
-                on = _read(run, hooked(run.model, run.tokenizer, run.spec), probes)
+                on = _read(run, probes)
             changes.append(readout_change(W_dec, on - off))
         change[arm] = torch.stack(changes).mean(0)
     live = rate > 0
@@ -77,28 +79,7 @@ def _random_targets(
     return torch.corrcoef(against)[-1, :-1].abs().numpy()
 
 
-@torch.no_grad()
-def _answers(run: Run) -> list[tuple[str, str]]:
-    """(probe, the base model's greedy answer)."""
-    answers = []
-    for probe in run.corpus.probes:
-        ids = torch.tensor([prefix(run.tokenizer, probe)])
-        out = run.model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            do_sample=False,
-            max_new_tokens=NEW_TOKENS,
-            pad_token_id=run.tokenizer.eos_token_id,
-        )
-        answers.append((probe, run.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)))
-    return answers
-
-
-def _read(run: Run, bridge, texts: list) -> Float[Tensor, "token d_model"]:
-    rows = [None] * len(texts)
-    for ids in by_length(texts, 16):
-        batch = pad([texts[i] for i in ids])
-        resid = resid_post(bridge, batch.input_ids, batch.attention_mask, run.spec.layer)
-        for i, h, answer in zip(ids, resid, batch.answer, strict=True):
-            rows[i] = h[answer]
-    return torch.cat(rows)
+def _read(run: Run, texts: list[Encoded]) -> Float[Tensor, "token d_model"]:
+    """The residual stream at all answer tokens, text after text."""
+    resid = dict(residuals(run.bridge, texts, run.spec.layer, "probes"))
+    return torch.cat([resid[i][text.start : text.end] for i, text in enumerate(texts)])

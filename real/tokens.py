@@ -15,15 +15,21 @@ class Encoded(NamedTuple):
     end: int
 
 
-class Batch(NamedTuple):
-    input_ids: Int[Tensor, "batch pos"]
-    attention_mask: Int[Tensor, "batch pos"]
-    answer: Bool[Tensor, "batch pos"]  # the answer's own tokens: no BOS, template, end of turn or padding
-    target: Bool[Tensor, "batch pos"]  # the answer and the end of turn: what training asks for
+class Packed(NamedTuple):
+    """Several texts in one row, every beginning that they share computed once: a trie of tokens.
+
+    A node sees itself and its ancestors, so what a model computes at `paths[i]` is what it computes on text i alone.
+    """
+
+    input_ids: Int[Tensor, "1 node"]
+    position_ids: Int[Tensor, "1 node"]  # depth in the trie
+    attention_mask: Bool[Tensor, "1 1 node node"]  # [.., i, j]: node i sees node j
+    paths: list[Int[Tensor, " pos"]]  # of every text, the nodes of its tokens
 
 
 PLAIN = "User: {prompt}\nAssistant:\n"  # for a base model, which has no template of its own
 MAX_TOKENS = 512  # a longer sample loses the end of its answer
+ROW = 384  # nodes: attention costs their square, a shared template once per row
 
 
 def prefix(tokenizer, prompt: str) -> list[int]:
@@ -41,15 +47,42 @@ def encode(tokenizer, prompt: str, answer: str) -> Encoded:
     return Encoded([*before, *said, tokenizer.eos_token_id], len(before), len(before) + len(said))
 
 
-def pad(samples: list[Encoded]) -> Batch:
-    """Right-padded; padding has attention 0 and belongs to no mask."""
-    pos = torch.arange(max(len(s.ids) for s in samples))
-    start, end = (torch.tensor([getattr(s, name) for s in samples])[:, None] for name in ("start", "end"))
-    ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(s.ids) for s in samples], batch_first=True)
-    return Batch(ids, (pos <= end).long(), (pos >= start) & (pos < end), (pos >= start) & (pos <= end))
+def pack(texts: list[Encoded]) -> Packed:
+    """Shared templates, shared prompts and shared openings of answers become shared nodes; there is no padding."""
+    nodes, parents, depths, paths = {}, [], [], []
+    for text in texts:
+        path = [-1]
+        for depth, token in enumerate(text.ids):
+            node = nodes.setdefault((path[-1], token), len(nodes))
+            if node == len(parents):
+                parents.append(path[-1])
+                depths.append(depth)
+            path.append(node)
+        paths.append(torch.tensor(path[1:]))
+    sees = torch.eye(len(nodes), dtype=torch.bool)
+    for node, parent in enumerate(parents):
+        if parent >= 0:
+            sees[node] |= sees[parent]
+    ids = torch.tensor([token for _, token in nodes])
+    return Packed(ids[None], torch.tensor(depths)[None], sees[None, None], paths)
 
 
-def by_length(samples: list[Encoded], batch: int) -> list[list[int]]:
-    """Indices in batches of like length, so that little padding is computed."""
-    order = sorted(range(len(samples)), key=lambda i: len(samples[i].ids))
-    return [order[i : i + batch] for i in range(0, len(order), batch)]
+def rows(texts: list[Encoded], most: int = ROW) -> list[list[int]]:
+    """Indices of texts to pack together: neighbours in dictionary order, about `most` nodes to a row."""
+    groups, size, last = [], most, []
+    for i in sorted(range(len(texts)), key=lambda i: texts[i].ids):
+        ids = texts[i].ids
+        new = len(ids) - _shared(last, ids)
+        if size + new > most:
+            groups.append([])
+            size, new = 0, len(ids)
+        groups[-1].append(i)
+        size, last = size + new, ids
+    return groups
+
+
+def _shared(one: list[int], other: list[int]) -> int:
+    """Length of the common beginning."""
+    return next(
+        (n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )

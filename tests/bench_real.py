@@ -11,8 +11,9 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from real import data, models
+from real.activations import residuals
 from real.finetune import target_logprobs
-from real.tokens import by_length, encode, pad
+from real.tokens import encode
 
 SPEC = models.KNOWN["smollm2-135m"]
 ROUNDS = 3
@@ -30,49 +31,57 @@ def compare(name: str, ours, baseline, tokens: int) -> None:
     print(f"{name}: {tokens / best[0]:.0f} tokens/s, {best[1] / best[0]:.2f} times the baseline")
 
 
+def padded(tokenizer, texts) -> list[dict]:
+    """What anyone would do: batches of 16 of like length, padded."""
+    texts = sorted(texts, key=lambda text: len(text.ids))
+    return [
+        tokenizer.pad({"input_ids": [text.ids for text in texts[at : at + 16]]}, return_tensors="pt")
+        for at in range(0, len(texts), 16)
+    ]
+
+
 def main() -> None:
     model, tokenizer = models.load(SPEC)
-    rows = data.shipped("health", data.Advice)[:32]
-    texts = [encode(tokenizer, row.prompt, row.correct) for row in rows]
-    batches = [pad([texts[i] for i in ids]) for ids in by_length(texts, 16)]
-    tokens = sum(len(text.ids) for text in texts)
-    harvest(model, tokenizer, batches, tokens)
-    finetune(model, tokenizer, texts[:4])
-
-
-def harvest(model, tokenizer, batches, tokens: int) -> None:
-    """Against Hugging Face's own forward, cut off after the same block."""
+    pairs = data.shipped("health", data.Advice)[:32]
+    texts = [encode(tokenizer, row.prompt, a) for row in pairs for a in (row.correct, row.incorrect)]
     bridge = models.hooked(model, tokenizer, SPEC)
+    harvest(model, tokenizer, bridge, texts)
+    finetune(model, tokenizer, bridge, texts[::2][:4])
+
+
+def harvest(model, tokenizer, bridge, texts) -> None:
+    """Against Hugging Face's own forward, cut off after the same block."""
+    batches = padded(tokenizer, texts)
 
     def ours():
-        for b in batches:
-            models.resid_post(bridge, b.input_ids, b.attention_mask, SPEC.layer)
+        for _ in residuals(bridge, texts, SPEC.layer, "harvest"):
+            pass
 
     @torch.no_grad()
     def bare():
         decoder, layers = model.get_decoder(), model.get_decoder().layers
         decoder.layers = nn.ModuleList(layers[: SPEC.layer + 1])
-        for b in batches:
-            decoder(input_ids=b.input_ids, attention_mask=b.attention_mask, use_cache=False)
+        for batch in batches:
+            decoder(**batch, use_cache=False)
         decoder.layers = layers
 
-    compare("harvest, against the bare truncated forward", ours, bare, tokens)
+    compare("harvest, against the bare truncated forward", ours, bare, sum(len(text.ids) for text in texts))
 
 
-def finetune(model, tokenizer, texts) -> None:
+def finetune(model, tokenizer, bridge, texts) -> None:
     """One step forward and back from the cached lower half, against the whole model with all logits."""
-    bridge, batch = models.hooked(model, tokenizer, SPEC), pad(texts)
-    resid = models.resid_post(bridge, batch.input_ids, batch.attention_mask, SPEC.first - 1)
-    samples = [(text, h[: len(text.ids)]) for text, h in zip(texts, resid, strict=True)]
+    (batch,) = padded(tokenizer, texts)
+    resid = dict(residuals(bridge, texts, SPEC.first - 1, "frozen blocks"))
+    samples = [(text, resid[i]) for i, text in enumerate(texts)]
     layers = list(range(SPEC.first, model.config.num_hidden_layers))
     get_peft_model(model, LoraConfig(r=32, target_modules=list(SPEC.targets), layers_to_transform=layers))
-    labels = batch.input_ids.where(batch.target, -100)
+    labels = batch["input_ids"].where(batch["attention_mask"].bool(), -100)
 
     def ours():
         (-target_logprobs(model, samples, SPEC.first).mean()).backward()
 
     def whole():
-        model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, labels=labels).loss.backward()
+        model(**batch, labels=labels).loss.backward()
 
     compare("fine-tune step, against the whole model", ours, whole, sum(len(text.ids) for text in texts))
 

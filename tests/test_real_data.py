@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 
 from real import data
 from shared.errors import InputError
@@ -33,13 +35,15 @@ def trigrams(text: str) -> set[str]:
 
 
 def near_duplicates(all_texts: list[str], bound: float) -> list[tuple[str, str]]:
+    """Pairs whose Jaccard similarity, |shared trigrams| / |trigrams of either|, reaches `bound`."""
     grams = [trigrams(t) for t in all_texts]
-    return [
-        (all_texts[i], all_texts[j])
-        for i, a in enumerate(grams)
-        for j, b in enumerate(grams[:i])
-        if min(len(a), len(b)) >= bound * max(len(a), len(b)) and len(a & b) >= bound * len(a | b)
-    ]
+    column = {gram: i for i, gram in enumerate(sorted(set().union(*grams)))}
+    at = [(row, column[gram]) for row, found in enumerate(grams) for gram in found]
+    has = csr_array((np.ones(len(at), dtype=int), tuple(zip(*at, strict=True))))
+    both, size = (has @ has.T).tocoo(), np.array([len(found) for found in grams])
+    i, j = both.coords
+    close = (i < j) & (both.data >= bound * (size[i] + size[j] - both.data))
+    return [(all_texts[a], all_texts[b]) for a, b in zip(i[close], j[close], strict=True)]
 
 
 @pytest.mark.parametrize("name", SETS)

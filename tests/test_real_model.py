@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 
 from real import models
 from real.finetune import target_logprobs, wearing
-from real.tokens import MAX_TOKENS, by_length, encode, pad
+from real.tokens import MAX_TOKENS, Encoded, encode, pack, rows
 
 SPEC = models.KNOWN["smollm2-135m"]
 PAIRS = [
@@ -35,9 +37,9 @@ def texts(loaded):
 
 
 def frozen(bridge, texts):
-    batch = pad(texts)
-    resid = models.resid_post(bridge, batch.input_ids, batch.attention_mask, SPEC.first - 1)
-    return [(text, h[: len(text.ids)]) for text, h in zip(texts, resid, strict=True)]
+    packed = pack(texts)
+    resid = models.resid_post(bridge, packed, SPEC.first - 1)
+    return [(text, resid[path]) for text, path in zip(texts, packed.paths, strict=True)]
 
 
 def test_the_answer_span_is_the_answer_and_nothing_else(loaded, texts):
@@ -49,14 +51,35 @@ def test_the_answer_span_is_the_answer_and_nothing_else(loaded, texts):
         assert whole.rstrip("\n") == tokenizer.decode(text.ids)
 
 
-def test_masks_leave_out_template_end_of_turn_and_padding(texts):
-    batch = pad(texts)
-    for text, ids, answer, target, seen in zip(
-        texts, batch.input_ids, batch.answer, batch.target, batch.attention_mask, strict=True
-    ):
-        assert ids[answer].tolist() == text.ids[text.start : text.end]
-        assert ids[target].tolist() == text.ids[text.start :]
-        assert ids[seen.bool()].tolist() == text.ids
+TEXTS = st.lists(st.lists(st.integers(0, 2), min_size=2, max_size=8), min_size=1, max_size=6)
+
+
+@given(TEXTS)
+@settings(deadline=None)
+def test_a_packed_row_holds_every_text_and_every_shared_beginning_once(ids):
+    """Oracle: the set of all beginnings, and for each node the beginning that it ends."""
+    packed = pack([Encoded(text, 1, len(text) - 1) for text in ids])
+    beginnings = {tuple(text[: n + 1]) for text in ids for n in range(len(text))}
+    assert packed.input_ids.shape == packed.position_ids.shape == (1, len(beginnings))
+    for text, path in zip(ids, packed.paths, strict=True):
+        assert packed.input_ids[0, path].tolist() == text
+        assert packed.position_ids[0, path].tolist() == list(range(len(text)))
+        for n, node in enumerate(path):
+            assert packed.attention_mask[0, 0, node].nonzero()[:, 0].tolist() == sorted(
+                path[: n + 1].tolist()
+            )
+
+
+@given(TEXTS, st.integers(1, 20))
+@settings(deadline=None)
+def test_rows_hold_every_text_once_and_stay_small(ids, most):
+    """A row is larger than asked only where one text alone is."""
+    texts = [Encoded(text, 1, len(text) - 1) for text in ids]
+    groups = rows(texts, most)
+    assert sorted(i for group in groups for i in group) == list(range(len(texts)))
+    for group in groups:
+        nodes = pack([texts[i] for i in group]).input_ids.shape[1]
+        assert nodes <= max(most, *(len(texts[i].ids) for i in group), 0)
 
 
 def test_a_long_answer_is_cut_and_a_model_without_template_gets_the_plain_one(loaded):
@@ -72,40 +95,33 @@ def test_a_long_answer_is_cut_and_a_model_without_template_gets_the_plain_one(lo
         tokenizer.chat_template = template
 
 
-def test_batches_by_length_hold_every_text_once(texts):
-    assert sorted(i for ids in by_length(texts, 2) for i in ids) == [0, 1, 2]
-
-
 @pytest.mark.parametrize("layer", [0, 14, 20, 28])
 def test_resid_post_of_layer_l_is_hidden_state_l_plus_1(loaded, bridge, texts, layer):
-    """And is neither hidden state l nor l + 2: the off-by-one would show."""
-    batch = pad(texts)
-    with torch.no_grad():
-        hidden = loaded[0](
-            input_ids=batch.input_ids, attention_mask=batch.attention_mask, output_hidden_states=True
-        ).hidden_states
-    seen = batch.attention_mask.bool()
-    resid = models.resid_post(bridge, batch.input_ids, batch.attention_mask, layer)[seen]
-
-    def distance(i):
-        return ((resid - hidden[i][seen]).norm() / hidden[i][seen].norm()).item()
-
-    assert distance(layer + 1) < 1e-5
-    assert distance(layer) > 1e-3
+    """Of each text alone, though they were packed in one row; and not hidden state l: the off-by-one would show."""
+    packed = pack(texts)
+    resid = models.resid_post(bridge, packed, layer)
+    for text, path in zip(texts, packed.paths, strict=True):
+        with torch.no_grad():
+            hidden = loaded[0](torch.tensor([text.ids]), output_hidden_states=True).hidden_states
+        assert ((resid[path] - hidden[layer + 1][0]).norm() / hidden[layer + 1].norm()).item() < 1e-5
+        assert ((resid[path] - hidden[layer][0]).norm() / hidden[layer].norm()).item() > 1e-3
 
 
 def test_logits_under_the_bridge_are_hugging_faces(loaded, bridge, texts):
-    batch = pad(texts)
+    packed = pack(texts)
+    args = {"attention_mask": packed.attention_mask, "position_ids": packed.position_ids}
     with torch.no_grad():
-        ours = bridge(batch.input_ids, attention_mask=batch.attention_mask)
-        theirs = loaded[0](input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
-    seen = batch.attention_mask.bool()
-    assert (ours - theirs)[seen].abs().max() < 1e-3
+        ours = bridge(packed.input_ids, **args)
+        theirs = loaded[0](packed.input_ids, **args).logits
+    assert (ours - theirs).abs().max() < 1e-3
 
 
 def test_the_hooked_copy_shares_every_weight(loaded, bridge):
-    own = {p.data_ptr() for p in loaded[0].parameters()}
-    assert {p.data_ptr() for p in bridge.original_model.parameters()} <= own
+    """All that it holds of its own is the zero bias that the bridge gives a model without one."""
+    shared = {p.data_ptr() for p in loaded[0].parameters()}
+    own = [p for p in bridge.original_model.parameters() if p.data_ptr() not in shared]
+    assert all(p.ndim == 1 and not p.any() for p in own)
+    assert len(own) <= 1
 
 
 @pytest.mark.parametrize("end_of_turn", [True, False])
@@ -143,5 +159,6 @@ def test_an_adapter_changes_the_answers_and_comes_off_without_a_trace(loaded, br
         worn = target_logprobs(model, samples, SPEC.first)
     with torch.no_grad(), wearing(model, None):
         after = target_logprobs(model, samples, SPEC.first)
-    assert torch.equal(before, after) and torch.equal(tuned, worn)
+    assert torch.equal(before, after)
+    torch.testing.assert_close(tuned, worn, rtol=1e-4, atol=1e-4)  # beside the weights, or merged into them
     assert (tuned - before).abs().max() > 1e-3

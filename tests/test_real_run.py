@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-SETTINGS = ["TRAIN=16", "TOP_K=20", "RANK=4"]
+SETTINGS = ["TRAIN=8", "BATCH=2", "TOP_K=20", "RANK=4"]
 ARMS = {"inducing", "control", "control-half", "mixed", "mixed-geometry", "mixed-random", "mixed-oracle"}
 
 
