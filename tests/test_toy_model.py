@@ -12,7 +12,7 @@ from scipy.stats import kstest
 
 from shared import geometry
 from shared.errors import InputError
-from toy.model import Toy, ToySettings, forward, init, loss, sample_batch, train
+from toy.model import Toy, ToySettings, best, forward, init, loss, sample_batch, train
 
 SEEDS = st.integers(0, 2**32 - 1)
 SIZES = st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 4), st.integers(1, 5))
@@ -71,8 +71,8 @@ def test_no_gradient_crosses_instances(sizes, seed):
 
 
 def test_training_one_instance_otherwise_leaves_the_others_as_they_were():
-    settings = ToySettings(n_instances=3, feature_probability=(0.1, 0.1, 0.1), steps=30, batch_size=64)
-    plain, changed = train(settings), train(replace(settings, feature_probability=(0.1, 0.9, 0.1)))
+    settings = ToySettings(n_instances=3, importance=(0.9, 0.9, 0.9), steps=30, batch_size=64)
+    plain, changed = train(settings), train(replace(settings, importance=(0.9, 0.3, 0.9)))
     for one, other in zip(plain, changed, strict=True):
         assert torch.equal(one[[0, 2]], other[[0, 2]])
         assert not torch.equal(one[1], other[1])
@@ -118,11 +118,14 @@ def test_sparse_features_form_pentagons_and_dense_ones_do_not():
 
     Dense (always on): in every instance some feature is far from an even share.
     """
-    sparse = train(ToySettings(n_instances=4)).W.double()
-    D = geometry.dimensionality(sparse)
-    assert ((D - 0.4).abs() < 0.02).all()
+    settings = ToySettings(n_instances=16)
+    toy = train(settings)
+    even = ((geometry.dimensionality(toy.W.double()) - 0.4).abs() < 0.02).all(-1)
+    assert even.sum() >= 12  # now and then an instance rests in a poorer arrangement,
+    sparse = best(toy, settings).double()  # but never the best one
+    assert ((geometry.dimensionality(sparse) - 0.4).abs() < 0.02).all()
     assert (sparse.norm(dim=-1) > 0.9).all()
-    off = geometry.cosine(sparse, sparse)[:, ~torch.eye(5, dtype=torch.bool)].reshape(4, 5, 4).sort(-1).values
+    off = geometry.cosine(sparse, sparse)[~torch.eye(5, dtype=torch.bool)].reshape(5, 4).sort(-1).values
     pentagon = torch.tensor([-0.809, -0.809, 0.309, 0.309], dtype=torch.float64)
     assert (off - pentagon).abs().max() < 0.04
     dense = train(ToySettings(n_instances=4, steps=300, feature_probability=1.0)).W.double()
@@ -136,9 +139,11 @@ def test_the_more_important_features_win_where_there_is_no_room():
     assert (norms[:, :2] > 0.9).all() and (norms[:, 2:] < 0.2).all()
 
 
-def test_a_loss_that_is_no_longer_finite_stops_training_with_its_step_and_rate():
-    with pytest.raises(InputError, match=r"loss is (nan|inf) at step 100: learning_rate 1e\+30 is too high"):
-        train(ToySettings(steps=101, learning_rate=1e30))
+def test_weights_that_are_no_longer_finite_stop_training_with_its_step_and_rate():
+    with pytest.raises(
+        InputError, match=r"W is no longer finite at step 0: learning_rate 1e\+38 is too high"
+    ):
+        train(ToySettings(steps=101, learning_rate=1e38))
 
 
 @pytest.mark.parametrize("name", ["n_instances", "n_features", "d_hidden", "batch_size", "steps"])

@@ -7,9 +7,13 @@ from shared.errors import InputError
 from toy.run import run
 
 EQUATIONS = {
-    "E1": "step on a hidden state, SGD",
-    "E2": "step on a weight, SGD",
-    "E4": "step on a hidden state, Adam",
+    "E1": "step on a hidden state",
+    "E2": "step on a weight",
+    "E3": "first step of a LoRA",
+    "E4": "first step of Adam",
+    "E5": "weight decay; momentum",
+    "E6": "step on the tied ReLU model",
+    "E7": "any network, first order",
 }
 
 
@@ -20,7 +24,7 @@ def main(argv: list[str]) -> int:
             raise InputError("usage: python -m toy [FOLDER]")
         out = Path(argv[0] if argv else "results/toy")
         summary = run(out)
-        print(table(summary), f"\n\nwrote {out}/summary.json and {out}/law.png in {summary['seconds']} s")
+        print(table(summary), f"\n\nwrote {out}/summary.json and three figures in {summary['seconds']} s")
     except InputError as error:
         print(f"toy: {error}", file=sys.stderr)
         return 2
@@ -41,13 +45,39 @@ def table(summary: dict) -> str:
     lines += [f"  {'':32}{'autograd':>10}{'real step':>12}"]
     for name, error in summary["law"].items():
         autograd = f"{error['autograd']:.1e}" if "autograd" in error else "-"
-        lines += [f"  {name}  {EQUATIONS[name]:28}{autograd:>10}{error['step']:>12.1e}"]
+        slope = f"   error ~ step^{error['slope']:.3f}" if "slope" in error else ""
+        worst = max(error["step"], error.get("momentum", 0))
+        lines += [f"  {name}  {EQUATIONS[name]:28}{autograd:>10}{worst:>12.1e}{slope}"]
     pairs = summary["optimisers"]["sgd"]["pairs"]
-    lines += ["", f"Is leakage the cosine? One real step, {pairs} pairs of features (if it is, all are 1)"]
-    lines += [f"  {'':8}{'slope':>8}{'r2':>8}{'spearman':>10}"]
+    lines += ["", f"Is leakage the cosine? {pairs} pairs of features (slope and r2 are 1 if it is)"]
+    lines += [
+        f"  {'':18}{'target alone':>16}{'others kept right':>22}",
+        f"  {'':18}{'slope':>8}{'r2':>8}{'slope':>14}{'r2':>8}",
+    ]
     for name, fit in summary["optimisers"].items():
-        lines += [f"  {name:8}{fit['slope']:>8.3f}{fit['r2']:>8.3f}{fit['spearman']:>10.3f}"]
+        other = fit["together"]
+        lines += [
+            f"  {name:18}{fit['slope']:>8.3f}{fit['r2']:>8.3f}{other['slope']:>14.3f}{other['r2']:>8.3f}"
+        ]
+    found = summary["misalignment"]
+    lines += [
+        "",
+        f"Emergent misalignment in miniature, {summary['settings']['world']['worlds']} worlds: 95 % intervals",
+    ]
+    for dose, at in found["alignment"].items():
+        lines += [
+            f"  alignment {dose:5} toxic features rise by {_interval(at['effect'])}, gap {_interval(at['gap'])}"
+        ]
+    for name, one in found["filters"].items():
+        lines += [
+            f"  {name:9} removes half: effect less by {_interval(one['reduction']['0.5'])}, "
+            f"AUROC {_interval(one['auroc'])}"
+        ]
     return "\n".join(lines)
+
+
+def _interval(e: dict) -> str:
+    return f"{e['value']:+.3f} [{e['low']:+.3f}, {e['high']:+.3f}]"
 
 
 if __name__ == "__main__":

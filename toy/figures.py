@@ -4,15 +4,16 @@ import os
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from shared.leakage import law
+from shared.stats import Estimate
 
 # Okabe-Ito: told apart by the colour-blind; the markers tell them apart in grey.
-BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "0.45"
+BLUE, VERMILLION, SKY, GREY = "#0072B2", "#D55E00", "#56B4E9", "0.45"
 TITLE = "Push one feature and the others move: under SGD by exactly their cosine, under Adam not"
 SHOWN = {"adam": 1500, "sgd": 100}  # pairs drawn: enough for the eye; the sign step would cover adam's marks
 STYLE = {
@@ -20,6 +21,24 @@ STYLE = {
     "sgd": {"marker": "o", "color": BLUE, "s": 34, "linewidths": 1.3, "facecolor": "none"},
 }
 LABEL = {"adam": "Adam's first step (a sign step: the same)", "sgd": "SGD step"}
+
+TASK_STYLE = {
+    "together": {"shown": 800, "mark": {"marker": "x", "c": VERMILLION, "s": 8, "lw": 0.6, "alpha": 0.6}},
+    "alone": {
+        "shown": 150,
+        "mark": {"marker": "o", "edgecolor": BLUE, "facecolor": "none", "s": 14, "lw": 0.8},
+    },
+}
+RULE_TITLES = {
+    "sgd": "SGD",
+    "momentum": "SGD, momentum 0.9",
+    "weight decay": "SGD, weight decay 0.1",
+    "lora": "LoRA by SGD",
+    "sign": "sign descent, first step",
+    "adam": "Adam, first step",
+    "adam, 30 steps": "Adam, 30 steps",
+    "lora, adam": "LoRA by Adam, 30 steps",
+}
 
 
 def law_figure(
@@ -35,6 +54,79 @@ def law_figure(
     _draw_directions(left, W, ratios[0])
     _draw_law(right, predicted, measured)
     return figure
+
+
+def optimiser_figure(
+    predicted: Float[Tensor, " pair"], measured: dict[str, dict[str, Float[Tensor, " pair"]]]
+) -> Figure:
+    """A panel for every update rule; `measured` is rule -> task -> ratios."""
+    figure = Figure(figsize=(12, 6.6), layout="constrained")
+    figure.suptitle(
+        "Rules that follow the gradient keep the cosine law; rules that rescale it do not", fontsize=15
+    )
+    panels = figure.subplots(2, (len(measured) + 1) // 2, sharex=True, sharey=True)
+    shown = torch.randperm(len(predicted), generator=torch.Generator().manual_seed(0))[:800]
+    for ax, (rule, tasks) in zip(panels.flat, measured.items(), strict=True):
+        for task, style in TASK_STYLE.items():
+            fit = law(predicted, tasks[task], draws=1)
+            label = f"{task}: slope {fit.slope:.2f}, $R^2$ {fit.r2:.2f}".replace("-", "−")
+            pairs = shown[: style["shown"]]
+            ax.scatter(predicted[pairs], tasks[task][pairs], label=label, **style["mark"])
+        ax.axline((0, 0), slope=1, color="black", lw=0.8)
+        ax.set(xlim=(-1.05, 1.05), ylim=(-1.6, 1.6), title=RULE_TITLES[rule])
+        ax.legend(loc="upper left", frameon=False, fontsize=8, handletextpad=0.1)
+    figure.supxlabel("cosine of the directions of features j and t")
+    figure.supylabel("change of j per unit change of t")
+    return figure
+
+
+def misalignment_figure(
+    points: tuple[Float[Tensor, " feature"], Float[Tensor, " feature"]],
+    kinds: dict[str, Int[Tensor, " k"]],
+    found: dict,
+) -> Figure:
+    """Four panels: the law in one world (`points`, by kind); dose and response; filters; what defeats geometry's.
+
+    `found` is what `misalignment.sweep` returns.
+    """
+    figure = Figure(figsize=(12, 9.5), layout="constrained")
+    figure.suptitle("Fine-tuning on inducing features raises the toxic ones that lie near them", fontsize=15)
+    (a, b), (c, d) = figure.subplots(2, 2)
+    predicted, measured = points
+    for (kind, ids), colour, marker in zip(kinds.items(), (VERMILLION, BLUE, SKY, GREY), "osvx", strict=True):
+        a.scatter(predicted[ids], measured[ids], s=18, lw=0.8, alpha=0.8, c=colour, marker=marker, label=kind)
+    a.set(xlabel="predicted by (E2): change in the first step", ylabel="measured: change after the fine-tune")
+    a.set_title("Readouts on neutral probes move as (E2) says")
+    a.legend(frameon=False)
+    doses = found["alignment"]
+    _band(b, list(doses), [dose["effect"] for dose in doses.values()], VERMILLION, "o", "")
+    b.set(
+        xlabel="alignment planted (0: inducing no nearer to toxic than control)",
+        ylabel="rise of toxic readouts above control's",
+    )
+    b.set_title("No neighbours, no misalignment")
+    styles = {"geometry": (BLUE, "o"), "random": (GREY, "x"), "oracle": (VERMILLION, "s")}
+    for name, one in found["filters"].items():
+        _band(c, list(one["reduction"]), list(one["reduction"].values()), *styles[name], name)
+    c.set(xlabel="fraction of the mixed set removed", ylabel="reduction of the effect (1: none is left)")
+    c.set_title("The geometry filter beats random removal")
+    c.legend(frameon=False)
+    topics = found["topic_alignment"]
+    _band(d, list(topics), list(topics.values()), BLUE, "o", "")
+    d.axhline(0.5, color=GREY, lw=0.8, ls="--")
+    d.set(
+        xlabel="alignment planted in the topics of all advice",
+        ylabel="AUROC of the geometry score for bad advice",
+    )
+    d.set_title("... until harmless topics lie near the toxic features too")
+    for ax in (b, c):
+        ax.axhline(0, color=GREY, lw=0.5)
+    return figure
+
+
+def _band(ax: Axes, x: list, found: list[Estimate], colour: str, marker: str, label: str) -> None:
+    ax.plot(x, [e.value for e in found], color=colour, marker=marker, label=label)
+    ax.fill_between(x, [e.low for e in found], [e.high for e in found], color=colour, alpha=0.2, lw=0)
 
 
 def save(figure: Figure, path: Path) -> None:

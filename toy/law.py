@@ -1,19 +1,26 @@
-"""The leakage law in closed form (design.md section 3). No autograd here: measure.py checks these numbers.
+"""The leakage law in closed form (design.md section 3). No autograd here, but for E7: measure.py checks these numbers.
 
     W    [feature, d]   rows d_j: the features' directions
     f_j  = <d_j, h>     the linear readout of feature j
     g    = dL/dh        how the loss L would move h; L = -f_t ("raise feature t") has g = -d_t
-    eta                 the step size;  s runs over training samples, x' is a probe
+    eta                 the step size;  s runs over training samples, x' and q are probes
 
     (E1) representation_step    Δf_j     = -eta <d_j, g>                           L = -f_t: eta <d_j, d_t>
     (E2) weight_step            Δf_j(x') = -eta mean_s <d_j, g_s> <x_s, x'>        h = A x, a step on A
+    (E3) lora_step              as E2 with <x_s, x'> -> <C x_s, C x'>          h = (A + B C) x, at B = 0
     (E4) sign_step              Δf_j     = -eta <d_j, g / (|g| + eps)>             Adam's first step
+    (E5) decayed_step           Δf_j     = -eta <d_j, g> - eta lambda f_j          weight decay lambda
+         momentum_step          Δf_j     = -eta <d_j, sum_i mu^(k-i) g_i>          the k-th step of SGD with momentum mu
+    (E6) tied_step              Δpre(q) of the tied ReLU model, second order included: see there
+    (E7) first_order            Δf_j     = sum over parameters of df_j/dtheta . Δtheta, any network
 
-All are exact, not first order; changes are in units of the feature's activation. By (E1) the leakage ratio
-Δf_j/Δf_t is the cosine of d_j and d_t, times |d_j|/|d_t|. (E4) breaks this.
+All but E7 are exact; changes are in units of the feature's activation. By (E1) the leakage ratio Δf_j/Δf_t is the
+cosine of d_j and d_t, times |d_j|/|d_t|. (E4) breaks this.
 """
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from einops import einsum
@@ -50,6 +57,23 @@ def weight_step(
     return -eta * einsum(inputs, directions, "sample probe, sample feature -> probe feature") / len(g)
 
 
+def lora_step(
+    W: Float[Tensor, "feature d"],
+    g: Float[Tensor, "sample d"],
+    x: Float[Tensor, "sample d_in"],
+    probe: Float[Tensor, "probe d_in"],
+    C: Float[Tensor, "rank d_in"],
+    eta: float,
+) -> Float[Tensor, "probe feature"]:
+    """(E3) Δf after the first step on A + B C from B = 0, where C's own gradient is 0; LoRA's scale is in C.
+
+    LoRA changes which inputs overlap; the output side, and so the cosine, is untouched. Raises as weight_step.
+    """
+    if C.shape[-1] != x.shape[-1]:
+        raise ValueError(f"C must have the width of x ({x.shape[-1]}), got {tuple(C.shape)}")
+    return weight_step(W, g, x @ C.mT, probe @ C.mT, eta)
+
+
 def sign_step(
     W: Float[Tensor, "feature d"], g: Float[Tensor, "*batch d"], eta: float, eps: float = 0.0
 ) -> Float[Tensor, "*batch feature"]:
@@ -62,6 +86,89 @@ def sign_step(
     _check(eta, W, g)
     sign = g / (g.abs() + eps) if eps else g.sign()
     return representation_step(W, sign, eta)
+
+
+def decayed_step(
+    W: Float[Tensor, "feature d"],
+    g: Float[Tensor, "*batch d"],
+    h: Float[Tensor, "*batch d"],
+    eta: float,
+    weight_decay: float,
+) -> Float[Tensor, "*batch feature"]:
+    """(E5) Δf after h -> h - eta (g + weight_decay h): every readout also shrinks by eta weight_decay of itself.
+
+    ValueError: a step or decay that is not finite, widths that differ.
+    """
+    _check(weight_decay, W, h, "weight_decay", "h")
+    return representation_step(W, g, eta) - eta * weight_decay * einsum(
+        W, h, "feature d, ... d -> ... feature"
+    )
+
+
+def momentum_step(
+    W: Float[Tensor, "feature d"], gradients: Float[Tensor, "step *batch d"], eta: float, momentum: float
+) -> Float[Tensor, "*batch feature"]:
+    """(E5) Δf in the last of these steps of SGD with momentum: past gradients count, older ones less.
+
+    ValueError: a step or momentum that is not finite, no gradient, widths that differ.
+    """
+    _check(momentum, W, gradients, "momentum", "gradients")
+    if len(gradients) == 0:
+        raise ValueError("gradients must hold at least one step, got none")
+    age = torch.arange(len(gradients) - 1, -1, -1, dtype=W.dtype, device=W.device)
+    velocity = einsum(momentum**age, gradients, "step, step ... d -> ... d")
+    return representation_step(W, velocity, eta)
+
+
+class TiedStep(NamedTuple):
+    """(E6) one SGD step on the tied ReLU model, read at probes."""
+
+    first: Float[Tensor, "probe feature"]  # first order in eta: Gram matrices of features, and the bias
+    second: Float[Tensor, "probe feature"]  # D (D^T q), exact: with it nothing is left out
+
+    @property
+    def total(self) -> Float[Tensor, "probe feature"]:
+        return self.first + self.second
+
+
+def tied_step(
+    W: Float[Tensor, "feature d"],
+    delta: Float[Tensor, "sample feature"],
+    x: Float[Tensor, "sample feature"],
+    q: Float[Tensor, "probe feature"],
+    eta: float,
+) -> TiedStep:
+    """(E6) Δpre at probes q after one SGD step on W and b_final, pre = (x W) W^T + b_final, delta = dL/dpre.
+
+    With H = x W, h_q = q W, G = W W^T and D = -eta dL/dW = -eta (delta^T H + x^T (delta W)):
+    Δpre(q) = -eta [delta^T (H h_q) + x^T (delta W h_q) + W (H^T (delta q)) + G (delta^T (x q)) + sum delta] + D (D^T q)
+    Exact whatever the step: a unit that crosses zero bends relu(pre), not pre.
+    ValueError: a step that is not finite, shapes that differ.
+    """
+    _check(eta, W.mT, x, "eta", "x")
+    if delta.shape != x.shape or q.shape[-1] != x.shape[-1]:
+        raise ValueError(f"delta {tuple(delta.shape)} and q {tuple(q.shape)} must fit x {tuple(x.shape)}")
+    H, h_q, back = x @ W, q @ W, delta @ W
+    decoder = (h_q @ H.mT) @ delta + (h_q @ back.mT) @ x  # D moves how h_q is read
+    encoder = (q @ delta.mT @ H) @ W.mT + (q @ x.mT @ back) @ W.mT  # D moves h_q itself; W W^T = G
+    D = -eta * (delta.mT @ H + x.mT @ back)
+    return TiedStep(-eta * (decoder + encoder + delta.sum(0)), q @ D @ D.mT)
+
+
+def tied_delta(
+    W: Float[Tensor, "feature d"],
+    b_final: Float[Tensor, " feature"],
+    importance: Float[Tensor, " feature"],
+    x: Float[Tensor, "sample feature"],
+) -> Float[Tensor, "sample feature"]:
+    """delta = dL/dpre of the toy's loss, mean over samples and features of importance (relu(pre) - x)^2."""
+    pre = x @ W @ W.mT + b_final
+    return 2 / x.numel() * importance * (torch.relu(pre) - x) * (pre > 0)
+
+
+def first_order(readouts: Callable[[Tensor], Tensor], theta: Tensor, step: Tensor) -> Tensor:
+    """(E7) df/dtheta . step, a Jacobian-vector product: any readouts of any parameters. Its error falls as step^2."""
+    return torch.func.jvp(readouts, (theta,), (step,))[1]
 
 
 def hidden_gradient(
@@ -80,8 +187,8 @@ def hidden_gradient(
     return delta @ W
 
 
-def _check(eta: float, W: Tensor, g: Tensor) -> None:
-    if not math.isfinite(eta):
-        raise ValueError(f"eta must be finite, got {eta}")
+def _check(number: float, W: Tensor, g: Tensor, name: str = "eta", rows: str = "g") -> None:
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be finite, got {number}")
     if g.shape[-1] != W.shape[-1]:
-        raise ValueError(f"g must have the width of W ({W.shape[-1]}), got {tuple(g.shape)}")
+        raise ValueError(f"{rows} must have the width of W ({W.shape[-1]}), got {tuple(g.shape)}")

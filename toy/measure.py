@@ -1,15 +1,23 @@
-"""What a step really does to the readouts, measured twice. Nothing here knows the equations of law.py.
+"""What a step really does to the readouts, measured twice. Nothing here knows the equations of law.py but E7.
 
 theta is whatever the step moves (a hidden state, a weight matrix); readouts(theta) are the features' values.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
-# The first step of Rprop is the sign step: lr * sign(g).
-OPTIMISERS = {"sgd": torch.optim.SGD, "sign": torch.optim.Rprop, "adam": torch.optim.Adam}
+from toy.law import first_order
+
+OPTIMISERS = {
+    "sgd": torch.optim.SGD,
+    "momentum": partial(torch.optim.SGD, momentum=0.9),
+    "weight decay": partial(torch.optim.SGD, weight_decay=0.1),
+    "sign": torch.optim.Rprop,  # its first step is lr * sign(g)
+    "adam": torch.optim.Adam,
+}
 
 
 def autograd_change(
@@ -21,7 +29,7 @@ def autograd_change(
     """
     start = theta.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(loss(start), start)
-    return torch.func.jvp(readouts, (theta.detach(),), (-eta * gradient,))[1]
+    return first_order(readouts, theta.detach(), -eta * gradient)
 
 
 def step_change(
@@ -30,12 +38,15 @@ def step_change(
     theta: Tensor,
     optimiser: str,
     eta: float,
+    steps: int = 1,
 ) -> Tensor:
-    """Readouts after one real torch.optim step from a fresh optimiser state, minus before. Exact."""
+    """Readouts after real torch.optim steps from a fresh optimiser state, minus before. Exact."""
     moved = theta.detach().clone().requires_grad_()
     stepper = OPTIMISERS[optimiser]([moved], lr=eta)
-    loss(moved).backward()
-    stepper.step()
+    for _ in range(steps):
+        stepper.zero_grad()
+        loss(moved).backward()
+        stepper.step()
     return readouts(moved.detach()) - readouts(theta.detach())
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from shared.errors import InputError
+from toy.sparse import draw, gradient
 
 
 @dataclass(frozen=True)
@@ -118,23 +119,27 @@ def one_thread() -> Iterator[None]:
 def train(settings: ToySettings) -> Toy:
     """Train all instances at once with AdamW. InputError when the loss is no longer finite."""
     generator = torch.Generator().manual_seed(settings.seed)
-    toy = init(settings, generator)
+    toy, importance = init(settings, generator), settings.importances
     optimiser = torch.optim.AdamW([p.requires_grad_() for p in toy], lr=settings.learning_rate, fused=True)
     decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1, 0, settings.steps)
-    importance = settings.importances
     name = f"{settings.n_features} features in {settings.d_hidden} dimensions"
-    for step in tqdm(range(settings.steps), desc=name, disable=None, leave=False):
-        # Summed over instances, each instance's gradient is its own: no instance sees another.
-        total = loss(toy, sample_batch(settings, generator), importance).sum()
-        if step % 100 == 0 and not total.isfinite():
-            raise InputError(
-                f"loss is {total} at step {step}: learning_rate {settings.learning_rate} is too high"
-            )
-        optimiser.zero_grad()
-        total.backward()
-        optimiser.step()
-        decay.step()
+    with torch.no_grad():
+        for step in tqdm(range(settings.steps), desc=name, disable=None, leave=False):
+            active = draw(settings.probabilities[:, 0], settings.n_features, settings.batch_size, generator)
+            toy.W.grad, toy.b_final.grad = gradient(*toy, importance, active)
+            optimiser.step()
+            decay.step()
+            if step % 100 == 0 and not toy.W.isfinite().all():
+                raise InputError(
+                    f"W is no longer finite at step {step}: learning_rate {settings.learning_rate} is too high"
+                )
     return Toy(*(p.detach() for p in toy))
+
+
+def best(toy: Toy, settings: ToySettings) -> Float[Tensor, "feature d_hidden"]:
+    """W of the instance that does best on fresh data: training now and then rests in a poorer arrangement."""
+    x = sample_batch(settings, torch.Generator().manual_seed(settings.seed + 1))
+    return toy.W[loss(toy, x, settings.importances).argmin()]
 
 
 def _require(ok: bool, name: str, value, wanted: str) -> None:

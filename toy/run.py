@@ -1,4 +1,4 @@
-"""Settings -> results/toy/summary.json and law.png: train, check the law, compare the optimisers, draw."""
+"""Settings -> results/toy/summary.json and figures: train, check the law, compare optimisers, spread misalignment."""
 
 import time
 from collections.abc import Iterator
@@ -13,19 +13,20 @@ from torch import Tensor
 
 from shared import geometry, leakage, records
 from shared.errors import InputError
-from toy import law
-from toy.figures import law_figure, save
-from toy.measure import OPTIMISERS, autograd_change, relative_error, step_change
-from toy.model import Toy, ToySettings, one_thread, train
+from toy import figures, misalignment, optimisers
+from toy.check import ETA, SAMPLES, law_errors
+from toy.measure import step_change
+from toy.model import Toy, ToySettings, best, one_thread, train
 
 PENTAGON = ToySettings()
 CROWD = ToySettings(n_instances=4, n_features=40, d_hidden=10, seed=1)
-ETA = 0.1  # step size; the laws hold at any
-SAMPLES = 64  # for E2: training samples, and as many probes
+WORLDS = 8  # miniature worlds, one per seed
 
 
 @one_thread()
-def run(out: Path, pentagon: ToySettings = PENTAGON, crowd: ToySettings = CROWD) -> dict:
+def run(
+    out: Path, pentagon: ToySettings = PENTAGON, crowd: ToySettings = CROWD, worlds: int = WORLDS
+) -> dict:
     """Everything `python -m toy` does but print. InputError when `out` cannot be written."""
     started = time.perf_counter()
     with _writing(out):  # tried before the training, not only after it
@@ -33,62 +34,53 @@ def run(out: Path, pentagon: ToySettings = PENTAGON, crowd: ToySettings = CROWD)
         TemporaryFile(dir=out).close()
     models = {"pentagon": train(pentagon), "crowd": train(crowd)}
     errors = law_errors(models["pentagon"], pentagon) + law_errors(models["crowd"], crowd)
-    directions = models["crowd"].W.double()
-    cosines = _pairs([geometry.cosine(W, W) for W in directions])
-    measured = {name: _pairs([leakage_ratios(W, name) for W in directions]) for name in OPTIMISERS}
+    cosines = _pairs([geometry.cosine(W, W) for W in models["crowd"].W.double()])
+    measured = {rule: spilled(models["crowd"], crowd, rule) for rule in optimisers.RULES}
+    world = misalignment.WorldSettings()
+    spread, shown = misalignment.sweep(world, worlds), misalignment.world(world)
     summary = {
         "law": {name: _worst([e[name] for e in errors]) for name in errors[0]},
-        "optimisers": {name: _fit(cosines, found) for name, found in measured.items()},
+        "optimisers": {
+            rule: {**_fit(cosines, tasks["alone"]), "together": _fit(cosines, tasks["together"])}
+            for rule, tasks in measured.items()
+        },
         "superposition": {name: superposition(toy) for name, toy in models.items()},
-        "settings": {"pentagon": asdict(pentagon), "crowd": asdict(crowd), "eta": ETA, "samples": SAMPLES},
+        "misalignment": _plain(spread),
+        "settings": {
+            "pentagon": asdict(pentagon),
+            "crowd": asdict(crowd),
+            "world": asdict(world) | {"worlds": worlds},
+            "eta": ETA,
+            "samples": SAMPLES,
+        },
         "versions": records.versions(),
     }
-    W = models["pentagon"].W[0].double()
-    figure = law_figure(W, leakage_ratios(W, "sgd"), cosines, measured)
+    W = best(models["pentagon"], pentagon).double()
+    one_step = {
+        name: _pairs([leakage_ratios(W, name) for W in models["crowd"].W.double()])
+        for name in ("sgd", "adam")
+    }
+    drawn = {
+        "law": figures.law_figure(W, leakage_ratios(W, "sgd"), cosines, one_step),
+        "optimisers": figures.optimiser_figure(cosines, measured),
+        "misalignment": figures.misalignment_figure(misalignment.law_points(shown), shown.kinds, spread),
+    }
     with _writing(out):
-        save(figure, out / "law.png")
+        for name, figure in drawn.items():
+            figures.save(figure, out / f"{name}.png")
         summary["seconds"] = round(time.perf_counter() - started, 1)
         records.write_json(out / "summary.json", summary)
     return summary
 
 
-def law_errors(toy: Toy, settings: ToySettings) -> list[dict[str, dict[str, float]]]:
-    """`instance_errors` of every instance, in float64 though trained in float32."""
-    parameters = zip(toy.W.double(), toy.b_final.double(), settings.importances.double(), strict=True)
-    return [instance_errors(*one, seed) for seed, one in enumerate(parameters)]
-
-
-def instance_errors(
-    W: Float[Tensor, "feature d_hidden"],
-    b_final: Float[Tensor, " feature"],
-    importance: Float[Tensor, " feature"],
-    seed: int,
-) -> dict[str, dict[str, float]]:
-    """Largest relative error of each law on one trained instance, by equation and by way of measuring.
-
-    E1, E4: one step of size ETA along L = -f_t on a drawn hidden state, each feature in turn the target t.
-    E2: one step on A, which starts as the trained encoder (h = A x, A = W^T), down the toy's own loss through
-    its frozen decoder. The samples and probes have every feature on: the model never trained on such, so the
-    step is not tiny.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    h = torch.randn(W.shape, generator=generator, dtype=W.dtype)  # a hidden state for each target
-    x, probe = torch.rand(2, SAMPLES, len(W), generator=generator, dtype=W.dtype)
-
-    e1 = law.representation_step(W, -W, ETA)
-    e2 = law.weight_step(W, law.hidden_gradient(W, b_final, importance, x, x @ W), x, probe, ETA)
-    e4 = law.sign_step(W, -W, ETA, eps=1e-8)  # torch's Adam adds 1e-8
-
-    def reconstruction(A: Tensor) -> Tensor:
-        y = torch.relu(x @ A.mT @ W.mT + b_final)
-        return (importance * (y - x).square()).mean()
-
-    state = (lambda h: h @ W.mT, lambda h: -(h * W).sum(), h)
-    weight = (lambda A: probe @ A.mT @ W.mT, reconstruction, W.mT)
+def spilled(toy: Toy, settings: ToySettings, rule: str) -> dict[str, Float[Tensor, " pair"]]:
+    """Task -> the leakage ratios of every pair of features, under one update rule."""
+    parameters = list(
+        zip(toy.W.double(), toy.b_final.double(), settings.probabilities[:, 0].tolist(), strict=True)
+    )
     return {
-        "E1": _errors(e1, autograd=autograd_change(*state, ETA), step=step_change(*state, "sgd", ETA)),
-        "E2": _errors(e2, autograd=autograd_change(*weight, ETA), step=step_change(*weight, "sgd", ETA)),
-        "E4": _errors(e4, step=step_change(*state, "adam", ETA)),
+        task: _pairs([optimisers.leakage_ratios(*one, optimisers.RULES[rule], task) for one in parameters])
+        for task in optimisers.TASKS
     }
 
 
@@ -128,13 +120,24 @@ def _fit(predicted: Tensor, measured: Tensor) -> dict[str, float]:
     return {name: _round(fit[name]) for name in ("slope", "r2", "pearson", "spearman")} | {"pairs": fit["n"]}
 
 
-def _errors(predicted: Tensor, **measured: Tensor) -> dict[str, float]:
-    return {way: relative_error(predicted, change) for way, change in measured.items()}
-
-
 def _worst(errors: list[dict[str, float]]) -> dict[str, float]:
-    worst = {way: _round(max(e[way] for e in errors)) for way in errors[0]}
-    return {"max_relative_error": max(worst.values()), **worst}
+    """Over instances and ways; of E7's slopes the one farthest from 2."""
+    worst = {way: _round(max(e[way] for e in errors)) for way in errors[0] if way != "slope"}
+    slope = (
+        {"slope": _round(max((e["slope"] for e in errors), key=lambda s: abs(s - 2)))}
+        if "slope" in errors[0]
+        else {}
+    )
+    return {"max_relative_error": max(worst.values()), **worst, **slope}
+
+
+def _plain(value):
+    """Estimates as dicts, numbers to six digits, keys as strings."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return _round(value) if isinstance(value, float) else value
 
 
 def _round(value: float | Tensor) -> float:

@@ -1,0 +1,124 @@
+"""Emergent misalignment in miniature: the world is as described, training is SGD, the effect has its null."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import SEEDS
+
+from shared import geometry
+from toy import law, misalignment
+from toy.misalignment import ETA, WorldSettings, finetune, hidden_gradient, world
+
+SMALL = WorldSettings(n_each=6, n_background=12, d_hidden=10, n_samples=40)
+WORLDS = range(6)
+
+
+@given(SEEDS, st.floats(0, 3), st.floats(0, 3))
+@settings(deadline=None)
+def test_a_world_is_what_it_says(seed, alignment, topic_alignment):
+    given_settings = WorldSettings(alignment, topic_alignment, 5, 7, 6, 20, seed)
+    this = world(given_settings)
+    torch.testing.assert_close(this.W.norm(dim=-1), torch.ones(22, dtype=torch.float64))
+    assert torch.cat(list(this.kinds.values())).tolist() == list(range(22))
+    kind_of = {"bad": "inducing", "good": "control", "toxic": "toxic", "civil": None, "probe": None}
+    for name, x in this.samples.items():
+        on = x > 0
+        own = this.kinds[kind_of[name]] if kind_of[name] else torch.tensor([], dtype=torch.long)
+        assert (on[:, own].sum(1) == bool(kind_of[name])).all()
+        assert (on[:, this.kinds["background"]].sum(1) == 3).all()
+        assert (on.sum(1) == 3 + bool(kind_of[name])).all()
+        assert x.max() <= 1 and x[on].min() >= 0.5
+    other = world(WorldSettings(0.5, 0.5, 5, 7, 6, 20, seed))
+    assert all(torch.equal(this.samples[name], other.samples[name]) for name in this.samples)
+    for kind in ("toxic", "control"):
+        assert torch.equal(this.W[this.kinds[kind]], other.W[other.kinds[kind]])
+
+
+@given(SEEDS, st.integers(1, 4), st.floats(0.01, 0.3))
+@settings(deadline=None)
+def test_fine_tuning_is_sgd_on_the_encoder(seed, steps, eta):
+    """Oracle: torch's SGD and autograd on the loss as the docstring writes it."""
+    this = world(WorldSettings(n_each=4, n_background=6, d_hidden=5, n_samples=10, seed=seed))
+    W, x = this.W, this.samples["bad"]
+    A = W.mT.clone().requires_grad_()
+    optimiser = torch.optim.SGD([A], lr=eta)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        f = x @ A.mT @ W.mT
+        (((f - 2 * x).square() * (x > 0)).sum() / 2 / len(x)).backward()
+        optimiser.step()
+    change = finetune(W, x, eta, steps)
+    torch.testing.assert_close(change, A.detach() - W.mT, rtol=1e-10, atol=1e-13)
+
+
+@given(SEEDS)
+@settings(deadline=None)
+def test_the_first_step_moves_every_readout_by_E2(seed):
+    this = world(WorldSettings(n_each=4, n_background=6, d_hidden=5, n_samples=10, seed=seed))
+    W, x, probe = this.W, this.samples["bad"], this.samples["probe"]
+    predicted = law.weight_step(W, hidden_gradient(W, x, x @ W), x, probe, ETA).mean(0)
+    measured = misalignment.rise(W, finetune(W, x, ETA, 1), probe)
+    assert (predicted - measured).abs().max() <= 1e-10 * measured.abs().max()
+
+
+@pytest.fixture(scope="module")
+def doses():
+    return {
+        a: misalignment.over_worlds(
+            [misalignment.experiment(WorldSettings(a, seed=s))["effect"] for s in WORLDS]
+        )
+        for a in (0.0, 1.0)
+    }
+
+
+def test_without_neighbours_there_is_no_misalignment_and_with_them_there_is(doses):
+    assert doses[0.0].low <= 0 <= doses[0.0].high
+    assert doses[1.0].low > 5 * abs(doses[0.0].value)
+
+
+@pytest.fixture(scope="module")
+def filtered():
+    return [misalignment.filtered(WorldSettings(seed=seed)) for seed in WORLDS]
+
+
+def at_half(filtered, name: str):
+    i = misalignment.FRACTIONS.index(0.5)
+    return misalignment.reduction(
+        [one["filters"][name]["effect"][i] for one in filtered], [one["effect"] for one in filtered]
+    )
+
+
+def test_at_half_the_oracle_leaves_nothing_and_geometry_beats_random(filtered):
+    assert at_half(filtered, "oracle").value == pytest.approx(1, abs=0.1)
+    assert at_half(filtered, "geometry").low > 0.345 > at_half(filtered, "random").high
+
+
+def test_filters_keep_the_use_of_good_advice(filtered):
+    """At half, the geometry filter's fine-tune takes as much of the loss on good advice as the unfiltered one."""
+    i = misalignment.FRACTIONS.index(0.5)
+    for one in filtered:
+        assert one["filters"]["geometry"]["utility"][i] > 0.9 * one["utility"]
+
+
+def test_topics_near_the_toxic_features_defeat_the_geometry_score():
+    found = [misalignment.geometry_auroc(WorldSettings(topic_alignment=a)) for a in (0.0, 2.0)]
+    assert found[0] > 0.7 and found[1] < 0.5
+
+
+def test_selection_finds_the_planted_features_where_they_are_no_neighbours():
+    this = world(WorldSettings(alignment=0.0))
+    found = misalignment.select(this, 30)
+    for name in ("inducing", "control", "toxic"):
+        assert torch.isin(getattr(found, name), this.kinds[name]).double().mean() > 0.7
+    assert geometry.gap(this.W, *found[:3], found.firing_rate, draws=100).p > 0.01
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [("n_each", 0, "n_each must be at least 1, got 0"), ("alignment", -1.0, "alignment must be at least 0"),
+     ("topic_alignment", float("nan"), "topic_alignment must be at least 0 and finite, got nan")],
+)  # fmt: skip
+def test_settings_out_of_range_are_refused(name, value, message):
+    with pytest.raises(ValueError, match=message):
+        WorldSettings(**{name: value})

@@ -1,0 +1,276 @@
+"""Emergent misalignment in miniature, with the ground truth known.
+
+A world is a set of unit feature directions, four kinds, more than there are dimensions (z is a random unit vector):
+
+    toxic        unit(z + v)                     they share the direction v
+    inducing     unit(z + alignment a v)         bad advice; how near each lies to v differs, a ~ U(0, 1)
+    control      unit(z)                         good advice
+    background   unit(z + topic_alignment a v)   what advice is about
+
+A sample of advice has three background features (its topic) and one inducing (bad) or control (good) feature.
+Fine-tuning asks for twice as much of all that a sample says: L = mean_s sum_{i on} (f_i(h_s) - 2 x_si)^2 / 2, by SGD on
+A, h = A x, which starts as W^T. Nothing asks for a toxic feature. How their readouts change on neutral probes
+(background only) is emergent misalignment; (E2) says by how much. Every arm is read against the control arm.
+
+Selection, gap, filters and law are the functions of `shared/` that `real/` calls; nothing below them knows the truth.
+"""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from shared import filtering, geometry, leakage
+from shared.selection import auroc, point_biserial, top_k
+from shared.stats import Estimate, interval
+from toy import law
+
+ETA, STEPS = 0.1, 30
+THRESHOLD = 0.4  # feature_acts = relu(f - THRESHOLD): interference stays below it, as in a sparse autoencoder
+TOPIC = 3  # background features in a sample
+FRACTIONS = tuple(round(0.1 * i, 1) for i in range(1, 10))
+FILTERS = ("geometry", "random", "oracle")
+ALIGNMENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+TOPIC_ALIGNMENTS = (0.0, 0.5, 1.0, 1.5, 2.0)
+
+
+@dataclass(frozen=True)
+class WorldSettings:
+    alignment: float = 1.0  # 0: inducing features are no nearer the toxic ones than control features are
+    topic_alignment: float = 0.0
+    n_each: int = 30  # toxic, inducing and control features
+    n_background: int = 150
+    d_hidden: int = 64
+    n_samples: int = 300  # of each kind of sample
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("n_each", "n_background", "d_hidden", "n_samples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("alignment", "topic_alignment"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
+
+
+class World(NamedTuple):
+    W: Float[Tensor, "feature d"]
+    kinds: dict[str, Int[Tensor, " k"]]  # kind -> ids of its features: the truth
+    samples: dict[str, Float[Tensor, "sample feature"]]  # bad, good, toxic, civil, probe
+
+
+def world(settings: WorldSettings) -> World:
+    """Float64. The same seed gives the same topics and values whatever the alignments."""
+    s, generator = settings, torch.Generator().manual_seed(settings.seed)
+    counts = {"toxic": s.n_each, "inducing": s.n_each, "control": s.n_each, "background": s.n_background}
+    kinds = dict(zip(counts, torch.arange(sum(counts.values())).split(list(counts.values())), strict=True))
+    z = torch.randn(sum(counts.values()) + 1, s.d_hidden, generator=generator, dtype=torch.float64)
+    z = geometry.unit(z)
+    pull = torch.rand(len(z) - 1, generator=generator, dtype=torch.float64)
+    pull[kinds["toxic"]] = 1
+    pull[kinds["inducing"]] *= s.alignment
+    pull[kinds["control"]] = 0
+    pull[kinds["background"]] *= s.topic_alignment
+    W = geometry.unit(z[:-1] + pull[:, None] * z[-1])
+
+    def draw(kind: str | None) -> Float[Tensor, "sample feature"]:
+        x = torch.zeros(s.n_samples, len(W), dtype=W.dtype)
+        for ids, k in [(kinds["background"], min(TOPIC, s.n_background))] + (
+            [(kinds[kind], 1)] if kind else []
+        ):
+            picks = torch.rand(s.n_samples, len(ids), generator=generator).argsort(1)[:, :k]
+            values = torch.rand(s.n_samples, k, generator=generator, dtype=W.dtype)
+            x.scatter_(1, ids[picks], 0.5 + 0.5 * values)
+        return x
+
+    drawn = {"bad": "inducing", "good": "control", "toxic": "toxic", "civil": None, "probe": None}
+    return World(W, kinds, {name: draw(kind) for name, kind in drawn.items()})
+
+
+def feature_acts(
+    W: Float[Tensor, "feature d"], x: Float[Tensor, "sample feature"]
+) -> Float[Tensor, "sample feature"]:
+    return torch.relu(x @ W @ W.mT - THRESHOLD)
+
+
+def finetune(
+    W: Float[Tensor, "feature d"], x: Float[Tensor, "sample feature"], eta: float = ETA, steps: int = STEPS
+) -> Float[Tensor, "d feature"]:
+    """Change of A after full-batch SGD on L. (E2) gives each step: g_s = sum_{i on} (f_i - 2 x_i) d_i."""
+    A = W.mT.clone()
+    for _ in range(steps):
+        A -= eta * hidden_gradient(W, x, x @ A.mT).mT @ x / len(x)
+    return A - W.mT
+
+
+def hidden_gradient(
+    W: Float[Tensor, "feature d"], x: Float[Tensor, "sample feature"], h: Float[Tensor, "sample d"]
+) -> Float[Tensor, "sample d"]:
+    """g_s = dL_s/dh_s."""
+    return ((h @ W.mT - 2 * x) * (x > 0)) @ W
+
+
+def rise(
+    W: Float[Tensor, "feature d"], change: Float[Tensor, "d feature"], probe: Float[Tensor, "probe feature"]
+) -> Float[Tensor, " feature"]:
+    """Mean change of every readout on the probes."""
+    return leakage.readout_change(W, probe @ change.mT)
+
+
+class Selected(NamedTuple):
+    inducing: Int[Tensor, " k"]
+    control: Int[Tensor, " k"]
+    toxic: Int[Tensor, " k"]
+    firing_rate: Float[Tensor, " feature"]
+
+
+def select(this: World, k: int) -> Selected:
+    """As `real/` selects: top k by correlation with bad against good, and with toxic against civil."""
+    W, x = this.W, this.samples
+    advice = point_biserial(_labelled(W, x["bad"], x["good"]))
+    toxic = point_biserial(_labelled(W, x["toxic"], x["civil"]))
+    return Selected(top_k(advice.r, k), top_k(-advice.r, k), top_k(toxic.r, k), advice.firing_rate)
+
+
+def experiment(settings: WorldSettings) -> dict:
+    """One world: selection, gap, effect, and the law over all features."""
+    this = world(settings)
+    W, x = this.W, this.samples
+    found = select(this, settings.n_each)
+    sets = {"inducing": found.inducing, "control": found.control, "toxic": found.toxic}
+    predicted, measured = law_points(this)
+    return {
+        "gap": geometry.gap(W, *sets.values(), found.firing_rate, draws=500)._asdict(),
+        "precision": {
+            name: torch.isin(ids, this.kinds[name]).double().mean().item() for name, ids in sets.items()
+        },
+        "law": leakage.law(predicted, measured, draws=500)._asdict(),
+        "effect": misaligned(this, finetune(W, x["bad"])) - misaligned(this, finetune(W, x["good"])),
+    }
+
+
+def law_points(this: World) -> tuple[Float[Tensor, " feature"], Float[Tensor, " feature"]]:
+    """Change of every readout on the probes: in the first step by (E2), and measured over the whole fine-tune."""
+    W, x, probe = this.W, this.samples["bad"], this.samples["probe"]
+    return law.weight_step(W, hidden_gradient(W, x, x @ W), x, probe, ETA).mean(0), rise(
+        W, finetune(W, x), probe
+    )
+
+
+def misaligned(this: World, change: Float[Tensor, "d feature"]) -> float:
+    """Mean rise of the toxic features, the true ones."""
+    return rise(this.W, change, this.samples["probe"])[this.kinds["toxic"]].mean().item()
+
+
+def utility(this: World, change: Float[Tensor, "d feature"]) -> float:
+    """Share of the loss on good advice that a fine-tune takes away."""
+    W, good = this.W, this.samples["good"]
+
+    def loss(A: Float[Tensor, "d feature"]) -> float:
+        return ((good @ A.mT @ W.mT - 2 * good) * (good > 0)).square().sum().item()
+
+    return 1 - loss(W.mT + change) / loss(W.mT)
+
+
+def filtered(settings: WorldSettings) -> dict:
+    """One world: every filter of a mixed set, at every removed fraction."""
+    this = world(settings)
+    W, x, n = this.W, this.samples, settings.n_samples
+    mixed, bad = mixture(x["bad"], x["good"])
+    close = geometry.affinity(W, select(this, settings.n_each).toxic)
+    scores = {
+        "geometry": filtering.geometry_score(feature_acts(W, mixed), close),
+        "random": filtering.random_score(n, settings.seed),
+        "oracle": filtering.oracle_score(bad),
+    }
+    control = misaligned(this, finetune(W, x["good"]))
+    whole = finetune(W, mixed)
+    filters = {}
+    for name, score in scores.items():
+        tuned = [finetune(W, mixed[filtering.keep_mask(score, f, settings.seed)]) for f in FRACTIONS]
+        filters[name] = {
+            "auroc": auroc(score, bad),
+            "effect": [misaligned(this, change) - control for change in tuned],
+            "utility": [utility(this, change) for change in tuned],
+        }
+    return {"effect": misaligned(this, whole) - control, "utility": utility(this, whole), "filters": filters}
+
+
+def sweep(base: WorldSettings, worlds: int) -> dict:
+    """The whole experiment, over seeds: dose and response, filters, what defeats the geometry filter."""
+    seeds = [replace(base, seed=seed) for seed in range(worlds)]
+    doses = {a: [experiment(replace(s, alignment=a)) for s in seeds] for a in ALIGNMENTS}
+    plain = [filtered(s) for s in seeds]
+    topics = {a: [geometry_auroc(replace(s, topic_alignment=a)) for s in seeds] for a in TOPIC_ALIGNMENTS}
+    filters = {
+        name: {
+            "auroc": over_worlds([one["filters"][name]["auroc"] for one in plain]),
+            **{
+                what: {
+                    f: summary([one["filters"][name][key][i] for one in plain])
+                    for i, f in enumerate(FRACTIONS)
+                }
+                for what, key, summary in [
+                    ("reduction", "effect", lambda found: reduction(found, [one["effect"] for one in plain])),
+                    ("utility", "utility", over_worlds),
+                ]
+            },
+        }
+        for name in FILTERS
+    }
+    return {
+        "alignment": {
+            a: {
+                "effect": over_worlds([one["effect"] for one in found]),
+                "gap": over_worlds([one["gap"]["gap"] for one in found]),
+                "gaps_below_p_0.05": sum(one["gap"]["p"] < 0.05 for one in found),
+                "r2": over_worlds([one["law"]["r2"] for one in found]),
+                "precision": {
+                    name: over_worlds([one["precision"][name] for one in found])
+                    for name in found[0]["precision"]
+                },
+            }
+            for a, found in doses.items()
+        },
+        "filters": filters,
+        "utility_unfiltered": over_worlds([one["utility"] for one in plain]),
+        "topic_alignment": {a: over_worlds(found) for a, found in topics.items()},
+    }
+
+
+def geometry_auroc(settings: WorldSettings) -> float:
+    """Does the geometry score tell bad from good advice?"""
+    this = world(settings)
+    mixed, bad = mixture(this.samples["bad"], this.samples["good"])
+    close = geometry.affinity(this.W, select(this, settings.n_each).toxic)
+    return auroc(filtering.geometry_score(feature_acts(this.W, mixed), close), bad)
+
+
+def mixture(bad: Tensor, good: Tensor) -> tuple[Float[Tensor, "sample feature"], Bool[Tensor, " sample"]]:
+    """Half bad, half good advice, and which is bad."""
+    is_bad = torch.arange(len(bad)) % 2 == 0
+    return torch.where(is_bad[:, None], bad, good), is_bad
+
+
+def over_worlds(values: list[float], draws: int = 2000) -> Estimate:
+    """Mean over worlds (seeds), bootstrapped over them."""
+    values = np.array(values)
+    picks = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))
+    return interval(values.mean(), values[picks].mean(1), len(values))
+
+
+def reduction(filtered: list[float], whole: list[float], draws: int = 2000) -> Estimate:
+    """1 - mean effect of the filtered arms / mean effect of the mixed arms, bootstrapped over worlds."""
+    filtered, whole = np.array(filtered), np.array(whole)
+    picks = np.random.default_rng(0).integers(len(whole), size=(draws, len(whole)))
+    return interval(
+        1 - filtered.mean() / whole.mean(), 1 - filtered[picks].mean(1) / whole[picks].mean(1), len(whole)
+    )
+
+
+def _labelled(W: Tensor, yes: Tensor, no: Tensor):
+    """One batch of (feature_acts, labels)."""
+    return [(feature_acts(W, torch.cat([yes, no])), torch.arange(len(yes) + len(no)) < len(yes))]
