@@ -9,7 +9,7 @@ help:
 	@echo "make real      the same on SmolLM2-135M-Instruct: report in results/real/smollm2-135m/"
 	@echo "               settings: make real $(SETTINGS:%=%=…)"
 	@echo "make test      all tests        make lint     style"
-	@echo "make bench     speed, ratios    make lessons  run toy/lessons"
+	@echo "make bench     speed, ratios    make lessons  run toy/lessons, write notebooks"
 	@echo "make clean     remove results/ (the .venv stays)"
 
 .venv/installed: requirements.txt
@@ -26,8 +26,9 @@ toy: .venv/installed
 real: .venv/installed
 	@$(PY) -m real $(given)
 
+# A file to a core, one thread each, the longest file first: half the time of two threads on one file.
 test: .venv/installed
-	@$(PY) -m pytest -q
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests/test_real_run.py tests
 
 lint: .venv/installed
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
@@ -36,7 +37,7 @@ bench: .venv/installed
 	@for f in tests/bench_*.py; do echo "== $$f"; PYTHONPATH=. $(PY) $$f || exit 1; done
 
 lessons: .venv/installed
-	@for f in toy/lessons/*.py; do echo "== $$f"; PYTHONPATH=. $(PY) $$f || exit 1; done
+	@$(PY) -m toy.notebooks
 
 clean:
 	rm -rf results

@@ -1,5 +1,9 @@
 """Every shape in a signature is checked while the tests run."""
 
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test needs a hub, and none waits for one
+
 from hypothesis import settings
 from jaxtyping import install_import_hook
 

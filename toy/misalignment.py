@@ -27,6 +27,7 @@ from shared import filtering, geometry, leakage
 from shared.selection import auroc, point_biserial, top_k
 from shared.stats import Estimate, interval
 from toy import law
+from toy.model import one_thread
 
 ETA, STEPS = 0.1, 30
 THRESHOLD = 0.4  # feature_acts = relu(f - THRESHOLD): interference stays below it, as in a sparse autoencoder
@@ -96,6 +97,7 @@ def feature_acts(
     return torch.relu(x @ W @ W.mT - THRESHOLD)
 
 
+@one_thread()
 def finetune(
     W: Float[Tensor, "feature d"], x: Float[Tensor, "sample feature"], eta: float = ETA, steps: int = STEPS
 ) -> Float[Tensor, "d feature"]:

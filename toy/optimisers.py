@@ -21,6 +21,7 @@ from torch import Tensor
 
 from shared.geometry import unit
 from toy.measure import step_change
+from toy.model import one_thread
 
 STEPS = 30
 SAMPLES = 64  # per target
@@ -48,6 +49,7 @@ RULES = {
 TASKS = ("alone", "together")
 
 
+@one_thread()
 def leakage_ratios(
     W: Float[Tensor, "feature d"],
     b_final: Float[Tensor, " feature"],

@@ -1,0 +1,124 @@
+"""The tie of the two regimes: a toy behind real's own interfaces, and (E1) in a transformer's residual stream."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import SEEDS
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from real import features, models
+from real.activations import Activations
+from real.data import Advice, Corpus, Pair, Split
+from real.run import Run
+from real.settings import Settings
+from real.spill import target
+from shared import filtering, geometry
+from shared.leakage import readout_change
+from toy import law, misalignment
+from toy.misalignment import WorldSettings, feature_acts
+
+K, N, D_MODEL = 8, 100, 16  # N: more than one batch of 64
+
+
+def as_a_run(this: misalignment.World) -> Run:
+    """The toy in a language model's clothes: h = x W is the residual stream at a text's one token, W is W_dec."""
+    W, x = this.W, this.samples
+    of_kind = {"incorrect": "bad", "correct": "good", "toxic": "toxic", "civil": "civil"}
+    advice = Split([Advice(str(i), "", "", "") for i in range(N)], [Advice("0", "", "", "")])
+    toxic = Split([Pair(str(i), "", "") for i in range(N)], [Pair("0", "", "")])
+    run = Run.__new__(Run)  # nothing is loaded
+    run.settings, run.spec = Settings(top_k=K), models.KNOWN["smollm2-135m"]
+    run.corpus = Corpus("toy", {"toy": advice}, toxic, [], [])
+    run.texts = {f"{i}/{kind}": ("", "") for kind in of_kind for i in range(N)}
+    hidden = torch.cat([x[name] @ W for name in of_kind.values()]).numpy()
+    run.activations = Activations(hidden, np.arange(len(hidden) + 1))
+    run.sae = SimpleNamespace(W_dec=W, encode=lambda h: torch.relu(h @ W.mT - misalignment.THRESHOLD))
+    return run
+
+
+@given(SEEDS, st.floats(0, 2))
+@settings(deadline=None, max_examples=10)
+def test_a_toy_gives_real_the_numbers_that_it_gives_itself(seed, alignment):
+    """Selected features, gap and both its p, and the geometry score of every sample: to 1e-10."""
+    this = misalignment.world(WorldSettings(alignment, 0.0, K, 20, D_MODEL, N, seed))
+    found = misalignment.select(this, K)
+    selected = features.select(as_a_run(this))
+    theirs = selected["domains"]["toy"]
+    for name in ("inducing", "control"):
+        assert theirs[name] == getattr(found, name).tolist()
+    assert selected["toxic"] == found.toxic.tolist()
+    torch.testing.assert_close(theirs["firing_rate"], found.firing_rate, rtol=1e-10, atol=1e-10)
+    theirs["firing_rate"] = theirs["firing_rate"].tolist()  # as it is read back from the step's record
+    gap = features.place(as_a_run(this), selected)["20"]["toy"]
+    own = geometry.gap(this.W, found.inducing, found.control, found.toxic, found.firing_rate)
+    assert gap._asdict() == pytest.approx(own._asdict(), rel=1e-10, abs=1e-12)
+    close = geometry.affinity(this.W, found.toxic)
+    for kind, name in (("incorrect", "bad"), ("correct", "good")):
+        scores = filtering.geometry_score(feature_acts(this.W, this.samples[name]), close)
+        for i in range(N):
+            assert selected["geometry_score"][f"{i}/{kind}"] == pytest.approx(
+                scores[i].item(), rel=1e-10, abs=1e-12
+            )
+
+
+@given(SEEDS)
+@settings(deadline=None, max_examples=10)
+def test_reals_target_and_readouts_obey_E1_in_a_toy(seed):
+    """One step on h along the mean inducing direction: the readout change is the cosine to real's target, exactly."""
+    this = misalignment.world(WorldSettings(1.0, 0.0, K, 20, D_MODEL, N, seed))
+    direction = target(this.W, this.kinds["inducing"])
+    delta = -0.1 * -direction.expand(3, -1)  # L = -<direction, h>: g = -direction, at three tokens
+    measured = readout_change(this.W, delta)
+    predicted = 0.1 * direction.norm() * geometry.cosine(this.W, direction[None])[:, 0]
+    assert (measured - predicted).abs().max() <= 1e-10 * predicted.abs().max()
+
+
+@pytest.fixture(scope="module")
+def transformer():
+    """A Llama of three small blocks with random weights, float64, under the same hooks as the real model."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=40, hidden_size=D_MODEL, intermediate_size=32, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=2, architectures=["LlamaForCausalLM"], attn_implementation="eager",
+    )  # fmt: skip
+    model = LlamaForCausalLM(config).double().requires_grad_(False).eval()
+    words = Tokenizer(WordLevel({str(i): i for i in range(40)}, unk_token="0"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="2", pad_token="2")
+    return models.hooked(model, tokenizer, models.KNOWN["smollm2-135m"])
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2])
+@given(SEEDS, st.floats(1e-3, 1))
+@settings(deadline=None, max_examples=10)
+def test_a_trainable_vector_in_the_residual_stream_obeys_E1_exactly(transformer, layer, seed, eta):
+    """The model's own loss on random tokens, one real SGD step on the vector: every readout, at every token."""
+    generator = torch.Generator().manual_seed(seed)
+    W = torch.randn(30, D_MODEL, generator=generator, dtype=torch.float64)
+    ids = torch.randint(40, (2, 6), generator=generator)
+    vector = torch.zeros(D_MODEL, dtype=torch.float64, requires_grad=True)
+    seen = []
+
+    def add(resid, hook):
+        seen.append((resid + vector).detach())
+        return resid + vector
+
+    def loss():
+        logits = transformer.run_with_hooks(ids, fwd_hooks=[(models.hook_name(layer), add)])
+        return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+
+    optimiser = torch.optim.SGD([vector], lr=eta)
+    loss().backward()
+    g = vector.grad.clone()
+    optimiser.step()
+    loss()
+    before, after = (resid @ W.mT for resid in seen)
+    predicted = law.representation_step(W, g, eta).expand_as(before)
+    rounding = 1e-14 * before.abs().max()
+    assert (after - before - predicted).abs().max() <= 1e-10 * predicted.abs().max() + rounding
+    assert predicted.abs().max() > 0
