@@ -1,4 +1,4 @@
-"""The leakage law in closed form (design.md section 3). No autograd here, but for E7: measure.py checks these numbers.
+"""The leakage law in closed form. No autograd here, but for E7: measure.py checks these numbers.
 
     W    [feature, d]   rows d_j: the features' directions
     f_j  = <d_j, h>     the linear readout of feature j
