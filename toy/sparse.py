@@ -25,6 +25,9 @@ class Active(NamedTuple):
     batch_size: int
 
 
+CROWDED = 0.1  # share of active features above which dense products are cheaper than gathering
+
+
 def draw(
     probability: Float[Tensor, " inst"], n_features: int, batch_size: int, generator: torch.Generator
 ) -> Active:
@@ -68,27 +71,32 @@ def gradient(
     """(dL/dW, dL/db_final) of the model's loss on the batch (E6)."""
     (inst, n, d), rows = W.shape, active.rows
     weight = (2 / (active.batch_size * n)) * importance[..., None]
-    crowded = len(active.value) > 0.1 * inst * rows * n  # then dense products are cheaper than gathering
-    if crowded:
-        x = dense(active, inst, n)[:, :rows]
-        H = torch.bmm(x, W)
-    else:
-        starts = torch.searchsorted(active.row, torch.arange(inst * rows))
-        H = torch.nn.functional.embedding_bag(
-            active.feature, W.reshape(inst * n, d), starts, mode="sum", per_sample_weights=active.value
-        ).view(inst, rows, d)
+    starts = torch.searchsorted(active.row, torch.arange(inst * rows))
+    H = torch.nn.functional.embedding_bag(
+        active.feature, W.reshape(inst * n, d), starts, mode="sum", per_sample_weights=active.value
+    ).view(inst, rows, d)
     H = torch.cat([H, H.new_ones(inst, rows, 1)], -1)
     error = torch.bmm(H, torch.cat([W, b_final[..., None]], -1).mT).relu_()  # relu(pre) - x, where pre > 0
     flat, here = error.view(-1), active.row * n + active.feature % n
     said = flat[here]
     flat[here] = torch.where(said > 0, said - active.value, 0)
-    back = torch.bmm(error, weight * W)
+    back = torch.bmm(error, weight * W).view(inst * rows, d)
     out = weight * torch.bmm(error.mT, H)
     dW = out[..., :d].contiguous()  # torch's fused AdamW reads past strides
-    if crowded:
-        dW += torch.bmm(x.mT, back)
-    else:
-        back = active.value[:, None] * back.view(inst * rows, d)[active.row]
-        dW.view(inst * n, d).index_add_(0, active.feature, back)
+    dW.view(inst * n, d).index_add_(0, active.feature, active.value[:, None] * back[active.row])
     empty = (active.batch_size - rows) * weight[..., 0] * b_final.relu()
     return dW, out[..., d] + empty
+
+
+def dense_gradient(
+    W: Float[Tensor, "inst feature d"],
+    b_final: Float[Tensor, "inst feature"],
+    importance: Float[Tensor, "inst feature"],
+    x: Float[Tensor, "inst sample feature"],
+) -> tuple[Float[Tensor, "inst feature d"], Float[Tensor, "inst feature"]]:
+    """The same for a batch too crowded for gathering to pay."""
+    H = torch.bmm(x, W)
+    y = torch.baddbmm(b_final[:, None], H, W.mT).relu_()
+    weight = (2 / x[0].numel()) * importance[:, None]
+    delta = torch.where(y > 0, y - x, 0).mul_(weight)
+    return torch.bmm(delta.mT, H).baddbmm_(x.mT, torch.bmm(delta, W)), delta.sum(1)
