@@ -72,6 +72,13 @@ def interval(value: float, draws: Float[np.ndarray, " draw"], n: int) -> Estimat
     return Estimate(float(value), float(low), float(high), n)
 
 
+def over_seeds(values: list[float], draws: int = 2000) -> Estimate:
+    """Mean over seeds, bootstrapped over them."""
+    values = np.array(values)
+    picks = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))
+    return interval(values.mean(), values[picks].mean(1), len(values))
+
+
 def auroc_interval(
     scores: Float[Tensor, " sample"], labels: Bool[Tensor, " sample"], draws: int = 1000, seed: int = 0
 ) -> Estimate:

@@ -14,7 +14,7 @@ SOURCES = {
 }
 HOMES = {  # the only files that may import a third-party face
     "transformer_lens": {"real/models.py"},
-    "sae_lens": {"real/saes.py", "toy/sae.py"},
+    "sae_lens": {"real/saes.py", "toy/saes.py"},
     "openai": {"real/judge.py"},
 }
 FORBIDDEN = {"shared": {"toy", "real"}, "toy": {"real"}, "real": {"toy"}}
@@ -79,7 +79,7 @@ def test_each_rule_catches_its_breach(path, source):
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("toy/sae.py", "import sae_lens\nfrom shared import geometry"),
+        ("toy/saes.py", "import sae_lens\nfrom shared import geometry"),
         ("real/figures.py", "import matplotlib.pyplot as plt"),
         ("toy/run.py", "from . import real\ndef f():\n" + "    x = 1\n" * 59),
         ("real/judge.py", "import openai\ntry:\n    pass\nexcept ValueError:\n    pass"),

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from hypothesis import strategies as st
 from strategies import KINDS, SEEDS, directions
 
 from shared import geometry, records
-from toy import __main__, check, law, run
+from toy import __main__, check, law, measure, run, superposition
 from toy.measure import autograd_change, relative_error, step_change
 from toy.model import Toy, ToySettings, loss, one_thread
+from toy.run import RunSettings
 
-FIGURES = ["law.png", "misalignment.png", "optimisers.png"]
+FIGURES = ["law.png", "misalignment.png", "optimisers.png", "superposition.png"]
 EXACT = ("E1", "E2", "E3", "E4", "E5", "E6")
 ROOT = Path(__file__).parents[1]
 ETA = st.floats(1e-3, 10)
@@ -219,14 +221,14 @@ def test_E7_errs_by_the_square_of_the_step(seed):
 def test_a_sign_step_leaks_between_orthogonal_features():
     """d_t = (3, 1), d_j = (1, -3): cosine 0. The sign of d_t is (1, 1): f_t gains 4, f_j -2, ratio -1/2."""
     W = torch.tensor([[3.0, 1], [1, -3]], dtype=torch.float64)
-    assert run.leakage_ratios(W, "sgd")[0].tolist() == pytest.approx([1, 0], abs=1e-12)
+    assert measure.state_leakage(W, "sgd")[0].tolist() == pytest.approx([1, 0], abs=1e-12)
     for optimiser in ("sign", "adam"):
-        assert run.leakage_ratios(W, optimiser)[0].tolist() == pytest.approx([1, -0.5], abs=1e-6)
+        assert measure.state_leakage(W, optimiser)[0].tolist() == pytest.approx([1, -0.5], abs=1e-6)
 
 
 @given(directions())
 def test_under_sgd_the_leakage_ratio_is_the_cosine(W):
-    ratios = run.leakage_ratios(W, "sgd")
+    ratios = measure.state_leakage(W, "sgd")
     torch.testing.assert_close(ratios, geometry.cosine(W, W), rtol=0, atol=1e-10)
 
 
@@ -237,7 +239,7 @@ def test_a_leakage_ratio_is_read_as_target_then_feature():
     """
     W = torch.tensor([[1, 0.5], [0, 1]], dtype=torch.float64)
     expected = torch.tensor([[1, 1.25**0.5 / 1.5], [0.5 / 1.25**0.5, 1]], dtype=torch.float64)
-    torch.testing.assert_close(run.leakage_ratios(W, "sign"), expected)
+    torch.testing.assert_close(measure.state_leakage(W, "sign"), expected)
 
 
 @given(ORDINARY, SEEDS)
@@ -345,7 +347,7 @@ def test_superposition_tells_an_even_share_from_an_uneven_one():
     even = torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]])
     uneven = even.clone()
     uneven[3] = 0
-    found = run.superposition(Toy(torch.stack([even, even, uneven]), torch.zeros(3, 4)))
+    found = run.sharing(Toy(torch.stack([even, even, uneven]), torch.zeros(3, 4)))
     assert found["dimensionality"] == {"mean": pytest.approx(6 / 12), "low": 0, "high": 1}
     assert (found["even_instances"], found["instances"]) == (2, 3)
     assert found["represented"] == pytest.approx(11 / 12, rel=1e-5)
@@ -353,7 +355,8 @@ def test_superposition_tells_an_even_share_from_an_uneven_one():
 
 def test_the_same_settings_give_the_same_summary(tmp_path):
     crowd = ToySettings(n_instances=2, n_features=6, d_hidden=3, steps=20, batch_size=32)
-    first, again = (run.run(tmp_path / name, SMALL, crowd, worlds=1) for name in ("a", "b"))
+    small = RunSettings(SMALL, crowd, replace(superposition.SHARING, steps=20), 20, 20, worlds=1)
+    first, again = (run.run(tmp_path / name, small) for name in ("a", "b"))
     assert first | {"seconds": 0} == again | {"seconds": 0}
     for name in FIGURES:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
@@ -364,7 +367,7 @@ def test_python_m_toy(tmp_path):
     out = tmp_path / "results" / "toy"
     done = subprocess.run([sys.executable, "-m", "toy", str(out)], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert sorted(path.name for path in out.iterdir()) == [*FIGURES, "summary.json"]
+    assert sorted(path.name for path in out.iterdir()) == sorted([*FIGURES, "summary.json"])
     assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in FIGURES)
     summary = records.read_json(out / "summary.json")
     assert all(0 < summary["law"][name]["max_relative_error"] <= 1e-10 for name in EXACT)
@@ -394,7 +397,8 @@ def test_what_the_user_can_mend_is_one_line_and_status_2_before_any_training(
 
 
 def test_a_folder_that_turns_bad_during_the_run_is_one_line_too(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(__main__, "run", partial(run.run, pentagon=SMALL, crowd=SMALL, worlds=1))
+    small = RunSettings(SMALL, SMALL, replace(superposition.SHARING, steps=20), 20, 20, worlds=1)
+    monkeypatch.setattr(__main__, "run", partial(run.run, settings=small))
     (tmp_path / "law.png").mkdir()  # a folder where the file should go
     assert __main__.main([str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1

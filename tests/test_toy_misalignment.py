@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from strategies import SEEDS
 
 from shared import geometry
+from shared.stats import over_seeds
 from toy import law, misalignment
 from toy.misalignment import ETA, WorldSettings, finetune, hidden_gradient, world
 
@@ -65,9 +66,7 @@ def test_the_first_step_moves_every_readout_by_E2(seed):
 @pytest.fixture(scope="module")
 def doses():
     return {
-        a: misalignment.over_worlds(
-            [misalignment.experiment(WorldSettings(a, seed=s))["effect"] for s in WORLDS]
-        )
+        a: over_seeds([misalignment.experiment(WorldSettings(a, seed=s))["effect"] for s in WORLDS])
         for a in (0.0, 1.0)
     }
 

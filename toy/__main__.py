@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
             raise InputError("usage: python -m toy [FOLDER]")
         out = Path(argv[0] if argv else "results/toy")
         summary = run(out)
-        print(table(summary), f"\n\nwrote {out}/summary.json and three figures in {summary['seconds']} s")
+        print(table(summary), f"\n\nwrote {out}/summary.json and four figures in {summary['seconds']} s")
     except InputError as error:
         print(f"toy: {error}", file=sys.stderr)
         return 2
@@ -34,13 +34,25 @@ def main(argv: list[str]) -> int:
 def table(summary: dict) -> str:
     """The summary for a terminal."""
     lines = ["", "Superposition: more features than dimensions, each with an even share"]
-    for name, found in summary["superposition"].items():
+    for name in ("pentagon", "crowd"):
+        found = summary["superposition"][name]
         n, d = (summary["settings"][name][key] for key in ("n_features", "d_hidden"))
         D, even, instances = found["dimensionality"], found["even_instances"], found["instances"]
         lines += [
             f"  {n:3} features in {d:2} dimensions: {d / n:.3f} each; dimensionality "
             f"{D['mean']:.3f} ({D['low']:.3f} to {D['high']:.3f}), even in {even} of {instances} instances"
         ]
+    lines += [f"  {'':19}{'published':>10}   dimensionality of each feature, trained"]
+    for name, found in summary["superposition"]["polytopes"].items():
+        D = " ".join(f"{value:.3f}" for value in found["D"])
+        lines += [f"  {name:19}{found['published']:>10.3f}   {D}"]
+    half = min(summary["superposition"]["sharing"], key=lambda one: abs(one["D_star"] - 0.5))
+    phases = summary["superposition"]["phases"]
+    cells = [a == b for rows in zip(*phases.values(), strict=True) for a, b in zip(*rows, strict=True)]
+    lines += [
+        f"  dimensions per feature rest near one half: D* {half['D_star']:.3f} at probability "
+        f"{half['feature_probability']:.2f}; phases as least expected loss says in {sum(cells)} of {len(cells)} cells",
+    ]
     lines += ["", "The law: closed form against measurement (largest relative error, float64)"]
     lines += [f"  {'':32}{'autograd':>10}{'real step':>12}"]
     for name, error in summary["law"].items():
@@ -62,7 +74,7 @@ def table(summary: dict) -> str:
     found = summary["misalignment"]
     lines += [
         "",
-        f"Emergent misalignment in miniature, {summary['settings']['world']['worlds']} worlds: 95 % intervals",
+        f"Emergent misalignment in miniature, {summary['settings']['worlds']} worlds: 95 % intervals",
     ]
     for dose, at in found["alignment"].items():
         lines += [

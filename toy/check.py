@@ -6,10 +6,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from toy import law
-from toy.measure import autograd_change, relative_error, step_change
+from toy.measure import ETA, autograd_change, relative_error, step_change
 from toy.model import Toy, ToySettings
 
-ETA = 0.1  # step size; the laws hold at any, but for E7
 E7_ETAS = tuple(1e-3 * 0.5**k for k in range(6))
 SAMPLES = 64  # training samples, and as many probes
 RANK = 2  # of the LoRA

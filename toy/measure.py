@@ -7,10 +7,13 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from shared import leakage
 from toy.law import first_order
 
+ETA = 0.1  # step size; the laws hold at any, but for E7
 OPTIMISERS = {
     "sgd": torch.optim.SGD,
     "momentum": partial(torch.optim.SGD, momentum=0.9),
@@ -48,6 +51,21 @@ def step_change(
         loss(moved).backward()
         stepper.step()
     return readouts(moved.detach()) - readouts(theta.detach())
+
+
+def state_leakage(W: Float[Tensor, "feature d"], optimiser: str) -> Float[Tensor, "target feature"]:
+    """Δf_j / Δf_t after one real step on a hidden state along L = -f_t, for every target t.
+
+    Readouts are along unit directions, as in `shared.leakage`: under SGD the ratio should be cos(d_j, d_t).
+    """
+    delta = step_change(lambda h: h, lambda h: -(h * W).sum(), torch.zeros_like(W), optimiser, ETA)
+    change = torch.stack([leakage.readout_change(W, row) for row in delta])
+    return change / change.diagonal()[:, None]
+
+
+def off_diagonal(matrices: list[Float[Tensor, "target feature"]]) -> Float[Tensor, " pair"]:
+    """The pairs of all instances: a feature's effect on itself is no leakage."""
+    return torch.cat([m[~torch.eye(len(m), dtype=torch.bool)] for m in matrices])
 
 
 def relative_error(predicted: Tensor, measured: Tensor) -> float:

@@ -15,6 +15,8 @@ A, h = A x, which starts as W^T. Nothing asks for a toxic feature. How their rea
 Selection, gap, filters and law are the functions of `shared/` that `real/` calls; nothing below them knows the truth.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -25,7 +27,7 @@ from torch import Tensor
 
 from shared import filtering, geometry, leakage
 from shared.selection import auroc, point_biserial, top_k
-from shared.stats import Estimate, interval
+from shared.stats import Estimate, interval, over_seeds
 from toy import law
 from toy.model import one_thread
 
@@ -201,15 +203,20 @@ def filtered(settings: WorldSettings) -> dict:
     return {"effect": misaligned(this, whole) - control, "utility": utility(this, whole), "filters": filters}
 
 
+@one_thread()
 def sweep(base: WorldSettings, worlds: int) -> dict:
     """The whole experiment, over seeds: dose and response, filters, what defeats the geometry filter."""
     seeds = [replace(base, seed=seed) for seed in range(worlds)]
-    doses = {a: [experiment(replace(s, alignment=a)) for s in seeds] for a in ALIGNMENTS}
-    plain = [filtered(s) for s in seeds]
-    topics = {a: [geometry_auroc(replace(s, topic_alignment=a)) for s in seeds] for a in TOPIC_ALIGNMENTS}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # a world to a core
+        doses = {a: list(pool.map(experiment, [replace(s, alignment=a) for s in seeds])) for a in ALIGNMENTS}
+        plain = list(pool.map(filtered, seeds))
+        topics = {
+            a: list(pool.map(geometry_auroc, [replace(s, topic_alignment=a) for s in seeds]))
+            for a in TOPIC_ALIGNMENTS
+        }
     filters = {
         name: {
-            "auroc": over_worlds([one["filters"][name]["auroc"] for one in plain]),
+            "auroc": over_seeds([one["filters"][name]["auroc"] for one in plain]),
             **{
                 what: {
                     f: summary([one["filters"][name][key][i] for one in plain])
@@ -217,7 +224,7 @@ def sweep(base: WorldSettings, worlds: int) -> dict:
                 }
                 for what, key, summary in [
                     ("reduction", "effect", lambda found: reduction(found, [one["effect"] for one in plain])),
-                    ("utility", "utility", over_worlds),
+                    ("utility", "utility", over_seeds),
                 ]
             },
         }
@@ -226,20 +233,20 @@ def sweep(base: WorldSettings, worlds: int) -> dict:
     return {
         "alignment": {
             a: {
-                "effect": over_worlds([one["effect"] for one in found]),
-                "gap": over_worlds([one["gap"]["gap"] for one in found]),
+                "effect": over_seeds([one["effect"] for one in found]),
+                "gap": over_seeds([one["gap"]["gap"] for one in found]),
                 "gaps_below_p_0.05": sum(one["gap"]["p"] < 0.05 for one in found),
-                "r2": over_worlds([one["law"]["r2"] for one in found]),
+                "r2": over_seeds([one["law"]["r2"] for one in found]),
                 "precision": {
-                    name: over_worlds([one["precision"][name] for one in found])
+                    name: over_seeds([one["precision"][name] for one in found])
                     for name in found[0]["precision"]
                 },
             }
             for a, found in doses.items()
         },
         "filters": filters,
-        "utility_unfiltered": over_worlds([one["utility"] for one in plain]),
-        "topic_alignment": {a: over_worlds(found) for a, found in topics.items()},
+        "utility_unfiltered": over_seeds([one["utility"] for one in plain]),
+        "topic_alignment": {a: over_seeds(found) for a, found in topics.items()},
     }
 
 
@@ -255,13 +262,6 @@ def mixture(bad: Tensor, good: Tensor) -> tuple[Float[Tensor, "sample feature"],
     """Half bad, half good advice, and which is bad."""
     is_bad = torch.arange(len(bad)) % 2 == 0
     return torch.where(is_bad[:, None], bad, good), is_bad
-
-
-def over_worlds(values: list[float], draws: int = 2000) -> Estimate:
-    """Mean over worlds (seeds), bootstrapped over them."""
-    values = np.array(values)
-    picks = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))
-    return interval(values.mean(), values[picks].mean(1), len(values))
 
 
 def reduction(filtered: list[float], whole: list[float], draws: int = 2000) -> Estimate:

@@ -3,66 +3,70 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from shared import geometry, leakage, records
 from shared.errors import InputError
-from toy import figures, misalignment, optimisers
+from toy import figures, misalignment, optimisers, superposition
 from toy.check import ETA, SAMPLES, law_errors
-from toy.measure import step_change
+from toy.measure import off_diagonal, state_leakage
 from toy.model import Toy, ToySettings, best, one_thread, train
 
-PENTAGON = ToySettings()
-CROWD = ToySettings(n_instances=4, n_features=40, d_hidden=10, seed=1)
-WORLDS = 8  # miniature worlds, one per seed
+
+@dataclass(frozen=True)
+class RunSettings:
+    pentagon: ToySettings = ToySettings()
+    crowd: ToySettings = ToySettings(n_instances=4, n_features=40, d_hidden=10, seed=1)
+    sharing: ToySettings = superposition.SHARING
+    polytope_steps: int = 1500
+    phase_steps: int = 1000
+    world: misalignment.WorldSettings = misalignment.WorldSettings()
+    worlds: int = 8  # one per seed
 
 
 @one_thread()
-def run(
-    out: Path, pentagon: ToySettings = PENTAGON, crowd: ToySettings = CROWD, worlds: int = WORLDS
-) -> dict:
+def run(out: Path, settings: RunSettings = RunSettings()) -> dict:  # noqa: B008 frozen
     """Everything `python -m toy` does but print. InputError when `out` cannot be written."""
     started = time.perf_counter()
     with _writing(out):  # tried before the training, not only after it
         out.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=out).close()
+    pentagon, crowd, world = settings.pentagon, settings.crowd, settings.world
     models = {"pentagon": train(pentagon), "crowd": train(crowd)}
     errors = law_errors(models["pentagon"], pentagon) + law_errors(models["crowd"], crowd)
-    cosines = _pairs([geometry.cosine(W, W) for W in models["crowd"].W.double()])
+    cosines = off_diagonal([geometry.cosine(W, W) for W in models["crowd"].W.double()])
     measured = {rule: spilled(models["crowd"], crowd, rule) for rule in optimisers.RULES}
-    world = misalignment.WorldSettings()
-    spread, shown = misalignment.sweep(world, worlds), misalignment.world(world)
+    space = {
+        "polytopes": superposition.polytopes(settings.polytope_steps),
+        "sharing": superposition.sharing(settings.sharing),
+        "phases": superposition.phases(settings.phase_steps),
+    }
+    spread, shown = misalignment.sweep(world, settings.worlds), misalignment.world(world)
     summary = {
         "law": {name: _worst([e[name] for e in errors]) for name in errors[0]},
         "optimisers": {
             rule: {**_fit(cosines, tasks["alone"]), "together": _fit(cosines, tasks["together"])}
             for rule, tasks in measured.items()
         },
-        "superposition": {name: superposition(toy) for name, toy in models.items()},
+        "superposition": {name: sharing(toy) for name, toy in models.items()} | _plain(space),
         "misalignment": _plain(spread),
-        "settings": {
-            "pentagon": asdict(pentagon),
-            "crowd": asdict(crowd),
-            "world": asdict(world) | {"worlds": worlds},
-            "eta": ETA,
-            "samples": SAMPLES,
-        },
+        "settings": asdict(settings) | {"eta": ETA, "samples": SAMPLES},
         "versions": records.versions(),
     }
     W = best(models["pentagon"], pentagon).double()
     one_step = {
-        name: _pairs([leakage_ratios(W, name) for W in models["crowd"].W.double()])
+        name: off_diagonal([state_leakage(W, name) for W in models["crowd"].W.double()])
         for name in ("sgd", "adam")
     }
     drawn = {
-        "law": figures.law_figure(W, leakage_ratios(W, "sgd"), cosines, one_step),
+        "law": figures.law_figure(W, state_leakage(W, "sgd"), cosines, one_step),
         "optimisers": figures.optimiser_figure(cosines, measured),
+        "superposition": figures.superposition_figure(**space),
         "misalignment": figures.misalignment_figure(misalignment.law_points(shown), shown.kinds, spread),
     }
     with _writing(out):
@@ -79,22 +83,14 @@ def spilled(toy: Toy, settings: ToySettings, rule: str) -> dict[str, Float[Tenso
         zip(toy.W.double(), toy.b_final.double(), settings.probabilities[:, 0].tolist(), strict=True)
     )
     return {
-        task: _pairs([optimisers.leakage_ratios(*one, optimisers.RULES[rule], task) for one in parameters])
+        task: off_diagonal(
+            [optimisers.leakage_ratios(*one, optimisers.RULES[rule], task) for one in parameters]
+        )
         for task in optimisers.TASKS
     }
 
 
-def leakage_ratios(W: Float[Tensor, "feature d_hidden"], optimiser: str) -> Float[Tensor, "target feature"]:
-    """Δf_j / Δf_t after one real step on a hidden state along L = -f_t, for every target t.
-
-    Readouts are along unit directions, as in `shared.leakage`: under SGD the ratio should be cos(d_j, d_t).
-    """
-    delta = step_change(lambda h: h, lambda h: -(h * W).sum(), torch.zeros_like(W), optimiser, ETA)
-    change = torch.stack([leakage.readout_change(W, row) for row in delta])
-    return change / change.diagonal()[:, None]
-
-
-def superposition(toy: Toy) -> dict:
+def sharing(toy: Toy) -> dict:
     """How the features share the space: dimensionality is d_hidden/n_features when they share it evenly."""
     W = toy.W.double()
     D = geometry.dimensionality(W)
@@ -107,11 +103,6 @@ def superposition(toy: Toy) -> dict:
         "even_instances": int((represented & ((D - even).abs() < 0.02)).all(-1).sum()),
         "instances": len(W),
     }
-
-
-def _pairs(matrices: list[Float[Tensor, "target feature"]]) -> Float[Tensor, " pair"]:
-    """The off-diagonal entries of all instances: a feature's effect on itself is no leakage."""
-    return torch.cat([m[~torch.eye(len(m), dtype=torch.bool)] for m in matrices])
 
 
 def _fit(predicted: Tensor, measured: Tensor) -> dict[str, float]:
@@ -137,6 +128,8 @@ def _plain(value):
         value = value._asdict()
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
     return _round(value) if isinstance(value, float) else value
 
 

@@ -1,0 +1,96 @@
+"""Seconds to the same mean loss: `toy.model.train` beside a plain autograd loop and tms-kit, in turn.
+
+All take the same number of steps from the same learning rate to 0.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import torch
+from tms_kit.data import IIDFeatureGenerator
+from tms_kit.loss import ImportanceWeightedLoss
+from tms_kit.model import Model
+from tms_kit.optimize import linear_lr, optimize
+from tms_kit.tms import TMS
+
+from toy import model
+from toy.model import Toy, ToySettings
+
+RUNS = (
+    ToySettings(10, 5, 2, feature_probability=0.05, batch_size=1024, steps=10_000),
+    ToySettings(20, 200, 20, feature_probability=0.01, batch_size=1024, steps=2000),
+    ToySettings(20, 200, 20, feature_probability=0.05, batch_size=1024, steps=2000),
+)
+
+
+def plain(settings: ToySettings) -> Toy:
+    """Two draws and a `where` for every feature, autograd, Adam: as the tutorials have it."""
+    generator = torch.Generator().manual_seed(settings.seed)
+    toy, importance = model.init(settings, generator), settings.importances
+    optimiser = torch.optim.Adam([p.requires_grad_() for p in toy], lr=settings.learning_rate)
+    shape = (settings.n_instances, settings.batch_size, settings.n_features)
+    for step in range(settings.steps):
+        optimiser.param_groups[0]["lr"] = settings.learning_rate * linear_lr(step, settings.steps)
+        on = torch.rand(shape, generator=generator) <= settings.probabilities[:, None]
+        x = torch.where(on, torch.rand(shape, generator=generator), 0.0)
+        optimiser.zero_grad()
+        model.loss(toy, x, importance).sum().backward()
+        optimiser.step()
+    return Toy(*(p.detach() for p in toy))
+
+
+def tms_kit(settings: ToySettings) -> Toy:
+    torch.manual_seed(settings.seed)
+    system, size = TMS(), (settings.n_features, settings.n_instances)
+    system.model = Model(*size, settings.d_hidden, device="cpu")
+    system.data_gen = IIDFeatureGenerator(*size, settings.probabilities)
+    system.loss_calc = ImportanceWeightedLoss(settings.n_features, settings.importances)
+    how = {"batch_size": settings.batch_size, "steps": settings.steps, "lr": settings.learning_rate}
+    optimize(system, disable_tqdm=True, log_freq=settings.steps, lr_scale=linear_lr, **how)
+    return Toy(system.model.W.detach().mT.contiguous(), system.model.b_final.detach())
+
+
+def product_seconds(settings: ToySettings) -> float:
+    """The five matrix products of every step, at the rate of a large square product on all cores."""
+    a = torch.randn(2048, 2048)
+    rates = []
+    for _ in range(5):
+        start = time.perf_counter()
+        a @ a
+        rates.append(2 * 2048**3 / (time.perf_counter() - start))
+    per_step = 5 * 2 * settings.n_instances * settings.batch_size * settings.n_features * settings.d_hidden
+    return settings.steps * per_step / max(rates)
+
+
+def mean_loss(toy: Toy, settings: ToySettings) -> float:
+    """Over instances, on 50 fresh batches."""
+    generator = torch.Generator().manual_seed(settings.seed + 1)
+    losses = [
+        model.loss(toy, model.sample_batch(settings, generator), settings.importances) for _ in range(50)
+    ]
+    return torch.stack(losses).mean().item()
+
+
+if __name__ == "__main__":
+    model.train(ToySettings(steps=1))  # the first optimiser of a process imports for seconds
+    for settings in RUNS:
+        print(
+            f"n={settings.n_features}, m={settings.d_hidden}, {settings.n_instances} instances, "
+            f"p={settings.feature_probability}, {settings.steps} steps of {settings.batch_size}"
+        )
+        seconds = {}
+        for name, run in (("toy.model.train", model.train), ("plain loop", plain), ("tms-kit", tms_kit)):
+            start = time.perf_counter()
+            toy = run(settings)
+            seconds[name] = time.perf_counter() - start
+            ratio = seconds[name] / seconds["toy.model.train"]
+            print(
+                f"  {name:16} {seconds[name]:6.1f} s  {ratio:5.2f} times ours  loss {mean_loss(toy, settings):.3e}"
+            )
+        limit = product_seconds(settings)
+        print(
+            f"  {'matrix products':16} {limit:6.1f} s  {limit / seconds['toy.model.train']:5.2f} times ours"
+        )

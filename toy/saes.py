@@ -1,0 +1,117 @@
+"""Does a learned dictionary know the true geometry? An SAE on the toy's hidden layer: the licence for `real/`.
+
+In a toy the features' directions are known, so that leakage predicted by a dictionary can be set against the true one:
+
+1. a toy with N features in d_hidden dimensions is trained; the fewer dimensions, the more superposition
+2. a BatchTopK SAE with N latents is trained on its hidden states h = x W, and sees nothing else
+3. feature i's latent is the one whose activation correlates most with "i is on", as `real/` finds its features
+4. predicted leakage: cosines of the latents' rows of W_dec; true leakage: one real SGD step on h
+
+The control is the same dictionary before training. Only features that the toy represents (|W_i| > 1/2) count.
+The only file of `toy/` that imports sae_lens.
+"""
+
+from collections.abc import Iterator
+from copy import deepcopy
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from shared import leakage
+from shared.geometry import cosine
+from shared.selection import point_biserial
+from shared.stats import over_seeds
+from toy.measure import off_diagonal, state_leakage
+from toy.model import ToySettings, one_thread, sample_batch, train
+
+N = 40
+WIDTHS = (40, 20, 13, 10, 8, 5)  # d_hidden
+PROBABILITY = 0.05  # of a feature; two are on in a sample, on average
+K = 2  # latents on in a sample, on average: the SAE is told
+SEEDS = 5
+STEPS, BATCH, LR = 1000, 512, 3e-3
+HELD = 8192  # fresh samples, which choose the latents and measure quality
+
+
+@one_thread()
+def sweep(widths: tuple[int, ...] = WIDTHS, seeds: int = SEEDS, steps: int = STEPS) -> dict[int, dict]:
+    """Width -> what the dictionary is worth there, trained and not, with intervals over `seeds` toys."""
+    found = {}
+    for width in widths:
+        settings = ToySettings(seeds, N, width, PROBABILITY, batch_size=1024, steps=1000)
+        W = train(settings).W
+        one = [licence(W[seed], seed, steps) for seed in range(seeds)]
+        found[width] = {
+            "represented": over_seeds([o["represented"] for o in one]),
+            **{
+                kind: {name: over_seeds([o[kind][name] for o in one]) for name in one[0][kind]}
+                for kind in ("trained", "untrained")
+            },
+        }
+    return found
+
+
+def licence(W: Float[Tensor, "feature d_hidden"], seed: int, steps: int) -> dict:
+    """One toy: how well its SAE's geometry predicts leakage, before and after training."""
+    draws = _samples(W, HELD, seed + 1)
+    x = next(draws)
+    there = (W.norm(dim=-1) > 0.5).nonzero()[:, 0]
+    found = {"represented": len(there) / len(W)}
+    for kind, sae in zip(("untrained", "trained"), dictionaries(W, seed, steps), strict=True):
+        with torch.no_grad():
+            acts = sae.encode(x @ W)
+            error = (sae.decode(acts) - x @ W).square().sum() / (x @ W).square().sum()
+        found[kind] = {**agreement(W[there], sae.W_dec[latents(acts, x)[there]]), "fvu": error.item()}
+    return found
+
+
+def agreement(W: Float[Tensor, "feature d_hidden"], D: Float[Tensor, "feature d_hidden"]) -> dict:
+    """Leakage between features by the dictionary's cosines, against one real step; how near the directions are."""
+    measured = off_diagonal([state_leakage(W.double(), "sgd")])
+    fit = leakage.law(off_diagonal([cosine(D, D)]), measured, draws=1)
+    return {"r2": fit.r2, "slope": fit.slope, "cosine": cosine(W, D).diagonal().mean().item()}
+
+
+def latents(
+    acts: Float[Tensor, "sample latent"], x: Float[Tensor, "sample feature"]
+) -> Int[Tensor, " feature"]:
+    """For each feature the latent that goes most with it, as `real/` selects; nothing here knows a direction."""
+    return torch.stack([point_biserial([(acts, on)]).r.argmax() for on in (x > 0).T])
+
+
+def dictionaries(W: Float[Tensor, "feature d_hidden"], seed: int, steps: int):
+    """The SAE before and after training on h = x W, scaled to unit variance while it trains, as in `real/`."""
+    from sae_lens import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig, SAETrainer
+    from sae_lens.config import SAETrainerConfig
+
+    torch.manual_seed(seed)
+    draws = _samples(W, BATCH, seed)
+    h = next(draws) @ W
+    scale = h.std(0).norm().item() / W.shape[1] ** 0.5
+    sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(d_in=W.shape[1], d_sae=N, k=K))
+    with torch.no_grad():
+        sae.b_dec.copy_(h.mean(0) / scale)
+    before = deepcopy(sae)
+    config = SAETrainerConfig(
+        total_training_samples=steps * BATCH,
+        train_batch_size_samples=BATCH,
+        lr=LR,
+        lr_end=LR / 10,
+        lr_warm_up_steps=steps // 20,
+        lr_decay_steps=steps // 5,
+        dead_feature_window=steps // 5,
+    )
+    after = SAETrainer(config, sae, (x @ W / scale for x in draws)).fit()
+    for one in (before, after):
+        one.fold_activation_norm_scaling_factor(1 / scale)
+    return before, after
+
+
+def _samples(
+    W: Float[Tensor, "feature d_hidden"], batch_size: int, seed: int
+) -> Iterator[Float[Tensor, "sample feature"]]:
+    settings = ToySettings(1, *W.shape, PROBABILITY, batch_size=batch_size)
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        yield sample_batch(settings, generator)[0]
