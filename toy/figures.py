@@ -144,6 +144,28 @@ def superposition_figure(polytopes: dict, sharing: list[dict], phases: dict) -> 
     return figure
 
 
+def dictionary_figure(found: dict[int, dict], n_features: int) -> Figure:
+    """What `saes.sweep` returns: R^2 and directions recovered, against features per dimension."""
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    figure.suptitle(
+        "The more features share a space, the less a dictionary knows of their leakage", fontsize=15
+    )
+    left, right = figure.subplots(1, 2)
+    x = [n_features / width for width in found]
+    for kind, colour, marker in (("trained", BLUE, "o"), ("untrained", GREY, "x")):
+        for ax, what in ((left, "r2"), (right, "cosine")):
+            _band(ax, x, [at[kind][what] for at in found.values()], colour, marker, f"SAE, {kind}")
+    for ax in (left, right):
+        ax.set(xlabel="features per dimension", ylim=(-0.1, 1.05))
+        ax.axhline(0, color=GREY, lw=0.5)
+        ax.legend(frameon=False)
+    left.set(ylabel="$R^2$ of its cosines against true leakage")
+    left.set_title("Leakage predicted by the dictionary")
+    right.set(ylabel="mean cosine of a feature and its latent")
+    right.set_title("Directions recovered")
+    return figure
+
+
 def _fraction(one: dict) -> str:
     return f"{one['n_features']} in {one['d_hidden']}"
 

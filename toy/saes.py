@@ -8,20 +8,25 @@ In a toy the features' directions are known, so that leakage predicted by a dict
 4. predicted leakage: cosines of the latents' rows of W_dec; true leakage: one real SGD step on h
 
 The control is the same dictionary before training. Only features that the toy represents (|W_i| > 1/2) count.
+
+python -m toy.saes [FOLDER] prints the sweep and writes FOLDER/saes.json and saes.png (results/toy); a few minutes.
 The only file of `toy/` that imports sae_lens.
 """
 
+import sys
 from collections.abc import Iterator
 from copy import deepcopy
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from shared import leakage
+from shared import leakage, records
 from shared.geometry import cosine
 from shared.selection import point_biserial
-from shared.stats import over_seeds
+from shared.stats import Estimate, over_seeds
+from toy import figures
 from toy.measure import off_diagonal, state_leakage
 from toy.model import ToySettings, one_thread, sample_batch, train
 
@@ -30,7 +35,7 @@ WIDTHS = (40, 20, 13, 10, 8, 5)  # d_hidden
 PROBABILITY = 0.05  # of a feature; two are on in a sample, on average
 K = 2  # latents on in a sample, on average: the SAE is told
 SEEDS = 5
-STEPS, BATCH, LR = 1000, 512, 3e-3
+STEPS, BATCH, LR = 2000, 512, 3e-3
 HELD = 8192  # fresh samples, which choose the latents and measure quality
 
 
@@ -52,7 +57,7 @@ def sweep(widths: tuple[int, ...] = WIDTHS, seeds: int = SEEDS, steps: int = STE
     return found
 
 
-def licence(W: Float[Tensor, "feature d_hidden"], seed: int, steps: int) -> dict:
+def licence(W: Float[Tensor, "feature d_hidden"], seed: int, steps: int = STEPS) -> dict:
     """One toy: how well its SAE's geometry predicts leakage, before and after training."""
     draws = _samples(W, HELD, seed + 1)
     x = next(draws)
@@ -115,3 +120,36 @@ def _samples(
     generator = torch.Generator().manual_seed(seed)
     while True:
         yield sample_batch(settings, generator)[0]
+
+
+def main(argv: list[str]) -> None:
+    out = Path(argv[0] if argv else "results/toy")
+    found = sweep()
+    print(f"{N} features, {SEEDS} toys for each width; R2 of the dictionary's cosines against true leakage")
+    print(
+        f"{'d_hidden':>8} {'represented':>12}   {'trained R2':28}{'untrained R2':28}{'cosine to the truth':28}FVU"
+    )
+    for width, at in found.items():
+        trained, untrained = at["trained"], at["untrained"]
+        cells = "".join(f"{_text(e):28}" for e in (trained["r2"], untrained["r2"], trained["cosine"]))
+        print(f"{width:8} {at['represented'].value:12.2f}   {cells}{trained['fvu'].value:.3f}")
+    out.mkdir(parents=True, exist_ok=True)
+    figures.save(figures.dictionary_figure(found, N), out / "saes.png")
+    plain = {
+        width: {
+            "represented": at["represented"]._asdict(),
+            **{
+                kind: {name: e._asdict() for name, e in at[kind].items()} for kind in ("trained", "untrained")
+            },
+        }
+        for width, at in found.items()
+    }
+    records.write_json(out / "saes.json", plain)
+
+
+def _text(e: Estimate) -> str:
+    return f"{e.value:+.2f} [{e.low:+.2f}, {e.high:+.2f}]"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

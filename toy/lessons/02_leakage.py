@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Lesson 1: what leaks where?
+# # Lesson 2: what leaks where?
 #
 # Five features, two dimensions. They cannot all be orthogonal, so a push along one moves the readouts of others.
 # **Question:** when one optimiser step raises feature 0, by how much does each other feature move?

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Lesson 3: does your optimiser keep the cosine law?
+# # Lesson 4: does your optimiser keep the cosine law?
 #
 # E1 and E2 are about the gradient. Few people train with the gradient: they train with Adam.
 # **Question:** train one feature up with different rules. Does the leakage still follow the cosine?

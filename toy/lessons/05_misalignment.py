@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Lesson 4: emergent misalignment in miniature
+# # Lesson 5: emergent misalignment in miniature
 #
 # A world of 240 features in 64 dimensions. Bad advice uses `inducing` features, good advice `control` features.
 # Nobody ever trains the `toxic` ones. **Question:** what does fine-tuning on bad advice do to them, and can a

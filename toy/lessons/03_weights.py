@@ -1,7 +1,7 @@
 # %% [markdown]
-# # Lesson 2: when does training on one input change another?
+# # Lesson 3: when does training on one input change another?
 #
-# Lesson 1 moved a hidden state. Training moves weights: `h = A x`, and a step on `A` is felt by every input.
+# Lesson 2 moved a hidden state. Training moves weights: `h = A x`, and a step on `A` is felt by every input.
 # **Question:** after one step on samples of one kind, which probes feel it, and how much?
 
 # %%
