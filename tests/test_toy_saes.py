@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import SEEDS
 
+from shared.records import read_json
+from toy import saes
 from toy.model import ToySettings, train
 from toy.saes import PROBABILITY, N, agreement, latents, licence
 
@@ -40,3 +42,23 @@ def test_a_trained_dictionary_knows_more_of_the_leakage_than_an_untrained_one():
     assert found["represented"] == 1
     assert found["trained"]["fvu"] < 0.1 < 0.9 < found["untrained"]["fvu"]
     assert found["trained"]["r2"] > 0.3 > found["untrained"]["r2"] + 0.2
+
+
+def test_what_the_user_can_mend_is_one_line_and_status_2_before_any_training(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(saes, "sweep", lambda: pytest.fail("trained first"))
+    file = tmp_path / "file"
+    file.touch()
+    for argv in ([str(file)], ["--help"], ["a", "b"]):
+        assert saes.main(argv) == 2
+        shown = capsys.readouterr()
+        assert shown.out == "" and shown.err.count("\n") == 1
+
+
+def test_the_sweep_as_a_table_a_record_and_a_figure(tmp_path, capsys, monkeypatch):
+    small = saes.sweep(widths=(12,), seeds=2, steps=40)
+    monkeypatch.setattr(saes, "sweep", lambda: small)
+    assert saes.main([str(tmp_path)]) == 0
+    r2 = small[12]["trained"]["r2"]
+    assert f"{r2.value:+.2f} [{r2.low:+.2f}, {r2.high:+.2f}]" in capsys.readouterr().out
+    assert read_json(tmp_path / "saes.json")["12"]["trained"]["r2"]["n"] == 2
+    assert (tmp_path / "saes.png").read_bytes().startswith(b"\x89PNG")

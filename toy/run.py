@@ -33,7 +33,7 @@ class RunSettings:
 def run(out: Path, settings: RunSettings = RunSettings()) -> dict:  # noqa: B008 frozen
     """Everything `python -m toy` does but print. InputError when `out` cannot be written."""
     started = time.perf_counter()
-    with _writing(out):  # tried before the training, not only after it
+    with writing(out):  # tried before the training, not only after it
         out.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=out).close()
     pentagon, crowd, world = settings.pentagon, settings.crowd, settings.world
@@ -53,8 +53,8 @@ def run(out: Path, settings: RunSettings = RunSettings()) -> dict:  # noqa: B008
             rule: {**_fit(cosines, tasks["alone"]), "together": _fit(cosines, tasks["together"])}
             for rule, tasks in measured.items()
         },
-        "superposition": {name: sharing(toy) for name, toy in models.items()} | _plain(space),
-        "misalignment": _plain(spread),
+        "superposition": {name: sharing(toy) for name, toy in models.items()} | plain(space),
+        "misalignment": plain(spread),
         "settings": asdict(settings) | {"eta": ETA, "samples": SAMPLES},
         "versions": records.versions(),
     }
@@ -69,7 +69,7 @@ def run(out: Path, settings: RunSettings = RunSettings()) -> dict:  # noqa: B008
         "superposition": figures.superposition_figure(**space),
         "misalignment": figures.misalignment_figure(misalignment.law_points(shown), shown.kinds, spread),
     }
-    with _writing(out):
+    with writing(out):
         for name, figure in drawn.items():
             figures.save(figure, out / f"{name}.png")
         summary["seconds"] = round(time.perf_counter() - started, 1)
@@ -122,14 +122,14 @@ def _worst(errors: list[dict[str, float]]) -> dict[str, float]:
     return {"max_relative_error": max(worst.values()), **worst, **slope}
 
 
-def _plain(value):
+def plain(value):
     """Estimates as dicts, numbers to six digits, keys as strings."""
     if hasattr(value, "_asdict"):
         value = value._asdict()
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return _round(value) if isinstance(value, float) else value
 
 
@@ -138,7 +138,8 @@ def _round(value: float | Tensor) -> float:
 
 
 @contextmanager
-def _writing(out: Path) -> Iterator[None]:
+def writing(out: Path) -> Iterator[None]:
+    """InputError for a folder that cannot be written to."""
     try:
         yield
     except OSError as error:

@@ -17,18 +17,21 @@ import sys
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from shared import leakage, records
+from shared.errors import InputError
 from shared.geometry import cosine
 from shared.selection import point_biserial
 from shared.stats import Estimate, over_seeds
 from toy import figures
 from toy.measure import off_diagonal, state_leakage
 from toy.model import ToySettings, one_thread, sample_batch, train
+from toy.run import plain, writing
 
 N = 40
 WIDTHS = (40, 20, 13, 10, 8, 5)  # d_hidden
@@ -122,29 +125,37 @@ def _samples(
         yield sample_batch(settings, generator)[0]
 
 
-def main(argv: list[str]) -> None:
-    out = Path(argv[0] if argv else "results/toy")
-    found = sweep()
-    print(f"{N} features, {SEEDS} toys for each width; R2 of the dictionary's cosines against true leakage")
-    print(
-        f"{'d_hidden':>8} {'represented':>12}   {'trained R2':28}{'untrained R2':28}{'cosine to the truth':28}FVU"
-    )
+def main(argv: list[str]) -> int:
+    """The exit status: 2, after one line, for what the user can mend."""
+    try:
+        if len(argv) > 1 or any(arg.startswith("-") for arg in argv):
+            raise InputError("usage: python -m toy.saes [FOLDER]")
+        out = Path(argv[0] if argv else "results/toy")
+        with writing(out):  # tried before the training, not only after it
+            out.mkdir(parents=True, exist_ok=True)
+            TemporaryFile(dir=out).close()
+        found = sweep()
+        print(table(found))
+        with writing(out):
+            figures.save(figures.dictionary_figure(found, N), out / "saes.png")
+            records.write_json(out / "saes.json", plain(found))
+    except InputError as error:
+        print(f"toy: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def table(found: dict[int, dict]) -> str:
+    """The sweep for a terminal."""
+    lines = [
+        f"{N} features, {SEEDS} toys for each width; R2 of the dictionary's cosines against true leakage",
+        f"{'d_hidden':>8} {'represented':>12}   {'trained R2':24}{'untrained R2':24}{'cosine to the truth':24}FVU",
+    ]
     for width, at in found.items():
         trained, untrained = at["trained"], at["untrained"]
-        cells = "".join(f"{_text(e):28}" for e in (trained["r2"], untrained["r2"], trained["cosine"]))
-        print(f"{width:8} {at['represented'].value:12.2f}   {cells}{trained['fvu'].value:.3f}")
-    out.mkdir(parents=True, exist_ok=True)
-    figures.save(figures.dictionary_figure(found, N), out / "saes.png")
-    plain = {
-        width: {
-            "represented": at["represented"]._asdict(),
-            **{
-                kind: {name: e._asdict() for name, e in at[kind].items()} for kind in ("trained", "untrained")
-            },
-        }
-        for width, at in found.items()
-    }
-    records.write_json(out / "saes.json", plain)
+        cells = "".join(f"{_text(e):24}" for e in (trained["r2"], untrained["r2"], trained["cosine"]))
+        lines.append(f"{width:8} {at['represented'].value:12.2f}   {cells}{trained['fvu'].value:.3f}")
+    return "\n".join(lines)
 
 
 def _text(e: Estimate) -> str:
@@ -152,4 +163,4 @@ def _text(e: Estimate) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))
