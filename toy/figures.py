@@ -160,7 +160,9 @@ def dictionary_figure(found: dict[int, dict], n_features: int) -> Figure:
         ax.axhline(0, color=GREY, lw=0.5)
         ax.legend(frameon=False)
     left.set(ylabel="$R^2$ of its cosines against true leakage")
-    left.set_title("Leakage predicted by the dictionary")
+    left.set_title(
+        "Leakage predicted by the dictionary\n(at 1 feature per dimension there is none to predict)"
+    )
     right.set(ylabel="mean cosine of a feature and its latent")
     right.set_title("Directions recovered")
     return figure

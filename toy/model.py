@@ -10,7 +10,7 @@ W is [inst, n_features, d_hidden] and its rows are the features' directions. Ins
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -85,26 +85,32 @@ def init(settings: ToySettings, generator: torch.Generator) -> Toy:
 def sample_batch(settings: ToySettings, generator: torch.Generator) -> Float[Tensor, "inst sample feature"]:
     """Each feature on with its probability, and then U(0, 1]; batch_size fresh samples for every instance."""
     x = torch.empty(settings.n_instances, settings.batch_size, settings.n_features)
-    return _draw(x, settings.probabilities[:, :1], generator)
+    _sampler(x, settings.probabilities[:, :1], generator)()
+    return x
 
 
-def _draw(
+def _sampler(
     x: Float[Tensor, "inst sample feature"],
     probability: Float[Tensor, "inst 1"],
     generator: torch.Generator,
-) -> Float[Tensor, "inst sample feature"]:
-    """Fills x."""
-    if (most := probability.max().item()) > CROWDED:
-        # one uniform for both: 1 - u/p is positive exactly when u < p, and is then itself uniform
-        return x.uniform_(generator=generator).mul_(-1 / probability[..., None]).add_(1).relu_()
-    inst, cells = len(x), x[0].numel()
+) -> Callable[[], None]:
+    """What fills x with fresh samples."""
+    (inst, *_), cells, most = x.shape, x[0].numel(), probability.max().item()
     # gaps between active features are geometric; eight standard deviations more than the mean are never used up
-    enough = min(cells, int(cells * most + 8 * (cells * most) ** 0.5 + 16))
-    gap = torch.empty(inst, enough).exponential_(generator=generator).div_(-torch.log1p(-probability))
-    cell = gap.clamp_(max=cells).long().add_(1).cumsum(1).sub_(1)
-    here = (cell + torch.arange(0, inst * cells, cells)[:, None])[cell < cells]
-    x.zero_().view(-1).scatter_(0, here, 1 - torch.rand(len(here), generator=generator))
-    return x
+    gap = torch.empty(inst, min(cells, int(cells * most + 8 * (cells * most) ** 0.5 + 16)))
+    rate, start = -torch.log1p(-probability), torch.arange(0, inst * cells, cells)[:, None]
+
+    def sparse() -> None:
+        gap.exponential_(generator=generator).div_(rate).clamp_(max=cells)
+        cell = gap.long().add_(1).cumsum_(1).sub_(1)
+        here = (cell + start)[cell < cells]
+        x.zero_().view(-1).scatter_(0, here, 1 - torch.rand(len(here), generator=generator))
+
+    def crowded() -> None:
+        # one uniform for both: 1 - u/p is positive exactly when u < p, and is then itself uniform
+        x.uniform_(generator=generator).mul_(-1 / probability[..., None]).add_(1).relu_()
+
+    return crowded if most > CROWDED else sparse
 
 
 def forward(toy: Toy, x: Float[Tensor, "inst sample feature"]) -> Float[Tensor, "inst sample feature"]:
@@ -164,14 +170,17 @@ def train(settings: ToySettings) -> Toy:
 def _train_part(settings: ToySettings, whole: Toy, part: Int[Tensor, " inst"], seed: int, bar: tqdm) -> Toy:
     toy = Toy(*(parameter[part].requires_grad_() for parameter in whole))
     importance, probability = settings.importances[part], settings.probabilities[part, :1]
-    buffers = torch.empty(3, len(part), settings.batch_size, settings.n_features)
-    early = torch.empty(3, len(part), -(-settings.batch_size // 2), settings.n_features)
     generator = torch.Generator().manual_seed(seed)
+    sizes = (-(-settings.batch_size // 2), settings.batch_size)  # of the two halves of training
+    buffers = [torch.empty(3, len(part), size, settings.n_features).unbind() for size in sizes]
+    samplers = [_sampler(x, probability, generator) for x, *_ in buffers]
     optimiser = torch.optim.AdamW(toy, lr=settings.learning_rate, fused=True)
     for step in range(settings.steps):
         optimiser.param_groups[0]["lr"] = settings.learning_rate * (1 - (step / settings.steps) ** 2)
-        x, *scratch = early if 2 * step < settings.steps else buffers
-        toy.W.grad, toy.b_final.grad = gradient(toy, _draw(x, probability, generator), importance, scratch)
+        half = 2 * step // settings.steps
+        samplers[half]()
+        x, *scratch = buffers[half]
+        toy.W.grad, toy.b_final.grad = gradient(toy, x, importance, scratch)
         optimiser.step()
         if step % 100 == 99 or step + 1 == settings.steps:
             bar.update(step % 100 + 1)
