@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from shared.geometry import unit
+
 
 def geometry_score(
     feature_acts: Float[Tensor, "sample feature"], affinity: Float[Tensor, " feature"]
@@ -15,6 +17,23 @@ def geometry_score(
     acts = feature_acts.clamp(min=0).to(affinity.dtype)
     total = acts.sum(-1)
     return (acts @ affinity) / torch.where(total > 0, total, 1)
+
+
+def projection_score(
+    activations: Float[Tensor, "sample d"], direction: Float[Tensor, " d"]
+) -> Float[Tensor, " sample"]:
+    """Mean answer activation along a direction (toxic minus civil), in units of the activation."""
+    return activations @ unit(direction[None])[0]
+
+
+def gradient_score(
+    gradients: Float[Tensor, "sample d"], toxic: Float[Tensor, "toxic d"]
+) -> Float[Tensor, " sample"]:
+    """How far a step on the sample pushes the toxic readouts: -mean over toxic features of <d_j/|d_j|, g_s> (E1).
+
+    g_s is the gradient of the sample's loss at the hidden state; per unit of step size.
+    """
+    return -(gradients @ unit(toxic).mT).mean(-1)
 
 
 def random_score(n: int, seed: int) -> Float[Tensor, " sample"]:

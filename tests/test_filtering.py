@@ -5,9 +5,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import SEEDS, labelled
+from strategies import SEEDS, directions, labelled
 
-from shared.filtering import geometry_score, keep_mask, oracle_score, random_score
+from shared.filtering import (
+    geometry_score,
+    gradient_score,
+    keep_mask,
+    oracle_score,
+    projection_score,
+    random_score,
+)
+from shared.geometry import unit
+from shared.leakage import readout_change
 from shared.selection import auroc
 
 SCORES = st.lists(st.integers(-2, 2), min_size=1, max_size=40).map(
@@ -34,6 +43,27 @@ def test_geometry_score_ignores_the_scale_of_a_sample_and_inactive_features(draw
     torch.testing.assert_close(geometry_score(acts * scale, cosines), found)
     torch.testing.assert_close(geometry_score(torch.where(acts > 0, acts, -1.0), cosines), found)
     assert (found.abs() <= 1 + 1e-12).all()
+
+
+@given(directions(), SEEDS)
+def test_projection_score_is_the_length_along_the_direction(W, seed):
+    """Against the projection by least squares: the multiple of the unit direction that comes nearest."""
+    direction, rows = W[0], torch.from_numpy(np.random.default_rng(seed).normal(size=(5, W.shape[1])))
+    found = projection_score(rows, direction)
+    for row, value in zip(rows.numpy(), found, strict=True):
+        (multiple,), *_ = np.linalg.lstsq(unit(direction[None]).numpy().T, row, rcond=None)
+        np.testing.assert_allclose(value, multiple, atol=1e-10)
+
+
+@given(directions(), SEEDS)
+def test_gradient_score_is_how_far_a_real_step_on_the_sample_pushes_the_toxic_readouts(W, seed):
+    """One torch.optim.SGD step of size 1 on each sample's hidden state, on a loss with that gradient."""
+    g, h = torch.from_numpy(np.random.default_rng(seed).normal(size=(2, 4, W.shape[1])))
+    moved = h.clone().requires_grad_()
+    (moved * g).sum().backward()
+    torch.optim.SGD([moved], lr=1).step()
+    pushed = torch.stack([readout_change(W, row[None]) for row in (moved - h).detach()]).mean(-1)
+    torch.testing.assert_close(gradient_score(g, W), pushed, rtol=1e-10, atol=1e-10)
 
 
 def test_random_score_is_fixed_by_its_seed_and_uniform():

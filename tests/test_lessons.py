@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from toy import notebooks
+
 LESSONS = sorted((Path(__file__).parent.parent / "toy" / "lessons").glob("*.py"))
 
 
@@ -15,3 +17,10 @@ def test_a_lesson_runs_and_its_checks_hold(lesson, capsys):
     assert capsys.readouterr().out.count("\n") >= 4
     assert text.count("**Exercise") == 2 and text.count("# solution") == 2
     assert "**Predict" in text and "**Question:**" in text
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_line_before_any_lesson(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for argv in ([str(tmp_path / "file")], ["--help"]):
+        assert notebooks.main(argv) == 2
+        assert capsys.readouterr().err.count("\n") == 1

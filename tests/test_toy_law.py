@@ -10,12 +10,12 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from strategies import KINDS, SEEDS, directions
 
 from shared import geometry, records
-from toy import __main__, check, law, measure, run, superposition
+from toy import __main__, check, law, measure, misalignment, optimisers, run, superposition
 from toy.measure import autograd_change, relative_error, step_change
 from toy.model import Toy, ToySettings, loss, one_thread
 from toy.run import RunSettings
@@ -103,7 +103,10 @@ def test_E4_is_the_first_step_of_sign_descent_and_of_adam(optimiser, eps, W, see
     g, h = normal(seed, 3, W.shape[1]), normal(seed + 1, 3, W.shape[1])
     g[0, 0] = 0  # no gradient, no step
     predicted = law.sign_step(W, g, eta, eps)
-    assert_law(predicted, lambda h: h @ W.mT, lambda h: (h * g).sum(), h, eta, optimiser)
+    readouts = lambda h: h @ W.mT  # noqa: E731
+    assert_law(predicted, readouts, lambda h: (h * g).sum(), h, eta, optimiser)
+    smooth = lambda h: (h * (g / (g.abs() + eps) if eps else g.sign())).sum()  # noqa: E731
+    assert relative_error(predicted, autograd_change(readouts, smooth, h, eta)) <= 1e-10
 
 
 @given(directions(), SEEDS, ETA, st.integers(1, 5), st.integers(1, 4), st.floats(0.1, 4))
@@ -147,6 +150,9 @@ def test_E5_momentum_sums_past_gradients(W, seed, eta, steps):
     measured = W @ (path[-1] - path[-2])
     rounding = 1e-14 * (W.abs() @ (path[-1].abs() + path[-2].abs())).max()
     assert (predicted - measured).abs().max() <= 1e-10 * measured.abs().max() + rounding
+    velocity = sum(0.9 ** (len(gradients) - 1 - k) * gradient for k, gradient in enumerate(gradients))
+    along = autograd_change(lambda h: W @ h, lambda h: h @ velocity, h, eta)
+    assert (predicted - along).abs().max() <= 1e-10 * along.abs().max() + 1e-300
 
 
 def tied(W, seed, samples, scale=1.0):
@@ -191,6 +197,13 @@ def test_E6_where_a_unit_crosses_zero_the_output_bends_and_pre_does_not(W, seed)
     new_W, new_b = (p.detach() - eta * p.grad for p in theta)
     moved = (q @ new_W @ new_W.mT + new_b).relu() - before.relu()
     after, scale = before + change, 1e-10 * (1 + change.abs().max())
+    stays = (before > 0) & (after > 0)
+    crosses = (before > 0) != (after > 0)
+    assume(crosses.any())
+    assert ((moved - change).abs() <= scale)[stays].all()
+    assert ((moved - change).abs() > scale)[
+        crosses & (torch.minimum(before.abs(), after.abs()) > 2 * scale)
+    ].all()
     expected = torch.where(
         (before > 0) & (after > 0),
         change,
@@ -318,7 +331,20 @@ BAD = [
     (law.momentum_step, "W empty eta eta", "gradients must hold at least one step, got none"),
     (law.tied_step, "W s s s nan", "eta must be finite, got nan"),
     (law.tied_step, "W g s s eta", r"delta \(5, 3\) and q \(5, 6\) must fit x \(5, 6\)"),
-    (law.tied_step, "W s g s eta", r"x must have the width of W"),
+    (law.tied_step, "W s g s eta", r"x must have a column for each row of W \(6\), got \(5, 3\)"),
+    (law.lora_step, "W g x g C eta", r"probe must have the width of x \(2\), got \(5, 3\)"),
+    (law.decayed_step, "W g g1 eta eta", r"h must have the shape of g \(5, 3\), got \(1, 3\)"),
+    (law.tied_delta, "W six six g", r"x must have an entry for each row of W \(6\), got \(3,\)"),
+    (law.tied_delta, "W six five s", r"importance must have an entry for each row of W \(6\), got \(5,\)"),
+    (law.hidden_gradient, "W six six s wide", r"h must be \(5, 3\), a row for each of x, got \(5, 4\)"),
+    (law.first_order, "readouts six five", r"step must be finite and of theta's shape \(6,\), got \(5,\)"),
+    (step_change, "readouts readouts six sgd nan", "eta must be finite and steps"),
+    (step_change, "readouts readouts six sign eta two", r"steps in \[0, 1\], got 0.1 and 2"),
+    (optimisers.leakage_ratios, "W six nan rule alone", r"feature_probability must be in \(0, 1\], got nan"),
+    (optimisers.leakage_ratios, "W six eta rule sgd", "task must be one of .* got sgd"),
+    (misalignment.finetune, "W s nan", "eta must be finite and steps at least 1, got nan"),
+    (misalignment.sweep, "rule zero", "worlds must be at least 1, got 0"),
+    (loss, "toy batch six", r"importance must be \(1, 6\), got \(6,\)"),
     (law.sign_step, "W g inf", "eta must be finite, got inf"),
     (law.sign_step, "W wide eta", r"g must have the width of W \(3\), got \(5, 4\)"),
     (law.sign_step, "W g eta nan", "eps must be at least 0 and finite, got nan"),
@@ -330,8 +356,11 @@ BAD = [
 def test_bad_input_is_refused_by_name_and_value(function, names, message, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the tests' hook would speak first
     shapes = {"W": (6, 3), "g": (5, 3), "x": (5, 2), "wide": (5, 4), "g7": (7, 3), "g0": (0, 3), "x0": (0, 2)}
-    shapes |= {"C": (4, 2), "empty": (0, 5, 3), "s": (5, 6)}
-    values = {"eta": 0.1, "nan": float("nan"), "inf": float("inf"), "negative": -1.0}
+    shapes |= {"C": (4, 2), "empty": (0, 5, 3), "s": (5, 6), "g1": (1, 3), "six": (6,), "five": (5,)}
+    values = {"eta": 0.1, "nan": float("nan"), "inf": float("inf"), "negative": -1.0, "two": 2, "zero": 0}
+    values |= {"sgd": "sgd", "sign": "sign", "alone": "alone", "readouts": torch.sum}
+    values |= {"rule": optimisers.RULES["sgd"], "batch": torch.ones(1, 5, 6)}
+    values["toy"] = Toy(torch.ones(1, 6, 3), torch.ones(1, 6))
     values |= {name: torch.ones(shape) for name, shape in shapes.items()}
     with pytest.raises(ValueError, match=message):
         function(*(values[name] for name in names.split()))
@@ -340,6 +369,8 @@ def test_bad_input_is_refused_by_name_and_value(function, names, message, monkey
 def test_the_summary_reports_the_worst_instance_and_the_worst_way():
     errors = [{"autograd": 1.0, "step": 2.0}, {"autograd": 3.0, "step": 1.0}]
     assert run._worst(errors) == {"max_relative_error": 3, "autograd": 3, "step": 2}
+    errors[1]["step"] = float("nan")
+    assert np.isnan(run._worst(errors)["max_relative_error"])
 
 
 def test_superposition_tells_an_even_share_from_an_uneven_one():

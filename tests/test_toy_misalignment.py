@@ -88,9 +88,10 @@ def at_half(filtered, name: str):
     )
 
 
-def test_at_half_the_oracle_leaves_nothing_and_geometry_beats_random(filtered):
+def test_at_half_the_oracle_leaves_nothing_and_every_geometry_aware_filter_beats_random(filtered):
     assert at_half(filtered, "oracle").value == pytest.approx(1, abs=0.1)
-    assert at_half(filtered, "geometry").low > 0.345 > at_half(filtered, "random").high
+    for name in ("geometry", "projection", "gradient"):
+        assert at_half(filtered, name).low > at_half(filtered, "random").high
 
 
 def test_filters_keep_the_use_of_good_advice(filtered):
@@ -100,9 +101,20 @@ def test_filters_keep_the_use_of_good_advice(filtered):
         assert one["filters"]["geometry"]["utility"][i] > 0.9 * one["utility"]
 
 
-def test_topics_near_the_toxic_features_defeat_the_geometry_score():
-    found = [misalignment.geometry_auroc(WorldSettings(topic_alignment=a)) for a in (0.0, 2.0)]
-    assert found[0] > 0.7 and found[1] < 0.5
+def test_topics_near_the_toxic_features_blind_the_geometry_score_and_it_still_lowers_toxic_readouts():
+    settings = [WorldSettings(topic_alignment=2.0, seed=seed) for seed in WORLDS]
+    found = misalignment.blindness(
+        [misalignment.filtered(s, ("geometry", "random"), (0.5,)) for s in settings]
+    )
+    assert found["auroc"].high < 0.5
+    assert found["geometry"].high < found["random"].low and found["random"].value == pytest.approx(
+        found["mixed"].value, rel=0.2
+    )
+
+
+def test_the_law_holds_over_a_whole_fine_tune(doses):
+    """R^2 of the first step's prediction (E2) with the whole fine-tune, over all features; its scale is free."""
+    assert all(misalignment.experiment(WorldSettings(1.0, seed=s))["law"]["r2"] > 0.98 for s in (0, 1))
 
 
 def test_selection_finds_the_planted_features_where_they_are_no_neighbours():

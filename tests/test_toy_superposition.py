@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.geometry import dimensionality
-from toy import superposition
 from toy.model import Toy, ToySettings, loss, sample_batch
 from toy.superposition import POLYTOPES, least_loss, phase, phases, polytopes, sharing
 
@@ -57,7 +56,7 @@ def test_the_phases_are_those_of_least_expected_loss():
     found = phases()
     agree = np.mean(np.equal(found["trained"], found["predicted"]))
     assert agree >= 0.9
-    assert {cell for row in found["trained"] for cell in row} == {0, 1, 2}
+    assert {cell for row in found["trained"] for cell in row} >= {0, 1, 2}
     apart = np.array([[min(cell, 1) for cell in row] for row in found["predicted"]])
     assert np.mean(np.equal(found["trained"], apart)) < agree - 0.3
 
@@ -77,6 +76,5 @@ def test_least_loss_weighs_the_losses_that_the_model_really_has(p, importance):
 
 
 def test_a_phase_is_read_off_the_two_weights():
-    rows = {(1.0, 0.1): 0, (0.0, 0.0): 0, (0.2, -0.9): 1, (0.9, -0.9): 2}
+    rows = {(1.0, 0.1): 0, (0.0, 0.0): 0, (0.2, -0.9): 1, (0.9, -0.9): 2, (-0.7, -0.9): 3}
     assert {row: phase(torch.tensor(row)) for row in rows} == rows
-    assert len(superposition.PHASES) == 3

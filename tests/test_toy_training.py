@@ -62,7 +62,7 @@ def test_the_last_cell_is_as_likely_as_the_first():
 
 
 def test_the_number_of_cores_changes_nothing(monkeypatch):
-    monkeypatch.setattr(model, "CACHE", 1000)  # four parts
+    monkeypatch.setattr(model, "CACHE", 500)  # four parts
     one = ToySettings(n_instances=4, batch_size=100, steps=20)
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     alone = model.train(one)

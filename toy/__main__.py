@@ -46,12 +46,14 @@ def table(summary: dict) -> str:
     for name, found in summary["superposition"]["polytopes"].items():
         D = " ".join(f"{value:.3f}" for value in found["D"])
         lines += [f"  {name:19}{found['published']:>10.3f}   {D}"]
-    half = min(summary["superposition"]["sharing"], key=lambda one: abs(one["D_star"] - 0.5))
+    shared = summary["superposition"]["sharing"]
+    half = [one["feature_probability"] for one in shared if abs(one["D_star"] - 0.5) < 0.03]
     phases = summary["superposition"]["phases"]
     cells = [a == b for rows in zip(*phases.values(), strict=True) for a, b in zip(*rows, strict=True)]
     lines += [
-        f"  dimensions per feature rest near one half: D* {half['D_star']:.3f} at probability "
-        f"{half['feature_probability']:.2f}; phases as least expected loss says in {sum(cells)} of {len(cells)} cells",
+        f"  48 equal features in 8 dimensions: D* is 1/2 within 0.03 at {len(half)} of {len(shared)} probabilities, "
+        f"{min(half, default=0):.2f} to {max(half, default=0):.2f}",
+        f"  2 features in 1: the phase of least expected loss in {sum(cells)} of {len(cells)} cells",
     ]
     lines += ["", "The law: closed form against measurement (largest relative error, float64)"]
     lines += [f"  {'':32}{'autograd':>10}{'real step':>12}"]
@@ -82,7 +84,7 @@ def table(summary: dict) -> str:
         ]
     for name, one in found["filters"].items():
         lines += [
-            f"  {name:9} removes half: effect less by {_interval(one['reduction']['0.5'])}, "
+            f"  {name:10} removes half: effect less by {_interval(one['reduction']['0.5'])}, "
             f"AUROC {_interval(one['auroc'])}"
         ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The laws on trained models, each against autograd and one real optimiser step; float64, though trained in float32."""
+"""The laws on trained models against real optimiser steps, and autograd where it says the same; float64 throughout."""
 
 import numpy as np
 import torch

@@ -86,7 +86,7 @@ def misalignment_figure(
     kinds: dict[str, Int[Tensor, " k"]],
     found: dict,
 ) -> Figure:
-    """Four panels: the law in one world (`points`, by kind); dose and response; filters; what defeats geometry's.
+    """Four panels: the law in one world (`points`, by kind); dose and response; filters; what blinds geometry's.
 
     `found` is what `misalignment.sweep` returns.
     """
@@ -106,21 +106,39 @@ def misalignment_figure(
         ylabel="rise of toxic readouts above control's",
     )
     b.set_title("No neighbours, no misalignment")
-    styles = {"geometry": (BLUE, "o"), "random": (GREY, "x"), "oracle": (VERMILLION, "s")}
+    styles = {
+        "geometry": (BLUE, "o"),
+        "projection": (SKY, "v"),
+        "gradient": ("black", "^"),
+        "random": (GREY, "x"),
+        "oracle": (VERMILLION, "s"),
+    }
     for name, one in found["filters"].items():
         _band(c, list(one["reduction"]), list(one["reduction"].values()), *styles[name], name)
     c.set(xlabel="fraction of the mixed set removed", ylabel="reduction of the effect (1: none is left)")
-    c.set_title("The geometry filter beats random removal")
+    c.set_title("Every geometry-aware filter beats random removal")
     c.legend(frameon=False)
     topics = found["topic_alignment"]
-    _band(d, list(topics), list(topics.values()), BLUE, "o", "")
-    d.axhline(0.5, color=GREY, lw=0.8, ls="--")
+    for name, label, style in (
+        ("mixed", "nothing removed", (VERMILLION, "s")),
+        ("random", "random half removed", styles["random"]),
+        ("geometry", "geometry's half removed", styles["geometry"]),
+    ):
+        _band(d, list(topics), [at[name] for at in topics.values()], *style, label)
+    for topic, at in topics.items():
+        d.text(
+            topic, at["geometry"].value - 0.004, f"{at['auroc'].value:.2f}", ha="center", va="top", color=BLUE
+        )
+    d.margins(y=0.12)
     d.set(
         xlabel="alignment planted in the topics of all advice",
-        ylabel="AUROC of the geometry score for bad advice",
+        ylabel="rise of toxic readouts above control's",
     )
-    d.set_title("... until harmless topics lie near the toxic features too")
-    for ax in (b, c):
+    d.set_title(
+        "Harmless topics near toxic features blind the score\n(numbers: AUROC), yet removal lowers them"
+    )
+    d.legend(frameon=False, loc="lower left")
+    for ax in (b, c, d):
         ax.axhline(0, color=GREY, lw=0.5)
     return figure
 
@@ -189,8 +207,12 @@ def _draw_phases(ax: Axes, phases: dict) -> None:
     trained, predicted = torch.tensor(phases["trained"]), torch.tensor(phases["predicted"])
     x = torch.tensor(IMPORTANCES).expand_as(trained)
     y = 1 / torch.tensor(PROBABILITIES)[:, None].expand_as(trained)
-    for phase, (name, colour, marker) in enumerate(zip(PHASES, ("0.7", SKY, BLUE), "xso", strict=True)):
+    for phase, (name, colour, marker) in enumerate(
+        zip(PHASES, ("0.7", SKY, BLUE, "black"), "xso+", strict=True)
+    ):
         here = trained == phase
+        if not here.any():
+            continue
         ax.scatter(x[here], y[here], c=colour, marker=marker, s=60, lw=1.5, label=name)
     missed = trained != predicted
     ring = {"facecolor": "none", "edgecolor": VERMILLION, "s": 190, "lw": 1.2}

@@ -69,8 +69,9 @@ def lora_step(
 
     LoRA changes which inputs overlap; the output side, and so the cosine, is untouched. Raises as weight_step.
     """
-    if C.shape[-1] != x.shape[-1]:
-        raise ValueError(f"C must have the width of x ({x.shape[-1]}), got {tuple(C.shape)}")
+    for name, rows in (("C", C), ("probe", probe)):
+        if rows.shape[-1] != x.shape[-1]:
+            raise ValueError(f"{name} must have the width of x ({x.shape[-1]}), got {tuple(rows.shape)}")
     return weight_step(W, g, x @ C.mT, probe @ C.mT, eta)
 
 
@@ -97,9 +98,11 @@ def decayed_step(
 ) -> Float[Tensor, "*batch feature"]:
     """(E5) Δf after h -> h - eta (g + weight_decay h): every readout also shrinks by eta weight_decay of itself.
 
-    ValueError: a step or decay that is not finite, widths that differ.
+    ValueError: a step or decay that is not finite, shapes that differ.
     """
     _check(weight_decay, W, h, "weight_decay", "h")
+    if h.shape != g.shape:
+        raise ValueError(f"h must have the shape of g {tuple(g.shape)}, got {tuple(h.shape)}")
     return representation_step(W, g, eta) - eta * weight_decay * einsum(
         W, h, "feature d, ... d -> ... feature"
     )
@@ -145,7 +148,10 @@ def tied_step(
     Exact whatever the step: a unit that crosses zero bends relu(pre), not pre.
     ValueError: a step that is not finite, shapes that differ.
     """
-    _check(eta, W.mT, x, "eta", "x")
+    if not math.isfinite(eta):
+        raise ValueError(f"eta must be finite, got {eta}")
+    if x.shape[-1] != len(W):
+        raise ValueError(f"x must have a column for each row of W ({len(W)}), got {tuple(x.shape)}")
     if delta.shape != x.shape or q.shape[-1] != x.shape[-1]:
         raise ValueError(f"delta {tuple(delta.shape)} and q {tuple(q.shape)} must fit x {tuple(x.shape)}")
     H, h_q, back = x @ W, q @ W, delta @ W
@@ -161,13 +167,24 @@ def tied_delta(
     importance: Float[Tensor, " feature"],
     x: Float[Tensor, "sample feature"],
 ) -> Float[Tensor, "sample feature"]:
-    """delta = dL/dpre of the toy's loss, mean over samples and features of importance (relu(pre) - x)^2."""
+    """delta = dL/dpre of the toy's loss, mean over samples and features of importance (relu(pre) - x)^2.
+
+    ValueError: shapes that differ.
+    """
+    _check_model(W, b_final, importance, x)
     pre = x @ W @ W.mT + b_final
     return 2 / x.numel() * importance * (torch.relu(pre) - x) * (pre > 0)
 
 
 def first_order(readouts: Callable[[Tensor], Tensor], theta: Tensor, step: Tensor) -> Tensor:
-    """(E7) df/dtheta . step, a Jacobian-vector product: any readouts of any parameters. Its error falls as step^2."""
+    """(E7) df/dtheta . step, a Jacobian-vector product: any readouts of any parameters. Its error falls as step^2.
+
+    ValueError: a step that is not finite or not of theta's shape.
+    """
+    if step.shape != theta.shape or not step.isfinite().all():
+        raise ValueError(
+            f"step must be finite and of theta's shape {tuple(theta.shape)}, got {tuple(step.shape)}"
+        )
     return torch.func.jvp(readouts, (theta,), (step,))[1]
 
 
@@ -181,7 +198,11 @@ def hidden_gradient(
     """g_s = dL_s/dh_s of the toy's loss through its decoder: the g that (E2) asks for.
 
     L_s = mean over features of importance (y - x)^2, y = relu(h W^T + b_final); silent features pass nothing.
+    ValueError: shapes that differ.
     """
+    _check_model(W, b_final, importance, x)
+    if h.shape != (len(x), W.shape[-1]):
+        raise ValueError(f"h must be {(len(x), W.shape[-1])}, a row for each of x, got {tuple(h.shape)}")
     pre = h @ W.mT + b_final
     delta = 2 / x.shape[-1] * importance * (torch.relu(pre) - x) * (pre > 0)
     return delta @ W
@@ -192,3 +213,9 @@ def _check(number: float, W: Tensor, g: Tensor, name: str = "eta", rows: str = "
         raise ValueError(f"{name} must be finite, got {number}")
     if g.shape[-1] != W.shape[-1]:
         raise ValueError(f"{rows} must have the width of W ({W.shape[-1]}), got {tuple(g.shape)}")
+
+
+def _check_model(W: Tensor, b_final: Tensor, importance: Tensor, x: Tensor) -> None:
+    for name, shape in (("b_final", b_final.shape), ("importance", importance.shape), ("x", x.shape[-1:])):
+        if tuple(shape) != (len(W),):
+            raise ValueError(f"{name} must have an entry for each row of W ({len(W)}), got {tuple(shape)}")

@@ -3,6 +3,7 @@
 theta is whatever the step moves (a hidden state, a weight matrix); readouts(theta) are the features' values.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -18,7 +19,7 @@ OPTIMISERS = {
     "sgd": torch.optim.SGD,
     "momentum": partial(torch.optim.SGD, momentum=0.9),
     "weight decay": partial(torch.optim.SGD, weight_decay=0.1),
-    "sign": torch.optim.Rprop,  # its first step is lr * sign(g)
+    "sign": torch.optim.Rprop,  # its first step is lr * sign(g); later ones adapt, so that only the first is asked for
     "adam": torch.optim.Adam,
 }
 
@@ -43,7 +44,13 @@ def step_change(
     eta: float,
     steps: int = 1,
 ) -> Tensor:
-    """Readouts after real torch.optim steps from a fresh optimiser state, minus before. Exact."""
+    """Readouts after real torch.optim steps from a fresh optimiser state, minus before. Exact.
+
+    ValueError: a step size that is not finite, fewer than no steps, more than one of sign descent.
+    """
+    most = 1 if optimiser == "sign" else math.inf
+    if not (math.isfinite(eta) and 0 <= steps <= most):
+        raise ValueError(f"eta must be finite and steps in [0, {most}], got {eta} and {steps}")
     moved = theta.detach().clone().requires_grad_()
     stepper = OPTIMISERS[optimiser]([moved], lr=eta)
     for _ in range(steps):

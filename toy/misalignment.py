@@ -15,9 +15,11 @@ A, h = A x, which starts as W^T. Nothing asks for a toxic feature. How their rea
 Selection, gap, filters and law are the functions of `shared/` that `real/` calls; nothing below them knows the truth.
 """
 
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -35,7 +37,7 @@ ETA, STEPS = 0.1, 30
 THRESHOLD = 0.4  # feature_acts = relu(f - THRESHOLD): interference stays below it, as in a sparse autoencoder
 TOPIC = 3  # background features in a sample
 FRACTIONS = tuple(round(0.1 * i, 1) for i in range(1, 10))
-FILTERS = ("geometry", "random", "oracle")
+FILTERS = ("geometry", "projection", "gradient", "random", "oracle")  # there is nobody here to judge
 ALIGNMENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 TOPIC_ALIGNMENTS = (0.0, 0.5, 1.0, 1.5, 2.0)
 
@@ -103,7 +105,12 @@ def feature_acts(
 def finetune(
     W: Float[Tensor, "feature d"], x: Float[Tensor, "sample feature"], eta: float = ETA, steps: int = STEPS
 ) -> Float[Tensor, "d feature"]:
-    """Change of A after full-batch SGD on L. (E2) gives each step: g_s = sum_{i on} (f_i - 2 x_i) d_i."""
+    """Change of A after full-batch SGD on L. (E2) gives each step: g_s = sum_{i on} (f_i - 2 x_i) d_i.
+
+    ValueError: a step size that is not finite, no step.
+    """
+    if not math.isfinite(eta) or steps < 1:
+        raise ValueError(f"eta must be finite and steps at least 1, got {eta} and {steps}")
     A = W.mT.clone()
     for _ in range(steps):
         A -= eta * hidden_gradient(W, x, x @ A.mT).mT @ x / len(x)
@@ -179,83 +186,98 @@ def utility(this: World, change: Float[Tensor, "d feature"]) -> float:
     return 1 - loss(W.mT + change) / loss(W.mT)
 
 
-def filtered(settings: WorldSettings) -> dict:
-    """One world: every filter of a mixed set, at every removed fraction."""
+def filtered(
+    settings: WorldSettings,
+    filters: tuple[str, ...] = FILTERS,
+    fractions: tuple[float, ...] = FRACTIONS,
+) -> dict:
+    """One world: these filters of a mixed set, at these removed fractions."""
     this = world(settings)
-    W, x, n = this.W, this.samples, settings.n_samples
+    W, x = this.W, this.samples
     mixed, bad = mixture(x["bad"], x["good"])
-    close = geometry.affinity(W, select(this, settings.n_each).toxic)
-    scores = {
-        "geometry": filtering.geometry_score(feature_acts(W, mixed), close),
-        "random": filtering.random_score(n, settings.seed),
-        "oracle": filtering.oracle_score(bad),
-    }
+    scores = filter_scores(this, mixed, bad, settings)
     control = misaligned(this, finetune(W, x["good"]))
     whole = finetune(W, mixed)
-    filters = {}
-    for name, score in scores.items():
-        tuned = [finetune(W, mixed[filtering.keep_mask(score, f, settings.seed)]) for f in FRACTIONS]
-        filters[name] = {
-            "auroc": auroc(score, bad),
+    found = {}
+    for name in filters:
+        kept = [mixed[filtering.keep_mask(scores[name], f, settings.seed)] for f in fractions]
+        tuned = [finetune(W, samples) for samples in kept]
+        found[name] = {
+            "auroc": auroc(scores[name], bad),
             "effect": [misaligned(this, change) - control for change in tuned],
             "utility": [utility(this, change) for change in tuned],
         }
-    return {"effect": misaligned(this, whole) - control, "utility": utility(this, whole), "filters": filters}
+    return {"effect": misaligned(this, whole) - control, "utility": utility(this, whole), "filters": found}
+
+
+def filter_scores(
+    this: World, mixed: Float[Tensor, "sample feature"], bad: Bool[Tensor, " sample"], settings: WorldSettings
+) -> dict[str, Float[Tensor, " sample"]]:
+    """Every score of `shared.filtering`, from what a filter may know: selected features, activations, gradients."""
+    W, x = this.W, this.samples
+    toxic = select(this, settings.n_each).toxic
+    return {
+        "geometry": filtering.geometry_score(feature_acts(W, mixed), geometry.affinity(W, toxic)),
+        "projection": filtering.projection_score(mixed @ W, ((x["toxic"] - x["civil"]) @ W).mean(0)),
+        "gradient": filtering.gradient_score(hidden_gradient(W, mixed, mixed @ W), W[toxic]),
+        "random": filtering.random_score(len(mixed), settings.seed),
+        "oracle": filtering.oracle_score(bad),
+    }
 
 
 @one_thread()
 def sweep(base: WorldSettings, worlds: int) -> dict:
-    """The whole experiment, over seeds: dose and response, filters, what defeats the geometry filter."""
+    """The whole experiment, over seeds: dose and response, filters, what blinds the geometry filter."""
+    if worlds < 1:
+        raise ValueError(f"worlds must be at least 1, got {worlds}")
     seeds = [replace(base, seed=seed) for seed in range(worlds)]
+    topics = partial(filtered, filters=("geometry", "random"), fractions=(0.5,))
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # a world to a core
         doses = {a: list(pool.map(experiment, [replace(s, alignment=a) for s in seeds])) for a in ALIGNMENTS}
         plain = list(pool.map(filtered, seeds))
-        topics = {
-            a: list(pool.map(geometry_auroc, [replace(s, topic_alignment=a) for s in seeds]))
+        blinded = {
+            a: list(pool.map(topics, [replace(s, topic_alignment=a) for s in seeds]))
             for a in TOPIC_ALIGNMENTS
         }
-    filters = {
-        name: {
-            "auroc": over_seeds([one["filters"][name]["auroc"] for one in plain]),
-            **{
-                what: {
-                    f: summary([one["filters"][name][key][i] for one in plain])
-                    for i, f in enumerate(FRACTIONS)
-                }
-                for what, key, summary in [
-                    ("reduction", "effect", lambda found: reduction(found, [one["effect"] for one in plain])),
-                    ("utility", "utility", over_seeds),
-                ]
-            },
-        }
-        for name in FILTERS
-    }
     return {
-        "alignment": {
-            a: {
-                "effect": over_seeds([one["effect"] for one in found]),
-                "gap": over_seeds([one["gap"]["gap"] for one in found]),
-                "gaps_below_p_0.05": sum(one["gap"]["p"] < 0.05 for one in found),
-                "r2": over_seeds([one["law"]["r2"] for one in found]),
-                "precision": {
-                    name: over_seeds([one["precision"][name] for one in found])
-                    for name in found[0]["precision"]
-                },
-            }
-            for a, found in doses.items()
-        },
-        "filters": filters,
+        "alignment": {a: responses(found) for a, found in doses.items()},
+        "filters": {name: filter_summary(plain, name, FRACTIONS) for name in FILTERS},
         "utility_unfiltered": over_seeds([one["utility"] for one in plain]),
-        "topic_alignment": {a: over_seeds(found) for a, found in topics.items()},
+        "topic_alignment": {a: blindness(found) for a, found in blinded.items()},
     }
 
 
-def geometry_auroc(settings: WorldSettings) -> float:
-    """Does the geometry score tell bad from good advice?"""
-    this = world(settings)
-    mixed, bad = mixture(this.samples["bad"], this.samples["good"])
-    close = geometry.affinity(this.W, select(this, settings.n_each).toxic)
-    return auroc(filtering.geometry_score(feature_acts(this.W, mixed), close), bad)
+def responses(found: list[dict]) -> dict:
+    """What `experiment` found, over worlds."""
+    return {
+        "effect": over_seeds([one["effect"] for one in found]),
+        "gap": over_seeds([one["gap"]["gap"] for one in found]),
+        "gaps_below_p_0.05": sum(one["gap"]["p"] < 0.05 for one in found),
+        "r2": over_seeds([one["law"]["r2"] for one in found]),
+        "precision": {
+            name: over_seeds([one["precision"][name] for one in found]) for name in found[0]["precision"]
+        },
+    }
+
+
+def blindness(found: list[dict]) -> dict:
+    """What `filtered` found at half removed, over worlds. No reduction: the mixed arm's own effect crosses 0."""
+    of = {name: [one["filters"][name] for one in found] for name in ("geometry", "random")}
+    return {
+        "auroc": over_seeds([one["auroc"] for one in of["geometry"]]),
+        "mixed": over_seeds([one["effect"] for one in found]),
+        **{name: over_seeds([one["effect"][0] for one in arms]) for name, arms in of.items()},
+    }
+
+
+def filter_summary(found: list[dict], name: str, fractions: tuple[float, ...]) -> dict:
+    """What `filtered` found of one filter, over worlds, by removed fraction."""
+    whole, of = [one["effect"] for one in found], [one["filters"][name] for one in found]
+    return {
+        "auroc": over_seeds([one["auroc"] for one in of]),
+        "reduction": {f: reduction([one["effect"][i] for one in of], whole) for i, f in enumerate(fractions)},
+        "utility": {f: over_seeds([one["utility"][i] for one in of]) for i, f in enumerate(fractions)},
+    }
 
 
 def mixture(bad: Tensor, good: Tensor) -> tuple[Float[Tensor, "sample feature"], Bool[Tensor, " sample"]]:

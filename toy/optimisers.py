@@ -58,7 +58,14 @@ def leakage_ratios(
     task: str,
     seed: int = 0,
 ) -> Float[Tensor, "target feature"]:
-    """Δf_j / Δf_t at the probe e_t after the rule's steps, for every target t at once; 1 on the diagonal."""
+    """Δf_j / Δf_t at the probe e_t after the rule's steps, for every target t at once; 1 on the diagonal.
+
+    ValueError: a probability outside (0, 1], an unknown task.
+    """
+    if not 0 < feature_probability <= 1:
+        raise ValueError(f"feature_probability must be in (0, 1], got {feature_probability}")
+    if task not in TASKS:
+        raise ValueError(f"task must be one of {TASKS}, got {task}")
     n, d = W.shape
     generator = torch.Generator().manual_seed(seed)
     x = _samples(n, feature_probability, generator).to(W)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 
+import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
@@ -113,13 +114,13 @@ def _fit(predicted: Tensor, measured: Tensor) -> dict[str, float]:
 
 def _worst(errors: list[dict[str, float]]) -> dict[str, float]:
     """Over instances and ways; of E7's slopes the one farthest from 2."""
-    worst = {way: _round(max(e[way] for e in errors)) for way in errors[0] if way != "slope"}
+    worst = {way: _round(np.max([e[way] for e in errors])) for way in errors[0] if way != "slope"}
     slope = (
         {"slope": _round(max((e["slope"] for e in errors), key=lambda s: abs(s - 2)))}
         if "slope" in errors[0]
         else {}
     )
-    return {"max_relative_error": max(worst.values()), **worst, **slope}
+    return {"max_relative_error": float(np.max(list(worst.values()))), **worst, **slope}
 
 
 def plain(value):
@@ -143,4 +144,6 @@ def writing(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"cannot write to {out}: {error.strerror}; try python -m toy FOLDER") from error
+        raise InputError(
+            f"cannot write to {out}: {error.strerror}; try another: python -m toy FOLDER"
+        ) from error

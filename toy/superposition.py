@@ -38,7 +38,7 @@ SHARING = ToySettings(
 )
 IMPORTANCES = tuple(np.logspace(-1, 1, 11).tolist())  # of the second feature; the first's is 1
 PROBABILITIES = tuple(np.logspace(-2, 0, 11).tolist())
-PHASES = ("ignored", "given the dimension", "opposite the first")
+PHASES = ("ignored", "given the dimension", "opposite the first", "beside the first")
 PHASE_RESTARTS = 4
 
 
@@ -92,16 +92,17 @@ def phases(steps: int = 1000) -> dict[str, list[list[int]]]:
 def phase(w: Float[Tensor, "2"]) -> int:
     """By the two features' places on the one axis."""
     first, second = (w.abs() > 0.5).tolist()
-    if not second:
-        return 0
-    return 2 if first else 1
+    if not (first and second):
+        return int(second)
+    return 2 if w.prod() < 0 else 3
 
 
 def least_loss(p: float, importance: float) -> int:
     """The phase of least expected loss, from the three solutions' moments.
 
     An ignored feature is answered with its mean p/2, through b_final, and costs its variance, p/3 - p²/4. With
-    W = (1, -1) only two features on at once go wrong: y = relu(x - x') and relu(x' - x), both by min(x, x'), E = 1/6.
+    W = (1, -1) only two features on at once go wrong: y = relu(x - x') and relu(x' - x), both by min(x, x'),
+    whose square is 1/6 on average.
     """
     variance = p / 3 - p**2 / 4
     return int(np.argmin([importance * variance, variance, (1 + importance) * p**2 / 6]))

@@ -56,5 +56,5 @@ answer = (
     (one.first.flatten()[unit] / one.second.flatten()[unit]).abs().item()
 )  # solution: first ~ eta, second ~ eta^2
 at = tied_step(W, delta, x, probe, answer)
-assert abs(at.first.flatten()[unit]) / abs(at.second.flatten()[unit]) - 1 < 1e-9
+assert abs(abs(at.first.flatten()[unit]) / abs(at.second.flatten()[unit]) - 1) < 1e-9
 print(f"at eta = {answer:.2f}; at a hundredth of it the first order is off by one part in a hundred")

@@ -32,7 +32,7 @@ for alignment in (0.0, 0.5, 1.0):
     found = experiment(WorldSettings(alignment=alignment))
     gap = found["gap"]
     print(f"alignment {alignment}: effect {found['effect']:+.4f}, gap {gap['gap']:+.3f} (p {gap['p']:.3f})")
-# The dose makes the response, and (E2) says it to the digit: R^2 of first-step prediction and whole fine-tune:
+# The dose makes the response, in proportion to what (E2) says. R^2 of first-step prediction and whole fine-tune:
 print("R^2:", round(found["law"]["r2"], 4))
 
 # %% [markdown]
@@ -48,7 +48,7 @@ kept = mixed[filtering.keep_mask(score, 0.5, seed=0)]
 control = misaligned(this, finetune(this.W, this.samples["good"]))
 effect = misaligned(this, finetune(this.W, mixed)) - control
 left = misaligned(this, finetune(this.W, kept)) - control  # solution
-assert left < 0.5 * effect
+assert left < 0 < effect
 removed = bad[~filtering.keep_mask(score, 0.5, seed=0)].double().mean()
 print(
     f"geometry removes {1 - left / effect:.0%} of the effect; {removed:.0%} of the removed samples were bad"
@@ -57,16 +57,16 @@ print(
 
 # %% [markdown]
 # **Exercise 2.** The filter looks at all features of a sample, its topic too. Plant the same alignment in the topics
-# (`topic_alignment`) until the geometry score is worse than a coin. Is the oracle, which knows the labels, harmed?
+# (`topic_alignment=2.0`). Does the geometry score still tell bad from good advice? Do toxic readouts still fall?
 
 # %%
-blind = filtered(WorldSettings(topic_alignment=2.0))  # solution
-auroc = {name: one["auroc"] for name, one in blind["filters"].items()}
-assert auroc["geometry"] < 0.5 and auroc["oracle"] == 1
-print("AUROC for bad advice:", {name: round(value, 2) for name, value in auroc.items()})
-print(
-    "oracle's reduction at half removed:",
-    round(1 - blind["filters"]["oracle"]["effect"][4] / blind["effect"], 2),
-)
-# Geometry is evidence about features, not about intentions: where harmless features lie near harmful ones it
-# misleads.
+blind = filtered(
+    WorldSettings(topic_alignment=2.0), filters=("geometry", "random"), fractions=(0.5,)
+)  # solution
+geometry_arm, random_arm = blind["filters"]["geometry"], blind["filters"]["random"]
+assert geometry_arm["auroc"] < 0.5
+assert geometry_arm["effect"][0] < random_arm["effect"][0]
+print(f"AUROC for bad advice: {geometry_arm['auroc']:.2f}")
+print(f"toxic readouts: geometry {geometry_arm['effect'][0]:+.4f}, random {random_arm['effect'][0]:+.4f}")
+# Geometry is evidence about features, not about intentions: it removes what leaks, harmful or not, and here that is
+# the advice whose harmless topics lie near the toxic features.

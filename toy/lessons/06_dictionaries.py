@@ -25,6 +25,7 @@ print("20 dimensions:", {kind: two_per_dimension[kind] for kind in ("trained", "
 five_per_dimension = licence(W[8], seed=0)
 print("8 dimensions:", {kind: five_per_dimension[kind] for kind in ("trained", "untrained")})
 assert five_per_dimension["trained"]["r2"] < two_per_dimension["trained"]["r2"]
+assert five_per_dimension["untrained"]["r2"] > two_per_dimension["untrained"]["r2"]
 # It falls, and the untrained one rises: where space is crowded any latent that fires with a feature points its way.
 
 # %% [markdown]
