@@ -1,6 +1,5 @@
 """Step 8: summary.json, the figures and report.html, from the records of the seven steps before it."""
 
-import math
 import shlex
 from dataclasses import asdict, fields
 from typing import Any
@@ -9,7 +8,7 @@ from real import estimates, figures, page, verdicts
 from real.finetune import FILTERS, filter_scores, mixed
 from real.run import Run
 from real.settings import Settings
-from shared.records import versions, write_json, write_text
+from shared.records import rounded, versions, write_json, write_text
 
 STEPS = ("data", "sae", "features", "geometry", "finetune", "evaluate", "leakage")
 ENDS = 5  # steps at either end of a fine-tune whose mean loss is shown
@@ -58,7 +57,7 @@ def summarise(run: Run, steps: dict[str, dict]) -> dict:
         },
         "judged": None,
     }
-    summary = plain(summary)
+    summary = rounded(summary)
     return {**summary, "verdicts": {v.name: v._asdict() for v in verdicts.verdicts(summary)}}
 
 
@@ -84,19 +83,6 @@ def draw(summary: dict, moved: dict) -> dict[str, Any]:
         "effect": figures.effect(summary["effect"], titles["effect"]),
         "leakage": figures.leakage(arms, titles["leakage"]),
     }
-
-
-def plain(value: Any) -> Any:
-    """Numbers to six digits, what is not finite to None, NamedTuples to dicts: as the file will hold them."""
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
-    return value
 
 
 def _features(selected: dict, trained: str) -> dict:

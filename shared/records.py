@@ -48,6 +48,19 @@ def write_json(path: Path, obj: Any) -> None:
     write_text(path, json.dumps(_plain(obj, _printable), indent=2) + "\n")
 
 
+def rounded(value: Any) -> Any:
+    """Numbers to six digits, what is not finite to None, NamedTuples to dicts: what a summary holds."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {str(key): rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item) for item in value]
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value
+
+
 def read_json(path: Path) -> Any:
     """What `write_json` wrote."""
     return json.loads(path.read_text(encoding="utf-8"))

@@ -1,5 +1,6 @@
 """How sure: clustered bootstrap of margins, permutation p, intervals. Every estimate carries its n."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -72,11 +73,19 @@ def interval(value: float, draws: Float[np.ndarray, " draw"], n: int) -> Estimat
     return Estimate(float(value), float(low), float(high), n)
 
 
-def over_seeds(values: list[float], draws: int = 2000) -> Estimate:
-    """Mean over seeds, bootstrapped over them."""
-    values = np.array(values)
-    picks = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))
-    return interval(values.mean(), values[picks].mean(1), len(values))
+def over_seeds(
+    *columns: list[float],
+    statistic: Callable[..., np.floating | np.ndarray] = lambda values: values.mean(-1),
+    draws: int = 2000,
+) -> Estimate:
+    """A statistic of columns that have one number for each seed (their mean), bootstrapped over seeds.
+
+    `statistic` maps arrays [... seed] to [...].
+    """
+    columns = [np.array(column) for column in columns]
+    n = len(columns[0])
+    picks = np.random.default_rng(0).integers(n, size=(draws, n))
+    return interval(statistic(*columns), statistic(*(column[picks] for column in columns)), n)
 
 
 def auroc_interval(

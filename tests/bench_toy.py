@@ -67,11 +67,7 @@ def product_seconds(settings: ToySettings) -> float:
 
 def mean_loss(toy: Toy, settings: ToySettings) -> float:
     """Over instances, on 50 fresh batches."""
-    generator = torch.Generator().manual_seed(settings.seed + 1)
-    losses = [
-        model.loss(toy, model.sample_batch(settings, generator), settings.importances) for _ in range(50)
-    ]
-    return torch.stack(losses).mean().item()
+    return model.fresh_loss(toy, settings, batches=50).mean().item()
 
 
 if __name__ == "__main__":
@@ -83,12 +79,18 @@ if __name__ == "__main__":
         )
         start = time.perf_counter()
         toy = model.train(settings)
-        seconds, reached = time.perf_counter() - start, mean_loss(toy, settings)
+        seconds, reached = (
+            time.perf_counter() - start,
+            mean_loss(toy, settings),
+        )
         print(f"  {'toy.model.train':16} {seconds:6.1f} s               loss {reached:.3e}")
         for name, run in (("plain loop", plain), ("tms-kit", tms_kit)):
             start = time.perf_counter()
             toy = run(settings)
-            ratio, theirs = (time.perf_counter() - start) / seconds, mean_loss(toy, settings)
+            ratio, theirs = (
+                (time.perf_counter() - start) / seconds,
+                mean_loss(toy, settings),
+            )
             print(
                 f"  {name:16} {ratio * seconds:6.1f} s  {ratio:5.2f} times  loss {theirs:.3e}, "
                 f"ours {100 * (reached / theirs - 1):+.2f} %"

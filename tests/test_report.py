@@ -9,7 +9,7 @@ from real import page, report, verdicts
 from real.finetune import FILTERS, arms
 from real.run import Run
 from real.settings import Settings
-from shared.records import read_json, write_json
+from shared.records import read_json, rounded, write_json
 
 HOSTILE = '<script src="https://evil.example/x.js">alert(1)</script><img src=x onerror="alert(2)">\'"&'
 UNDER = {"inducing": 0.3, "mixed": 0.2, "mixed-random": 0.15, "mixed-geometry": 0.08}  # effects put in
@@ -231,7 +231,5 @@ def test_the_limits_count_the_seeds(summary):
 
 
 def test_what_is_not_finite_is_written_as_null(tmp_path):
-    write_json(
-        tmp_path / "x.json", report.plain({"a": float("inf"), "b": [float("nan"), 1.23456789], "c": True})
-    )
+    write_json(tmp_path / "x.json", rounded({"a": float("inf"), "b": [float("nan"), 1.23456789], "c": True}))
     assert read_json(tmp_path / "x.json") == {"a": None, "b": [None, 1.23457], "c": True}

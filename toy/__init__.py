@@ -7,5 +7,5 @@ measure.py        the same changes measured, by autograd and by real steps; chec
 optimisers.py     which update rules keep the cosine law
 misalignment.py   emergent misalignment in miniature: selection, gap, filters
 saes.py           an SAE on the hidden layer: does its geometry predict leakage? (python -m toy.saes)
-run.py            settings -> results/toy/summary.json and figures;  figures.py draws them
+run.py            settings -> results/toy/summary.json and figures;  figures.py draws them;  command.py takes the folder
 """

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from shared.errors import InputError
+from toy.command import command
 from toy.run import run
 
 EQUATIONS = {
@@ -18,17 +18,14 @@ EQUATIONS = {
 
 
 def main(argv: list[str]) -> int:
-    """The exit status: 2, after one line, for what the user can mend."""
-    try:
-        if len(argv) > 1 or any(arg.startswith("-") for arg in argv):
-            raise InputError("usage: python -m toy [FOLDER]")
-        out = Path(argv[0] if argv else "results/toy")
-        summary = run(out)
-        print(table(summary), f"\n\nwrote {out}/summary.json and four figures in {summary['seconds']} s")
-    except InputError as error:
-        print(f"toy: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """The exit status."""
+    return command(argv, "toy", "results/toy", show)
+
+
+def show(out: Path) -> None:
+    """Runs, and prints what was found."""
+    summary = run(out)
+    print(table(summary), f"\n\nwrote {out}/summary.json and four figures in {summary['seconds']} s")
 
 
 def table(summary: dict) -> str:
@@ -50,8 +47,9 @@ def table(summary: dict) -> str:
     half = [one["feature_probability"] for one in shared if abs(one["D_star"] - 0.5) < 0.03]
     phases = summary["superposition"]["phases"]
     cells = [a == b for rows in zip(*phases.values(), strict=True) for a, b in zip(*rows, strict=True)]
+    n, d = (summary["settings"]["sharing"][key] for key in ("n_features", "d_hidden"))
     lines += [
-        f"  48 equal features in 8 dimensions: D* is 1/2 within 0.03 at {len(half)} of {len(shared)} probabilities, "
+        f"  {n} equal features in {d} dimensions: D* is 1/2 within 0.03 at {len(half)} of {len(shared)} probabilities, "
         f"{min(half, default=0):.2f} to {max(half, default=0):.2f}",
         f"  2 features in 1: the phase of least expected loss in {sum(cells)} of {len(cells)} cells",
     ]

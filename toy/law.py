@@ -50,8 +50,7 @@ def weight_step(
     _check(eta, W, g)
     if len(x) != len(g) or len(g) == 0:
         raise ValueError(f"x must have one row for each row of g ({len(g)}, not 0), got {tuple(x.shape)}")
-    if probe.shape[-1] != x.shape[-1]:
-        raise ValueError(f"probe must have the width of x ({x.shape[-1]}), got {tuple(probe.shape)}")
+    _check_width("probe", probe, "x", x)
     directions = einsum(W, g, "feature d, sample d -> sample feature")
     inputs = einsum(x, probe, "sample d_in, probe d_in -> sample probe")
     return -eta * einsum(inputs, directions, "sample probe, sample feature -> probe feature") / len(g)
@@ -69,9 +68,8 @@ def lora_step(
 
     LoRA changes which inputs overlap; the output side, and so the cosine, is untouched. Raises as weight_step.
     """
-    for name, rows in (("C", C), ("probe", probe)):
-        if rows.shape[-1] != x.shape[-1]:
-            raise ValueError(f"{name} must have the width of x ({x.shape[-1]}), got {tuple(rows.shape)}")
+    _check_width("C", C, "x", x)
+    _check_width("probe", probe, "x", x)
     return weight_step(W, g, x @ C.mT, probe @ C.mT, eta)
 
 
@@ -148,8 +146,7 @@ def tied_step(
     Exact whatever the step: a unit that crosses zero bends relu(pre), not pre.
     ValueError: a step that is not finite, shapes that differ.
     """
-    if not math.isfinite(eta):
-        raise ValueError(f"eta must be finite, got {eta}")
+    _check_finite("eta", eta)
     if x.shape[-1] != len(W):
         raise ValueError(f"x must have a column for each row of W ({len(W)}), got {tuple(x.shape)}")
     if delta.shape != x.shape or q.shape[-1] != x.shape[-1]:
@@ -172,8 +169,7 @@ def tied_delta(
     ValueError: shapes that differ.
     """
     _check_model(W, b_final, importance, x)
-    pre = x @ W @ W.mT + b_final
-    return 2 / x.numel() * importance * (torch.relu(pre) - x) * (pre > 0)
+    return _delta(W, b_final, importance, x, x @ W) / len(x)
 
 
 def first_order(readouts: Callable[[Tensor], Tensor], theta: Tensor, step: Tensor) -> Tensor:
@@ -203,16 +199,28 @@ def hidden_gradient(
     _check_model(W, b_final, importance, x)
     if h.shape != (len(x), W.shape[-1]):
         raise ValueError(f"h must be {(len(x), W.shape[-1])}, a row for each of x, got {tuple(h.shape)}")
+    return _delta(W, b_final, importance, x, h) @ W
+
+
+def _delta(W: Tensor, b_final: Tensor, importance: Tensor, x: Tensor, h: Tensor) -> Tensor:
+    """dL_s/dpre, pre = h W^T + b, of each sample's own loss."""
     pre = h @ W.mT + b_final
-    delta = 2 / x.shape[-1] * importance * (torch.relu(pre) - x) * (pre > 0)
-    return delta @ W
+    return 2 / x.shape[-1] * importance * (torch.relu(pre) - x) * (pre > 0)
 
 
 def _check(number: float, W: Tensor, g: Tensor, name: str = "eta", rows: str = "g") -> None:
+    _check_finite(name, number)
+    _check_width(rows, g, "W", W)
+
+
+def _check_finite(name: str, number: float) -> None:
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {number}")
-    if g.shape[-1] != W.shape[-1]:
-        raise ValueError(f"{rows} must have the width of W ({W.shape[-1]}), got {tuple(g.shape)}")
+
+
+def _check_width(name: str, rows: Tensor, other: str, like: Tensor) -> None:
+    if rows.shape[-1] != like.shape[-1]:
+        raise ValueError(f"{name} must have the width of {other} ({like.shape[-1]}), got {tuple(rows.shape)}")
 
 
 def _check_model(W: Tensor, b_final: Tensor, importance: Tensor, x: Tensor) -> None:

@@ -16,22 +16,19 @@ Selection, gap, filters and law are the functions of `shared/` that `real/` call
 """
 
 import math
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from shared import filtering, geometry, leakage
 from shared.selection import auroc, point_biserial, top_k
-from shared.stats import Estimate, interval, over_seeds
+from shared.stats import Estimate, over_seeds
 from toy import law
-from toy.model import one_thread
+from toy.model import in_parallel, one_thread
 
 ETA, STEPS = 0.1, 30
 THRESHOLD = 0.4  # feature_acts = relu(f - THRESHOLD): interference stays below it, as in a sparse autoencoder
@@ -152,23 +149,25 @@ def experiment(settings: WorldSettings) -> dict:
     W, x = this.W, this.samples
     found = select(this, settings.n_each)
     sets = {"inducing": found.inducing, "control": found.control, "toxic": found.toxic}
-    predicted, measured = law_points(this)
+    tuned = finetune(W, x["bad"])
+    predicted, measured = law_points(this, tuned)
     return {
         "gap": geometry.gap(W, *sets.values(), found.firing_rate, draws=500)._asdict(),
         "precision": {
             name: torch.isin(ids, this.kinds[name]).double().mean().item() for name, ids in sets.items()
         },
         "law": leakage.law(predicted, measured, draws=500)._asdict(),
-        "effect": misaligned(this, finetune(W, x["bad"])) - misaligned(this, finetune(W, x["good"])),
+        "effect": misaligned(this, tuned) - misaligned(this, finetune(W, x["good"])),
     }
 
 
-def law_points(this: World) -> tuple[Float[Tensor, " feature"], Float[Tensor, " feature"]]:
-    """Change of every readout on the probes: in the first step by (E2), and measured over the whole fine-tune."""
+def law_points(
+    this: World, change: Float[Tensor, "d feature"]
+) -> tuple[Float[Tensor, " feature"], Float[Tensor, " feature"]]:
+    """Change of every readout on the probes: by (E2) in the first step on bad advice, and measured over all of it."""
     W, x, probe = this.W, this.samples["bad"], this.samples["probe"]
-    return law.weight_step(W, hidden_gradient(W, x, x @ W), x, probe, ETA).mean(0), rise(
-        W, finetune(W, x), probe
-    )
+    first = law.weight_step(W, hidden_gradient(W, x, x @ W), x, probe, ETA)
+    return first.mean(0), rise(W, change, probe)
 
 
 def misaligned(this: World, change: Float[Tensor, "d feature"]) -> float:
@@ -225,20 +224,17 @@ def filter_scores(
     }
 
 
-@one_thread()
 def sweep(base: WorldSettings, worlds: int) -> dict:
     """The whole experiment, over seeds: dose and response, filters, what blinds the geometry filter."""
     if worlds < 1:
         raise ValueError(f"worlds must be at least 1, got {worlds}")
     seeds = [replace(base, seed=seed) for seed in range(worlds)]
     topics = partial(filtered, filters=("geometry", "random"), fractions=(0.5,))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # a world to a core
-        doses = {a: list(pool.map(experiment, [replace(s, alignment=a) for s in seeds])) for a in ALIGNMENTS}
-        plain = list(pool.map(filtered, seeds))
-        blinded = {
-            a: list(pool.map(topics, [replace(s, topic_alignment=a) for s in seeds]))
-            for a in TOPIC_ALIGNMENTS
-        }
+    doses = {a: in_parallel(experiment, [replace(s, alignment=a) for s in seeds]) for a in ALIGNMENTS}
+    plain = in_parallel(filtered, seeds)
+    blinded = {
+        a: in_parallel(topics, [replace(s, topic_alignment=a) for s in seeds]) for a in TOPIC_ALIGNMENTS
+    }
     return {
         "alignment": {a: responses(found) for a, found in doses.items()},
         "filters": {name: filter_summary(plain, name, FRACTIONS) for name in FILTERS},
@@ -286,12 +282,10 @@ def mixture(bad: Tensor, good: Tensor) -> tuple[Float[Tensor, "sample feature"],
     return torch.where(is_bad[:, None], bad, good), is_bad
 
 
-def reduction(filtered: list[float], whole: list[float], draws: int = 2000) -> Estimate:
-    """1 - mean effect of the filtered arms / mean effect of the mixed arms, bootstrapped over worlds."""
-    filtered, whole = np.array(filtered), np.array(whole)
-    picks = np.random.default_rng(0).integers(len(whole), size=(draws, len(whole)))
-    return interval(
-        1 - filtered.mean() / whole.mean(), 1 - filtered[picks].mean(1) / whole[picks].mean(1), len(whole)
+def reduction(filtered: list[float], whole: list[float]) -> Estimate:
+    """1 - mean effect of the filtered arms / mean effect of the mixed arms, over worlds."""
+    return over_seeds(
+        filtered, whole, statistic=lambda filtered, whole: 1 - filtered.mean(-1) / whole.mean(-1)
     )
 
 

@@ -10,14 +10,14 @@ W is [inst, n_features, d_hidden] and its rows are the features' directions. Ins
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from tqdm import tqdm
 
@@ -149,7 +149,12 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@one_thread()
+def in_parallel(function: Callable, *items: Iterable) -> list:
+    """`function` of every item, a core to each, one thread to each. When one fails, what has not begun never does."""
+    with one_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(function, *items))
+
+
 def train(settings: ToySettings) -> Toy:
     """Train all instances with AdamW. InputError when W is no longer finite.
 
@@ -162,20 +167,9 @@ def train(settings: ToySettings) -> Toy:
     size = settings.n_instances * settings.batch_size * settings.n_features
     parts = torch.arange(settings.n_instances).tensor_split(min(-(-size // CACHE), settings.n_instances))
     name = f"{settings.n_features} features in {settings.d_hidden} dimensions"
-    with (
-        tqdm(total=len(parts) * settings.steps, desc=name, disable=None, leave=False) as bar,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-    ):
-        seeds = torch.randint(2**62, (len(parts),), generator=generator).tolist()
-        jobs = [
-            pool.submit(_train_part, settings, toy, part, seed, bar)
-            for part, seed in zip(parts, seeds, strict=True)
-        ]
-        try:
-            trained = [job.result() for job in jobs]
-        except BaseException:  # Ctrl-C too: the parts that have not begun never do
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    seeds = torch.randint(2**62, (len(parts),), generator=generator).tolist()
+    with tqdm(total=len(parts) * settings.steps, desc=name, disable=None, leave=False) as bar:
+        trained = in_parallel(lambda part, seed: _train_part(settings, toy, part, seed, bar), parts, seeds)
     return Toy(*(torch.cat(both) for both in zip(*trained, strict=True)))
 
 
@@ -228,9 +222,19 @@ def gradient(
 
 def best(toy: Toy, settings: ToySettings) -> Float[Tensor, "feature d_hidden"]:
     """W of the instance that does best on fresh data: training now and then rests in a poorer arrangement."""
-    fresh = torch.Generator().manual_seed(settings.seed + 1)
-    losses = sum(loss(toy, sample_batch(settings, fresh), settings.importances) for _ in range(8))
-    return toy.W[losses.argmin()]
+    return toy.W[fresh_loss(toy, settings).argmin()]
+
+
+def fresh_loss(toy: Toy, settings: ToySettings, batches: int = 8) -> Float[Tensor, " inst"]:
+    """Mean over batches that training did not see."""
+    generator = torch.Generator().manual_seed(settings.seed + 1)
+    losses = [loss(toy, sample_batch(settings, generator), settings.importances) for _ in range(batches)]
+    return torch.stack(losses).mean(0)
+
+
+def represented(W: Float[Tensor, "*inst feature d_hidden"]) -> Bool[Tensor, "*inst feature"]:
+    """Which features have a direction worth the name: longer than half of a whole one."""
+    return W.norm(dim=-1) > 0.5
 
 
 def _require(ok: bool, name: str, value, wanted: str) -> None:

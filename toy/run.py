@@ -1,20 +1,17 @@
 """Settings -> results/toy/summary.json and figures: train, check the law, compare optimisers, spread misalignment."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
 from shared import geometry, leakage, records
-from shared.errors import InputError
 from toy import figures, misalignment, optimisers, superposition
 from toy.check import ETA, SAMPLES, law_errors
+from toy.command import ready, writing
 from toy.measure import off_diagonal, state_leakage
 from toy.model import Toy, ToySettings, best, one_thread, train
 
@@ -34,9 +31,7 @@ class RunSettings:
 def run(out: Path, settings: RunSettings = RunSettings()) -> dict:  # noqa: B008 frozen
     """Everything `python -m toy` does but print. InputError when `out` cannot be written."""
     started = time.perf_counter()
-    with writing(out):  # tried before the training, not only after it
-        out.mkdir(parents=True, exist_ok=True)
-        TemporaryFile(dir=out).close()
+    ready(out)
     pentagon, crowd, world = settings.pentagon, settings.crowd, settings.world
     models = {"pentagon": train(pentagon), "crowd": train(crowd)}
     errors = law_errors(models["pentagon"], pentagon) + law_errors(models["crowd"], crowd)
@@ -54,8 +49,10 @@ def run(out: Path, settings: RunSettings = RunSettings()) -> dict:  # noqa: B008
             rule: {**_fit(cosines, tasks["alone"]), "together": _fit(cosines, tasks["together"])}
             for rule, tasks in measured.items()
         },
-        "superposition": {name: sharing(toy) for name, toy in models.items()} | plain(space),
-        "misalignment": plain(spread),
+        "superposition": records.rounded(
+            {name: superposition.shares(toy) for name, toy in models.items()} | space
+        ),
+        "misalignment": records.rounded(spread),
         "settings": asdict(settings) | {"eta": ETA, "samples": SAMPLES},
         "versions": records.versions(),
     }
@@ -68,7 +65,11 @@ def run(out: Path, settings: RunSettings = RunSettings()) -> dict:  # noqa: B008
         "law": figures.law_figure(W, state_leakage(W, "sgd"), cosines, one_step),
         "optimisers": figures.optimiser_figure(cosines, measured),
         "superposition": figures.superposition_figure(**space),
-        "misalignment": figures.misalignment_figure(misalignment.law_points(shown), shown.kinds, spread),
+        "misalignment": figures.misalignment_figure(
+            misalignment.law_points(shown, misalignment.finetune(shown.W, shown.samples["bad"])),
+            shown.kinds,
+            spread,
+        ),
     }
     with writing(out):
         for name, figure in drawn.items():
@@ -91,21 +92,6 @@ def spilled(toy: Toy, settings: ToySettings, rule: str) -> dict[str, Float[Tenso
     }
 
 
-def sharing(toy: Toy) -> dict:
-    """How the features share the space: dimensionality is d_hidden/n_features when they share it evenly."""
-    W = toy.W.double()
-    D = geometry.dimensionality(W)
-    even = W.shape[-1] / W.shape[-2]
-    represented = W.norm(dim=-1) > 0.5
-    return {
-        "dimensionality": {"mean": _round(D.mean()), "low": _round(D.min()), "high": _round(D.max())},
-        "interference": _round(geometry.interference(W).mean()),
-        "represented": _round(represented.double().mean()),
-        "even_instances": int((represented & ((D - even).abs() < 0.02)).all(-1).sum()),
-        "instances": len(W),
-    }
-
-
 def _fit(predicted: Tensor, measured: Tensor) -> dict[str, float]:
     """Without law's p: its permutation is of features, and these are pairs of them."""
     fit = leakage.law(predicted, measured, draws=1)._asdict()
@@ -123,27 +109,5 @@ def _worst(errors: list[dict[str, float]]) -> dict[str, float]:
     return {"max_relative_error": float(np.max(list(worst.values()))), **worst, **slope}
 
 
-def plain(value):
-    """Estimates as dicts, numbers to six digits, keys as strings."""
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [plain(item) for item in value]
-    return _round(value) if isinstance(value, float) else value
-
-
 def _round(value: float | Tensor) -> float:
     return float(f"{float(value):.6g}")
-
-
-@contextmanager
-def writing(out: Path) -> Iterator[None]:
-    """InputError for a folder that cannot be written to."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"cannot write to {out}: {error.strerror}; try another: python -m toy FOLDER"
-        ) from error

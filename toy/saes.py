@@ -17,21 +17,19 @@ import sys
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from shared import leakage, records
-from shared.errors import InputError
 from shared.geometry import cosine
 from shared.selection import point_biserial
 from shared.stats import Estimate, over_seeds
 from toy import figures
+from toy.command import command, ready, writing
 from toy.measure import off_diagonal, state_leakage
-from toy.model import ToySettings, one_thread, sample_batch, train
-from toy.run import plain, writing
+from toy.model import ToySettings, one_thread, represented, sample_batch, train
 
 N = 40
 WIDTHS = (40, 20, 13, 10, 8, 5)  # d_hidden
@@ -64,7 +62,7 @@ def licence(W: Float[Tensor, "feature d_hidden"], seed: int, steps: int = STEPS)
     """One toy: how well its SAE's geometry predicts leakage, before and after training."""
     draws = _samples(W, HELD, seed + 1)
     x = next(draws)
-    there = (W.norm(dim=-1) > 0.5).nonzero()[:, 0]
+    there = represented(W).nonzero()[:, 0]
     found = {"represented": len(there) / len(W)}
     for kind, sae in zip(("untrained", "trained"), dictionaries(W, seed, steps), strict=True):
         with torch.no_grad():
@@ -126,23 +124,18 @@ def _samples(
 
 
 def main(argv: list[str]) -> int:
-    """The exit status: 2, after one line, for what the user can mend."""
-    try:
-        if len(argv) > 1 or any(arg.startswith("-") for arg in argv):
-            raise InputError("usage: python -m toy.saes [FOLDER]")
-        out = Path(argv[0] if argv else "results/toy")
-        with writing(out):  # tried before the training, not only after it
-            out.mkdir(parents=True, exist_ok=True)
-            TemporaryFile(dir=out).close()
-        found = sweep()
-        print(table(found))
-        with writing(out):
-            figures.save(figures.dictionary_figure(found, N), out / "saes.png")
-            records.write_json(out / "saes.json", plain(found))
-    except InputError as error:
-        print(f"toy: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """The exit status."""
+    return command(argv, "toy.saes", "results/toy", show)
+
+
+def show(out: Path) -> None:
+    """Runs the sweep, prints it and writes it."""
+    ready(out)
+    found = sweep()
+    print(table(found))
+    with writing(out):
+        figures.save(figures.dictionary_figure(found, N), out / "saes.png")
+        records.write_json(out / "saes.json", records.rounded(found))
 
 
 def table(found: dict[int, dict]) -> str:

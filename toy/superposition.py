@@ -7,23 +7,18 @@
   opposite the first; training is compared with which of the three has the least expected loss.
 """
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from shared.geometry import dimensionality
-from toy.model import ToySettings, best, loss, one_thread, sample_batch, train
+from shared.geometry import dimensionality, interference
+from toy.model import Toy, ToySettings, best, fresh_loss, in_parallel, represented, train
 
 POLYTOPES = {  # (n_features, d_hidden, feature_probability) -> (name, D_i)
     (3, 3, 0.05): ("own axes", 1),
-    (4, 3, 0.6): (
-        "tetrahedron",
-        3 / 4,
-    ),  # it and the triangle are of the crowded side: sparse features pair up
+    # of the crowded side: sparse features would rather pair up
+    (4, 3, 0.6): ("tetrahedron", 3 / 4),
     (3, 2, 0.7): ("triangle", 2 / 3),
     (2, 1, 0.05): ("antipodal pair", 1 / 2),
     (5, 2, 0.05): ("pentagon", 2 / 5),
@@ -42,7 +37,6 @@ PHASES = ("ignored", "given the dimension", "opposite the first", "beside the fi
 PHASE_RESTARTS = 4
 
 
-@one_thread()
 def polytopes(steps: int = 1500) -> dict[str, dict]:
     """For each polytope, D_i of its features in the best of RESTARTS instances, next to the published D."""
 
@@ -50,23 +44,35 @@ def polytopes(steps: int = 1500) -> dict[str, dict]:
         settings = ToySettings(RESTARTS, *shape, batch_size=1024, steps=steps)
         return dimensionality(best(train(settings), settings).double()).tolist()
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(pool.map(grow, POLYTOPES))
+    found = in_parallel(grow, POLYTOPES)
     return {
         name: {"n_features": n, "d_hidden": d, "published": published, "D": D}
         for ((n, d, _), (name, published)), D in zip(POLYTOPES.items(), found, strict=True)
     }
 
 
+def shares(toy: Toy) -> dict:
+    """How a model's features share the space: dimensionality is d_hidden/n_features when they share it evenly."""
+    W = toy.W.double()
+    D, there, even = dimensionality(W), represented(W), W.shape[-1] / W.shape[-2]
+    return {
+        "dimensionality": {"mean": D.mean().item(), "low": D.min().item(), "high": D.max().item()},
+        "interference": interference(W).mean().item(),
+        "represented": there.double().mean().item(),
+        "even_instances": int((there & ((D - even).abs() < 0.02)).all(-1).sum()),
+        "instances": len(W),
+    }
+
+
 def sharing(settings: ToySettings = SHARING) -> list[dict]:
     """For each feature probability, D* and the D_i of the features that are represented (|W_i| > 1/2)."""
     W = train(settings).W.double()
-    size, D = W.norm(dim=-1), dimensionality(W)
+    D = dimensionality(W)
     return [
         {
             "feature_probability": p,
-            "D_star": (settings.d_hidden / size[i].square().sum()).item(),
-            "D": D[i][size[i] > 0.5].tolist(),
+            "D_star": (settings.d_hidden / W[i].square().sum()).item(),
+            "D": D[i][represented(W[i])].tolist(),
         }
         for i, p in enumerate(settings.probabilities[:, 0].tolist())
     ]
@@ -78,8 +84,7 @@ def phases(steps: int = 1000) -> dict[str, list[list[int]]]:
     p, importance = (tuple(np.repeat(column, PHASE_RESTARTS).tolist()) for column in zip(*cells, strict=True))
     settings = ToySettings(len(p), 2, 1, p, importance, batch_size=256, steps=steps)
     toy = train(settings)
-    fresh = torch.Generator().manual_seed(1)
-    lost = sum(loss(toy, sample_batch(settings, fresh), settings.importances) for _ in range(8))
+    lost = fresh_loss(toy, settings)
     W = toy.W.view(len(cells), PHASE_RESTARTS, 2)
     W = W[torch.arange(len(cells)), lost.view(len(cells), -1).argmin(1)]
     shape = len(PROBABILITIES), len(IMPORTANCES)
@@ -91,7 +96,7 @@ def phases(steps: int = 1000) -> dict[str, list[list[int]]]:
 
 def phase(w: Float[Tensor, "2"]) -> int:
     """By the two features' places on the one axis."""
-    first, second = (w.abs() > 0.5).tolist()
+    first, second = represented(w[:, None]).tolist()
     if not (first and second):
         return int(second)
     return 2 if w.prod() < 0 else 3
