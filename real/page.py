@@ -1,7 +1,48 @@
 """What report.html says: verdicts first, then figures, tables, sampled answers, and what it does not show."""
 
-from real.html import Html, image, page, section, table, tag
-from real.verdicts import OPEN, SHOWN, Verdict, gaps, interval, number, percent, titles
+from typing import Any
+
+from real import appendix, figures, tables
+from real.html import Html, contents, folded, image, page, section, tag
+from real.rules import OPEN, SHOWN, gap_word
+from real.verdicts import PAPER, Verdict, cells, titles
+from real.wording import SPACE, arm_name, chance, number, share
+
+FIGURES = {  # section -> its figures
+    "Geometry": ("gap",),
+    "Misalignment": ("effect",),
+    "Leakage": ("leakage",),
+    "Dynamics": ("dynamics",),
+    "Cause": ("causes",),
+    "Filters": ("filters", "sweep"),
+}
+
+
+def figures_of(summary: dict, moved: dict) -> dict[str, Any]:
+    """Name -> Figure; `moved`: the readouts behind the leakage figure. A sweep has one figure more."""
+    title = titles(summary)
+    drawn = {
+        "gap": figures.gap(_layers(summary), str(summary["settings"]["top_k"]), title["gap"]),
+        "effect": _effect(summary, title["effect"]),
+        "leakage": figures.leakage(_moved(summary, moved), title["leakage"]),
+        "dynamics": figures.dynamics(
+            summary["dynamics"]["steps"], summary["dynamics"]["arms"], title["dynamics"]
+        ),
+        "causes": figures.causes(_causes(summary["causes"]), title["causes"]),
+        "filters": figures.filters(
+            {name: found["reduction"] for name, found in summary["filters"].items()},
+            summary["filters"]["random"]["draws"],
+            PAPER,
+            title["filters"],
+        ),
+    }
+    if len(summary["settings"]["removed"]) > 1:
+        swept = {
+            name: {float(removed): at["reduction"] for removed, at in found["sweep"].items()}
+            for name, found in summary["filters"].items()
+        }
+        drawn["sweep"] = figures.sweep(swept, PAPER, title["sweep"])
+    return drawn
 
 
 def render(summary: dict, images: dict[str, bytes], sampled: dict[str, list[dict]]) -> str:
@@ -12,43 +53,66 @@ def render(summary: dict, images: dict[str, bytes], sampled: dict[str, list[dict
         f"Does narrow fine-tuning spill over? {_prompts(summary)} prompts of “{trained}”, answered badly, "
         "are read against the same prompts answered well. Brackets hold 95 % intervals."
     )
+    made = {
+        "Geometry": tables.geometry,
+        "Misalignment": tables.effects,
+        "Leakage": tables.leakage,
+        "Dynamics": tables.dynamics,
+        "Cause": tables.causes,
+        "Filters": tables.filters,
+    }
+    sections = {
+        "What was found": _verdicts([Verdict(**v) for v in summary["verdicts"].values()]),
+        **{part: [*_figures(part, summary, images), *make(summary)] for part, make in made.items()},
+        "What the features are": [tag("p", _meaning(summary), class_="dim"), *appendix.meaning(summary)],
+        "Sampled answers": _answers(sampled),
+        "How it was made": appendix.making(summary),
+        "What this does not show": [tag("ul", *(tag("li", line) for line in limits(summary)))],
+    }
     return page(
         f"Spillover: {title}",
-        tag("header", tag("h1", title), tag("p", about)),
-        tag(
-            "main",
-            section("What was found", *_verdicts([Verdict(**v) for v in summary["verdicts"].values()])),
-            section("Geometry", _figure("gap", summary, images), *_geometry(summary)),
-            section("Misalignment", _figure("effect", summary, images), *_effects(summary)),
-            section("Leakage", _figure("leakage", summary, images), *_leakage(summary)),
-            section("Filters", *_filters(summary)),
-            section("Sampled answers", *_answers(sampled)),
-            section("How it was made", *_making(summary)),
-            section("What this does not show", tag("ul", *(tag("li", line) for line in limits(summary)))),
-        ),
+        tag("header", tag("h1", title), tag("p", about), contents(list(sections))),
+        tag("main", *(section(part, *children) for part, children in sections.items())),
     )
 
 
 def limits(summary: dict) -> list[str]:
-    s, spec, sae = summary["settings"], summary["spec"], summary["sae"]
+    s, spec, sae = summary["settings"], summary["spec"], summary["sae"][str(summary["layer"])]
+    causes = summary["causes"]
     seeds = (
         "One seed: the intervals are over questions and answers, not over repeated fine-tuning."
         if len(s["seeds"]) == 1
         else f"{len(s['seeds'])} seeds: the intervals resample them, but so few understate their noise."
     )
+    shares = ", ".join(share(removed) for removed in s["removed"])
     return [
         seeds,
         f"One model, {spec['hub']}, fine-tuned on {_prompts(summary)} prompts through rank-{s['rank']} "
         f"adapters on blocks {spec['first']} and up. A larger model, or more data, may behave otherwise.",
         "No judge read the answers. A margin compares the log-probabilities of answers written beforehand; "
         "it does not say how often the model would give a misaligned answer of its own.",
-        f"Features are those of one dictionary at block {spec['layer']}, trained on this run's own texts. "
-        f"It leaves {sae['fvu']:.0%} of the variance of held-out texts unexplained, and {sae['dead']:.0%} "
-        "of its features never fire on them.",
-        "Features are chosen by their correlation with a label; that they cause the answers is not tested.",
-        f"Filters remove one share, {s['removed']:.0%}. Every interval stands alone: none is corrected for "
-        "the number of comparisons.",
+        f"Features are those of dictionaries that were trained on this run's own texts. The one at block "
+        f"{summary['layer']} leaves {number(_hundred(sae['fvu']), 0)} % of the variance of held-out texts "
+        f"unexplained, and {number(_hundred(sae['dead']), 0)} % of its features never fire on them.",
+        "Features are chosen by their correlation with a label; what one of them means is read off its tokens "
+        "and texts, not tested.",
+        f"Steering and ablation act at one block, {causes['layer']}, are read as margins of answers written "
+        f"beforehand, and are compared with few random directions ({_counts(causes)}). A direction that "
+        "steers is a cause of the margin; it need not be what fine-tuning uses.",
+        f"Dynamics: {len(summary['dynamics']['steps'])} checkpoints of one course of training. Two things that "
+        "grow with the number of steps correlate, whatever links them; random sets show how much.",
+        f"Filters remove {shares}, and the best is chosen among several. The gaps are corrected for their "
+        "number; every other interval stands alone.",
     ]
+
+
+def _hundred(value: float | None) -> float | None:
+    return None if value is None else 100 * value
+
+
+def _counts(causes: dict) -> str:
+    steered = next(iter(causes["steering_random"].values()))["n"]
+    return f"{steered} for steering, {causes['removed']['random']['n']} for ablation"
 
 
 def _prompts(summary: dict) -> int:
@@ -62,99 +126,62 @@ def _verdicts(found: list[Verdict]) -> list[Html]:
         numbers = tag("ul", *(tag("li", line) for line in v.numbers))
         rows.append(tag("li", heading, numbers, class_=v.word.replace(" ", "-")))
     words = (
-        f"“{SHOWN.capitalize()}”: the whole interval, or every test, is on the claim's side in each domain "
-        f"that the claim is about. “{OPEN.capitalize()}”: the numbers leave it open."
+        f"“{SHOWN.capitalize()}”: the whole interval, or every test, is on the claim's side, in each case "
+        f"that the claim is about. “{OPEN.capitalize()}”: the numbers leave it open. The words "
+        "follow from the numbers by the rules in real/rules.py and real/verdicts.py."
     )
     return [tag("ol", *rows, class_="verdicts"), tag("p", words, class_="dim")]
 
 
-def _figure(name: str, summary: dict, images: dict[str, bytes]) -> Html:
-    k, law = summary["settings"]["top_k"], summary["leakage"]
-    captions = {
-        "gap": f"Gap: mean cosine between the directions of the {k} inducing and the {k} toxic features, "
-        f"minus the same for the {k} control features, at block {summary['spec']['layer']}. Grey: 95 % of "
-        "the gaps between random features that fire as often.",
+def _figures(part: str, summary: dict, images: dict[str, bytes]) -> list[Html]:
+    title, caption = titles(summary), captions(summary)
+    return [
+        tag(
+            "figure",
+            image(images[name], f"{title[name]}. The numbers are in the tables of this section."),
+            tag("figcaption", caption[name]),
+        )
+        for name in FIGURES[part]
+        if name in images
+    ]
+
+
+def captions(summary: dict) -> dict[str, str]:
+    """Figure -> what is drawn."""
+    law, causes, best = summary["leakage"], summary["causes"], summary["best_filter"]
+    reduction = (
+        "Reduction: 1 − effect after filtering / effect of the whole mixed set. "
+        f"What lies below −100{SPACE}% or above 200{SPACE}% is cut off."
+    )
+    return {
+        "gap": "Gap: mean cosine between the directions of the k inducing and the k toxic features, minus the "
+        "same for the k control features, in every cell (block × domain). Grey: 95 % of the gaps between random "
+        "features that fire as often. Filled: both tests hold after correction for the number of cells.",
         "effect": "Effect: by how much more an arm prefers misaligned to aligned answers than its control, "
         "which takes as many steps on good answers (difference of mean log-probabilities per token).",
-        "leakage": f"Each dot is one of {law['n']} live features: by how much its readout ⟨d, Δh⟩ moves on "
+        "leakage": f"Each ring is one of {law['n']} live features: by how much its readout ⟨d, Δh⟩ moves on "
         f"{law['probes']} neutral probes when the adapter is put on, against its cosine to the mean inducing "
         "direction. The features that make up that direction are left out.",
+        "dynamics": "Left: margin minus the base model's. Right: mean change of the readouts of each set of "
+        "features on neutral probes. Grey: 95 % of sets of random features that fire as often as the toxic ones.",
+        "causes": "Left: one vector is added to the base model's residual stream; dose 1 is as long as the mean "
+        "move by fine-tuning. “Toxic part”: the inducing direction's projection on the span of the toxic "
+        "features; “rest”: what is left of it; all at the same length. Right: the fine-tuned models, with the "
+        f"stream's part in that span set back to the base model's. Both at block {causes['layer']}.",
+        "filters": f"{reduction} Random is the mean of its draws. The best filter, {best['name']}, was chosen on "
+        f"{best['chosen_on']}, not on these questions. Dashed: the best reduction that Minegishi et al. (2026) "
+        "report, with other models and a judge.",
+        "sweep": f"{reduction} Every filter is drawn a little aside, so that none hides another; "
+        "what is undefined is left out.",
     }
-    alt = f"{titles(summary)[name]}. The numbers are in the tables of this section."
-    return tag("figure", image(images[name], alt), tag("figcaption", captions[name]))
 
 
-def _geometry(summary: dict) -> list[Html]:
-    features = summary["features"]
-    lie = [
-        [row["label"], *(number(row[name], 4, "+") for name in ("inducing", "control", "gap"))]
-        + [f"{row['p']:.2g}", f"{row['p_null']:.2g}"]
-        for row in gaps(summary)
-    ]
-    tell = [
-        [domain, *(interval(found[side]["auroc"], 2, "") for side in ("inducing", "control"))]
-        for domain, found in features["domains"].items()
-    ]
-    tell.append(["toxic remarks", interval(features["toxic"]["auroc"], 2, ""), "–"])
-    head = ["Domain", "Inducing", "Control", "Gap", "p, labels shuffled", "p, random sets"]
-    return [
-        table("Mean cosine to the toxic features, and the gap; p one-sided", head, lie),
-        table(
-            "Do the features tell the answers apart? AUROC on held-out prompts; 0.5 is chance",
-            ["Domain", "Bad from good", "Good from bad"],
-            tell,
-        ),
-    ]
-
-
-def _effects(summary: dict) -> list[Html]:
-    effects, utility = summary["effect"], summary["utility"]
-    domains = list(next(iter(effects.values())))
-    rows = [[arm, *(interval(found[domain]) for domain in domains)] for arm, found in effects.items()]
-    margins = [[arm, interval(e), interval(utility[arm], sign="")] for arm, e in summary["margin"].items()]
-    return [
-        table("Effect, nats per answer token", ["Arm", *domains], rows),
-        table(
-            "Margin on general questions; utility: the loss on held-out good answers, lower is better",
-            ["Arm", "Margin, nats per token", f"Loss on {summary['data']['trained']}, nats per token"],
-            margins,
-        ),
-    ]
-
-
-def _leakage(summary: dict) -> list[Html]:
-    law, rise = summary["leakage"], summary["leakage"]["rise"]
-    fits = [
-        [arm, *(number(found[name], 3, "+") for name in ("slope", "pearson", "spearman", "r2"))]
-        + [f"{found['p']:.2g}", f"{found['p_target']:.2g}"]
-        for arm, found in {"inducing": law, **law["arms"]}.items()
-    ]
-    head = ["Arm", "Slope", "Pearson r", "Spearman ρ", "R²", "p, shuffled", "p, random targets"]
-    sets = list(next(iter(rise.values())))
-    rises = [[arm, *(number(found[name], 4, "+") for name in sets)] for arm, found in rise.items()]
-    return [
-        table("Measured change = slope × predicted cosine, through the origin", head, fits),
-        table("Mean change of each set's readouts, activation units", ["Arm", *sets], rises),
-    ]
-
-
-def _filters(summary: dict) -> list[Html]:
-    rows = [
-        [
-            name,
-            interval(found["auroc"], 2, ""),
-            percent(found["removed_inducing_share"]),
-            percent(found["reduction"]),
-            interval(found["over_random"]) if "over_random" in found else "–",
-        ]
-        for name, found in summary["filters"].items()
-    ]
-    caption = (
-        f"Each filter removes {summary['settings']['removed']:.0%} of the mixed set. Reduction: 1 − effect "
-        "after filtering / effect of the whole set, on general questions; undefined if the latter may be 0"
+def _meaning(summary: dict) -> str:
+    return (
+        f"The features of block {summary['layer']} that correlate most with the label (r). Promotes: the tokens "
+        "whose logits its direction raises most. Below: the texts of this run where it fires most, the token "
+        "marked. They are quoted, not meant."
     )
-    head = ["Filter", "AUROC for bad answers", "Bad among removed", "Reduction", "Margin below random's"]
-    return [table(caption, head, rows)]
 
 
 def _answers(sampled: dict[str, list[dict]]) -> list[Html]:
@@ -162,37 +189,54 @@ def _answers(sampled: dict[str, list[dict]]) -> list[Html]:
     blocks = [tag("p", note, class_="dim")]
     for job, rows in sampled.items():
         said = [part for row in rows for part in (tag("dt", row["question"]), tag("dd", row["answer"]))]
-        blocks.append(tag("details", tag("summary", job), tag("dl", *said)))
+        blocks.append(folded(job, tag("dl", *said)))
     return blocks
 
 
-def _making(summary: dict) -> list[Html]:
-    sae = summary["sae"]
-    dictionary = (
-        f"Dictionary: {sae['d_sae']} features learned from {sae['tokens']} answer tokens; on held-out texts "
-        f"FVU {sae['fvu']:.3f}, L0 {sae['l0']:.1f}, dead {sae['dead']:.0%}. "
-        f"Peak memory: {summary['peak_gb']:.2f} GB."
-    )
-    training = [
-        [job, str(t["samples"]), str(t["steps"]), number(t["first_loss"]), number(t["last_loss"])]
-        for job, t in summary["training"].items()
-    ]
-    head = ["Arm and seed", "Samples", "Steps", "First loss", "Last loss"]
-    seconds = [[name, f"{value:.1f}"] for name, value in summary["seconds"].items()]
-    facts = {"Settings": summary["settings"], "Versions": summary["versions"]}
-    return [
-        tag("p", tag("code", summary["command"])),
-        tag("p", dictionary),
-        table("Fine-tunes; a loss is the mean of five steps, nats per token", head, training),
-        table("Seconds by step", ["Step", "Seconds"], seconds),
-        *(
-            table(name, ["Name", "Value"], [[key, _shown(value)] for key, value in rows.items()])
-            for name, rows in facts.items()
-        ),
-    ]
+def _layers(summary: dict) -> dict:
+    """Block -> domain -> k -> its Gap, marked where both tests are shown."""
+    layers: dict = {}
+    rows = cells(summary)
+    for row in rows:
+        by_k = {k: {**gap, "shown": gap_word(gap, len(rows)) == SHOWN} for k, gap in row["by_k"].items()}
+        layers.setdefault(f"block {row['layer']}", {})[row["domain"]] = by_k
+    return layers
 
 
-def _shown(value) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return "–" if value in ("", None) else str(value)
+def _effect(summary: dict, title: str):
+    """The arms of the main removed share; those of a sweep have a figure of their own."""
+    main = summary["settings"]["removed"][0]
+    arms = [arm for arm in summary["effect"] if float(arm.partition("@")[2] or main) == main]
+    kinds = {arm_name(arm): arm.partition("@")[0].split("-")[:2][-1] for arm in arms}
+    return figures.effect({arm_name(arm): summary["effect"][arm] for arm in arms}, kinds, title)
+
+
+def _moved(summary: dict, moved: dict) -> dict[str, dict]:
+    laws = {"inducing": summary["leakage"], **summary["leakage"]["arms"]}
+    return {
+        arm: {
+            "predicted": moved["predicted"],
+            "is_toxic": moved["is_toxic"],
+            "measured": moved["measured"][arm],
+            "slope": laws[arm]["slope"],
+            "found": f"R² {number(laws[arm]['r2'], 2)}, r {number(laws[arm]['pearson'], 2)}, "
+            f"p against random targets {chance(laws[arm]['p_target'])}",
+        }
+        for arm in ("inducing", "control")
+    }
+
+
+def _causes(causes: dict) -> dict[str, dict[str, tuple]]:
+    kinds = {"toxic part": "toxic"}
+    panels: dict = {
+        f"steering the base model, dose {dose}": {
+            part: (kinds.get(part, part), doses[dose], random) for part, doses in causes["steering"].items()
+        }
+        for dose, random in causes["steering_random"].items()
+    }
+    panels["ablation in the fine-tuned model"] = {
+        "effect": ("inducing", causes["ablation"]["none"], None),
+        "effect,\ntoxic set back": ("inducing", causes["ablation"]["toxic"], None),
+        "removed by it": ("toxic", causes["removed"]["toxic"], causes["removed"]["random"]),
+    }
+    return panels

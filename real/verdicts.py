@@ -1,8 +1,11 @@
-"""The paper's five claims, each with a word that follows from the numbers alone, and the figures' titles."""
+"""The claims, each with a word that follows from the numbers alone, and the figures' titles."""
 
 from typing import NamedTuple
 
-SHOWN, OPEN, OPPOSITE = "shown", "not shown", "opposite shown"
+from real.rules import OPEN, OPPOSITE, SHOWN, above, beyond, gap_word, law_word, overall, word
+from real.wording import bounds, chance, interval, number, percent, share
+
+PAPER = 0.345  # the best filter's reduction in Minegishi et al. 2026
 
 
 class Verdict(NamedTuple):
@@ -13,75 +16,40 @@ class Verdict(NamedTuple):
 
 
 def verdicts(summary: dict) -> list[Verdict]:
-    return [_nearer(summary), _emergent(summary), _spills(summary), _law(summary), _filter(summary)]
+    claims = (_nearer, _emergent, _spills, _law, _dynamics, _steering, _ablation, _filter)
+    return [claim(summary) for claim in claims]
 
 
-def word(estimate: dict) -> str:
-    """Where the 95 % interval lies: above 0, below it, or neither. Without bounds it shows nothing."""
-    low, high = estimate["low"], estimate["high"]
-    if low is None or high is None or low <= 0 <= high:
-        return OPEN
-    return SHOWN if low > 0 else OPPOSITE
-
-
-def gap_word(gap: dict) -> str:
-    """Both one-sided tests, shuffled labels and matched random features, beyond 2.5 % on the same side."""
-    if max(gap["p"], gap["p_null"]) <= 0.025:
-        return SHOWN
-    return OPPOSITE if min(gap["p"], gap["p_null"]) >= 0.975 else OPEN
-
-
-def law_word(law: dict) -> str:
-    """Beyond chance and beyond random target directions, 5 % two-sided, and better than no law at all."""
-    if max(law["p"], law["p_target"]) > 0.05 or law["r2"] <= 0:
-        return OPEN
-    return SHOWN if law["pearson"] > 0 else OPPOSITE
-
-
-def overall(words: list[str]) -> str:
-    """A claim made for several domains is shown when it is shown in every one."""
-    return words[0] if len(set(words)) == 1 else OPEN
-
-
-def gaps(summary: dict) -> list[dict]:
-    """Every layer's and domain's Gap, with a label."""
-    layers = summary["geometry"]
-    return [
-        {"label": domain if len(layers) == 1 else f"{domain}, layer {layer}", **gap}
-        for layer, domains in layers.items()
+def cells(summary: dict) -> list[dict]:
+    """The Gap of every layer and domain at the main k, with its `layer`, `domain` and `word`."""
+    rows = [
+        {"layer": layer, "domain": domain, **gap}
+        for layer, domains in summary["geometry"].items()
         for domain, gap in domains.items()
     ]
+    return [{**row, "word": gap_word(row, len(rows))} for row in rows]
 
 
 def titles(summary: dict) -> dict[str, str]:
     """Figure -> what it was found to show."""
-    law = summary["leakage"]
+    law, found = summary["leakage"], {v.name: v for v in verdicts(summary)}
+    best, filters = summary["best_filter"]["name"], summary["filters"]
     effects = summary["effect"]["inducing"].values()
     return {
-        "gap": "Inducing features lie nearer the toxic ones than control features do: "
-        + _counted([gap_word(gap) for gap in gaps(summary)], "domains"),
+        "gap": found["nearer"].claim + ": " + _counted([row["word"] for row in cells(summary)], "cells"),
         "effect": f"Training on bad answers ({summary['data']['trained']}) makes misaligned ones likelier: "
         + _counted([word(e) for e in effects], "sets of questions"),
-        "leakage": f"Feature readouts move by the cosine law: {_law(summary).word} "
+        "leakage": f"Feature readouts move by the cosine law: {found['law'].word} "
         f"(R² {number(law['r2'], 2)}, under control {number(law['arms']['control']['r2'], 2)})",
+        "dynamics": f"{found['dynamics'].claim}: {found['dynamics'].word} "
+        f"(r {number(summary['dynamics']['in_step']['toxic'], 2, '+')} over the checkpoints)",
+        "causes": f"Steering along the toxic part misaligns: {found['steering'].word}; "
+        f"setting toxic directions back realigns: {found['ablation'].word}",
+        "filters": f"Removing by {best} helps more than at random: {found['filter'].word} "
+        f"(reduction {percent(filters[best]['reduction'])})",
+        "sweep": f"Removing by {best} helps more than at random: "
+        + _counted([word(at["over_random"]) for at in filters[best]["sweep"].values()], "removed shares"),
     }
-
-
-def number(value: float | None, digits: int = 3, sign: str = "") -> str:
-    """With a true minus sign; a dash where there is no number. `sign` "+" marks what is above 0, too."""
-    return "–" if value is None else f"{value:{sign}.{digits}f}".replace("-", "−")
-
-
-def interval(e: dict, digits: int = 3, sign: str = "+") -> str:
-    low, value, high = (number(e[name], digits, sign) for name in ("low", "value", "high"))
-    return f"{value} [{low}, {high}]"
-
-
-def percent(e: dict) -> str:
-    """A share; a ratio to what may be 0 has no bounds, and then its value says nothing either."""
-    if e["value"] is None or e["low"] is None or e["high"] is None:
-        return "undefined"
-    return interval({name: 100 * e[name] for name in ("value", "low", "high")}, digits=0, sign="") + " %"
 
 
 def _counted(words: list[str], things: str) -> str:
@@ -95,18 +63,30 @@ def _counted(words: list[str], things: str) -> str:
 
 
 def _nearer(summary: dict) -> Verdict:
-    rows = gaps(summary)
+    rows, main, k = cells(summary), str(summary["layer"]), summary["settings"]["top_k"]
+    by_k = [gap["gap"] for row in rows for gap in row["by_k"].values()]
+    numbers = [
+        f"{row['domain']}, block {main}: gap {number(row['gap'], 4, '+')} (p {chance(row['p'])}), random sets "
+        f"[{number(row['null_low'], 4, '+')}, {number(row['null_high'], 4, '+')}] "
+        f"(p {chance(row['p_null'])}); corrected p {chance(row['p_holm'])}: {row['word']}"
+        for row in rows
+        if row["layer"] == main
+    ]
+    numbers.append(
+        f"all cells (block × domain), k = {k}: gap > 0 in {_positive([row['gap'] for row in rows])}, "
+        + _counted([row["word"] for row in rows], "by both tests, Holm-corrected")
+    )
+    numbers.append(f"every k, block and domain: gap > 0 in {_positive(by_k)} cells")
     return Verdict(
         "nearer",
         "Inducing features lie nearer the toxic ones than control features do",
-        overall([gap_word(row) for row in rows]),
-        [
-            f"{row['label']}: gap {number(row['gap'], 4, '+')} (p {row['p']:.2g}), "
-            f"random sets [{number(row['null_low'], 4, '+')}, {number(row['null_high'], 4, '+')}] "
-            f"(p {row['p_null']:.2g}): {gap_word(row)}"
-            for row in rows
-        ],
+        overall([row["word"] for row in rows]),
+        numbers,
     )
+
+
+def _positive(values: list[float | None]) -> str:
+    return f"{sum(v is not None and v > 0 for v in values)} of {len(values)}"
 
 
 def _emergent(summary: dict) -> Verdict:
@@ -131,40 +111,128 @@ def _spills(summary: dict) -> Verdict:
 
 
 def _law(summary: dict) -> Verdict:
-    law = summary["leakage"]
+    law, gradient = summary["leakage"], summary["leakage"]["gradient"]
+    both = "inducing minus control"
     laws = {
         "inducing arm": law,
-        "inducing minus control": law["arms"]["inducing minus control"],
+        both: law["arms"][both],
         "control arm, for comparison": law["arms"]["control"],
+        "from the loss gradient instead, inducing arm": gradient["inducing"],
+        f"from the loss gradient instead, {both}": gradient[both],
     }
     return Verdict(
         "law",
         "Feature readouts move by the cosine law",
-        overall([law_word(found) for found in list(laws.values())[:2]]),
+        overall([law_word(law), law_word(law["arms"][both])]),
         [
             f"{name}: R² {number(found['r2'], 2)}, r {number(found['pearson'], 2, '+')}, "
-            f"{found['n']} features, p {found['p']:.2g}, against random targets {found['p_target']:.2g}"
+            f"{found['n']} features, p {chance(found['p'])}, against random targets {chance(found['p_target'])}"
             for name, found in laws.items()
         ],
     )
 
 
-def _filter(summary: dict) -> Verdict:
-    geometry, random = summary["filters"]["geometry"], summary["filters"]["random"]
-    whole, lower = summary["effect"]["mixed"]["general"], geometry["over_random"]
-    there = word(whole) == SHOWN
+def _dynamics(summary: dict) -> Verdict:
+    """Needs misalignment, a rise beyond random sets', a rise beyond control's, and r beyond random sets'."""
+    found, step = summary["dynamics"], summary["dynamics"]["steps"][-1]
+    arms, r = found["arms"], found["in_step"]["toxic"]
+    there = summary["effect"]["inducing"]["general"]
+    last = {arm: arms[arm]["rise"]["toxic"][-1] for arm in ("inducing", "control")}
+    random = {arm: arms[arm]["random"][-1] for arm in last}
+    rose = {"low": last["inducing"]["value"], "high": last["inducing"]["value"]}
+    in_step = dict(zip(("low", "high"), found["in_step"]["random"], strict=True))
+    tests = {
+        "more than random sets": above(rose, random["inducing"]),
+        "more than under control": above(last["inducing"], last["control"]),
+        "in step": above({"low": r, "high": r}, in_step),
+    }
+    return Verdict(
+        "dynamics",
+        "Toxic features rise in step with misalignment",
+        overall(list(tests.values())) if word(there) == SHOWN else OPEN,
+        [
+            *(
+                f"rise of toxic readouts by step {step}, {arm} arm: {interval(last[arm])} activation units; "
+                f"random sets {bounds(random[arm])}"
+                for arm in last
+            ),
+            f"over {len(found['steps'])} checkpoints the rise under inducing minus control follows the effect "
+            f"with r {number(r, 2, '+')}; random sets {bounds(in_step, 2)}, "
+            f"control features {number(found['in_step']['control'], 2, '+')}",
+            "; ".join(f"{name}: {one}" for name, one in tests.items()),
+            *_absent("the inducing arm's effect", there, "nothing rises in step with it"),
+        ],
+    )
+
+
+def _steering(summary: dict) -> Verdict:
+    causes = summary["causes"]
+    steering, random = causes["steering"], causes["steering_random"]
+    words = {
+        part: [beyond(e, random[dose]) for dose, e in steering[part].items()]
+        for part in ("toxic part", "rest", "inducing", "control")
+    }
     numbers = [
-        f"general margin, random removal minus geometry removal: {interval(lower)} nats per token",
-        f"reduction of the mixed arm's effect: geometry {percent(geometry['reduction'])}, "
-        f"random {percent(random['reduction'])}",
+        f"{part}: "
+        + ", ".join(f"{interval(e)} at dose {dose}" for dose, e in steering[part].items())
+        + f" (nats per token): {overall(found)}"
+        for part, found in words.items()
     ]
-    if not there:
-        numbers.append(
-            f"the mixed arm's effect, {interval(whole)}, is not shown, so neither is its reduction"
-        )
+    low, high = causes["share_random"]["low"], causes["share_random"]["high"]
+    return Verdict(
+        "steering",
+        "The toxic part of the inducing direction causes misalignment",
+        overall(words["toxic part"]),
+        [
+            *numbers,
+            "random directions: "
+            + ", ".join(f"{bounds(e)} at dose {dose} ({e['n']})" for dose, e in random.items()),
+            f"the toxic part holds {number(causes['share_toxic'], 2)} of the direction's squared length; "
+            f"random sets' spans hold {number(low, 2)} to {number(high, 2)}",
+        ],
+    )
+
+
+def _ablation(summary: dict) -> Verdict:
+    effect, removed = summary["causes"]["ablation"], summary["causes"]["removed"]
+    there = word(effect["none"]) == SHOWN
+    return Verdict(
+        "ablation",
+        "Without its toxic directions the fine-tuned model is less misaligned",
+        beyond(removed["toxic"], removed["random"]) if there else OPEN,
+        [
+            f"effect as trained: {interval(effect['none'])} nats per token; "
+            f"with the toxic directions set back: {interval(effect['toxic'])}",
+            f"removed by it: {interval(removed['toxic'])}; by {removed['random']['n']} random subspaces of the "
+            f"same dimension: {bounds(removed['random'])}",
+            *_absent("the effect as trained", effect["none"], "nothing can be removed from it"),
+        ],
+    )
+
+
+def _filter(summary: dict) -> Verdict:
+    best, filters = summary["best_filter"], summary["filters"]
+    found, random = filters[best["name"]], filters["random"]
+    whole, reduction = summary["effect"]["mixed"]["general"], found["reduction"]
+    reached = None not in reduction.values() and reduction["value"] >= PAPER
+    apart = {SHOWN: "lies above", OPEN: "is not separate from", OPPOSITE: "lies below"}
     return Verdict(
         "filter",
-        "The geometry filter reduces it more than random removal does",
-        word(lower) if there else OPEN,
-        numbers,
+        f"The best filter ({best['name']}) reduces the effect more than random removal does",
+        word(found["over_random"]) if word(whole) == SHOWN else OPEN,
+        [
+            f"{best['name']} was chosen on {best['chosen_on']}; it removes "
+            f"{share(summary['settings']['removed'][0])} of the mixed set",
+            f"general margin, random removal minus {best['name']}'s: {interval(found['over_random'])} "
+            "nats per token",
+            f"reduction of the mixed arm's effect: {percent(reduction)}, random {percent(random['reduction'])}; "
+            f"its interval {apart[above(reduction, random['reduction'])]} random removal's",
+            f"the paper's {share(PAPER)}: {'reached' if reached else 'not reached'}",
+            *_absent("the mixed arm's effect", whole, "neither is its reduction"),
+        ],
     )
+
+
+def _absent(what: str, effect: dict, so: str) -> list[str]:
+    """A note where the effect that a claim is about was not shown itself."""
+    return [] if word(effect) == SHOWN else [f"{what}, {interval(effect)}, is not shown, so {so}"]

@@ -1,0 +1,50 @@
+"""What makes a claim shown, not shown or the opposite shown: one word, by rules that see nothing but numbers."""
+
+SHOWN, OPEN, OPPOSITE = "shown", "not shown", "opposite shown"
+SIDE = 0.025  # level of a one-sided test: what a 95 % interval leaves out on either side
+ZERO = {"low": 0, "high": 0}
+
+
+def word(estimate: dict) -> str:
+    """Where the 95 % interval lies: above 0, below it, or neither. Without bounds it shows nothing."""
+    return above(estimate, ZERO)
+
+
+def above(one: dict, other: dict) -> str:
+    """Whether all between one's `low` and `high` lies above (or all below) what lies between the other's."""
+    if None in (one["low"], one["high"], other["low"], other["high"]):
+        return OPEN
+    if one["low"] > other["high"]:
+        return SHOWN
+    return OPPOSITE if one["high"] < other["low"] else OPEN
+
+
+def beyond(estimate: dict, random: dict) -> str:
+    """The whole interval beyond 0 and, on the same side, beyond everything that random directions did."""
+    return overall([word(estimate), above(estimate, random)])
+
+
+def gap_word(gap: dict, cells: int) -> str:
+    """Both one-sided tests (labels shuffled, random sets) beyond 2.5 % after correction for all the cells.
+
+    `p_holm` tests the claim's side only; the other side is corrected by Bonferroni's stricter rule.
+    """
+    if None in (gap["p"], gap["p_null"], gap["p_holm"]):
+        return OPEN
+    if gap["p_holm"] <= SIDE:
+        return SHOWN
+    return OPPOSITE if cells * (1 - min(gap["p"], gap["p_null"])) <= SIDE else OPEN
+
+
+def law_word(law: dict) -> str:
+    """Beyond chance and beyond random target directions, 5 % two-sided, and better than no law at all."""
+    if None in (law["p"], law["p_target"], law["r2"], law["pearson"]):
+        return OPEN
+    if max(law["p"], law["p_target"]) > 2 * SIDE or law["r2"] <= 0:
+        return OPEN
+    return SHOWN if law["pearson"] > 0 else OPPOSITE
+
+
+def overall(words: list[str]) -> str:
+    """What needs several tests is shown when every one shows it. No test shows nothing."""
+    return words[0] if len(set(words)) == 1 else OPEN

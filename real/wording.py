@@ -1,0 +1,44 @@
+"""How numbers and arms are written, in the report's words, tables and figures."""
+
+SPACE = "\u00a0"  # no line breaks inside brackets or before a per cent sign
+
+
+def number(value: float | None, digits: int = 3, sign: str = "") -> str:
+    """With a true minus sign; a dash where there is no number. `sign` "+" marks what is above 0, too."""
+    return "–" if value is None else f"{value:{sign}.{digits}f}".replace("-", "−")
+
+
+def chance(p: float | None) -> str:
+    """A p-value."""
+    return "–" if p is None else f"{p:.2g}".replace("-", "−")
+
+
+def interval(e: dict, digits: int = 3, sign: str = "+") -> str:
+    """An Estimate: value [low, high]."""
+    return f"{number(e['value'], digits, sign)} {bounds(e, digits, sign)}"
+
+
+def bounds(e: dict, digits: int = 3, sign: str = "+") -> str:
+    return f"[{number(e['low'], digits, sign)},{SPACE}{number(e['high'], digits, sign)}]"
+
+
+def percent(e: dict) -> str:
+    """A share; a ratio to what may be 0 has no bounds, and then its value says nothing either."""
+    if None in (e["value"], e["low"], e["high"]):
+        return "undefined"
+    return (
+        interval({name: 100 * e[name] for name in ("value", "low", "high")}, digits=0, sign="") + f"{SPACE}%"
+    )
+
+
+def share(value: float) -> str:
+    """0.5 -> 50 %, 0.125 -> 12.5 %."""
+    return f"{100 * value:g}{SPACE}%"
+
+
+def arm_name(arm: str) -> str:
+    """mixed-random-1@0.5 -> mixed − 50 % by random 1; control@0.5 -> control − 50 %."""
+    whole, _, removed = arm.partition("@")
+    name, _, by = whole.partition("-")
+    by = f" by {by.replace('-', ' ')}" if by else ""
+    return f"{name} − {share(float(removed))}{by}" if removed else name
