@@ -100,8 +100,7 @@ def gap(  # noqa: PLR0913 three sets of features, and what the two tests need
     rng = np.random.default_rng(seed)
     observed = float(_difference(close[ids], k))
     shuffled = rng.permuted(np.tile(close[ids], (draws, 1)), axis=1)
-    pool = _live(firing_rate, toxic)
-    random = close[_matched(ids, pool, firing_rate.double().cpu().numpy(), draws, rng)]
+    random = close[matched(torch.cat([inducing, control]), toxic, firing_rate, draws, rng)]
     null = _difference(random, k)
     low, high = np.percentile(null, [2.5, 97.5])
     return Gap(
@@ -115,32 +114,33 @@ def gap(  # noqa: PLR0913 three sets of features, and what the two tests need
     )
 
 
-def _difference(values: Float[np.ndarray, "*draw set"], k: int) -> Float[np.ndarray, "*draw"] | np.floating:
-    """Mean of the first k minus mean of the rest."""
-    return values[..., :k].mean(-1) - values[..., k:].mean(-1)
-
-
-def _live(firing_rate: Float[Tensor, " feature"], toxic: Int[Tensor, " toxic"]) -> Int[np.ndarray, " pool"]:
-    """Features that fire and are not toxic, rarest first."""
-    live = firing_rate > 0
-    live[toxic] = False
-    if not live.any():
-        raise ValueError(f"firing_rate: none of the {len(live)} features outside toxic fires")
-    order = firing_rate.argsort(stable=True)
-    return order[live[order]].cpu().numpy()
-
-
-def _matched(
-    ids: Int[np.ndarray, " set"],
-    pool: Int[np.ndarray, " pool"],
-    rate: Float[np.ndarray, " feature"],
+def matched(
+    ids: Int[Tensor, " set"],
+    excluded: Int[Tensor, " excluded"],
+    firing_rate: Float[Tensor, " feature"],
     draws: int,
     rng: np.random.Generator,
 ) -> Int[np.ndarray, "draw set"]:
-    """For every id and draw a random feature of the pool (sorted by rate) that fires about as often."""
-    low = np.searchsorted(rate[pool], rate[ids], "left") - NEIGHBOURS
-    high = np.searchsorted(rate[pool], rate[ids], "right") + NEIGHBOURS
+    """For every id and draw a random feature that fires about as often, is not excluded and fires at all.
+
+    Raises ValueError when there is none.
+    """
+    live = firing_rate > 0
+    live[excluded] = False
+    if not live.any():
+        raise ValueError(f"firing_rate: none of the {len(live)} features outside the excluded fires")
+    order = firing_rate.argsort(stable=True)
+    pool = order[live[order]].cpu().numpy()  # rarest first
+    rate = firing_rate.double().cpu().numpy()
+    wanted = rate[ids.cpu().numpy()]
+    low = np.searchsorted(rate[pool], wanted, "left") - NEIGHBOURS
+    high = np.searchsorted(rate[pool], wanted, "right") + NEIGHBOURS
     return pool[rng.integers(low.clip(min=0), high.clip(max=len(pool)), size=(draws, len(ids)))]
+
+
+def _difference(values: Float[np.ndarray, "*draw set"], k: int) -> Float[np.ndarray, "*draw"] | np.floating:
+    """Mean of the first k minus mean of the rest."""
+    return values[..., :k].mean(-1) - values[..., k:].mean(-1)
 
 
 def _check_ids(name: str, ids: Int[Tensor, " k"], n_features: int) -> None:

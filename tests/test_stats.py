@@ -1,5 +1,7 @@
 """Each docstring of shared/stats.py: point values against loops, intervals by coverage of planted truths."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from statsmodels.stats.proportion import proportion_confint
 from strategies import SEEDS, labelled
 
 from shared.selection import auroc
-from shared.stats import auroc_interval, interval, margin, margin_draws, permutation_p, wilson
+from shared.stats import auroc_interval, holm, interval, margin, margin_draws, permutation_p, wilson
 
 
 @st.composite
@@ -204,3 +206,22 @@ def test_wilson_of_nothing_and_of_too_many():
     for wrong in ((3, 2), (-1, 2)):
         with pytest.raises(ValueError, match=f"not {wrong[0]}"):
             wilson(*wrong)
+
+
+PS = st.lists(st.floats(0, 1), min_size=1, max_size=7)
+
+
+@given(PS)
+def test_holm_is_the_closed_test_of_bonferroni(ps):
+    """Oracle: a null is rejected when every set of nulls that holds it is, by size times its smallest p."""
+    for i, corrected in enumerate(holm(ps)):
+        others = [j for j in range(len(ps)) if j != i]
+        sets = [(i, *also) for n in range(len(ps)) for also in combinations(others, n)]
+        worst = max(len(s) * min(ps[j] for j in s) for s in sets)
+        assert corrected == pytest.approx(min(1.0, worst), abs=1e-12)
+
+
+def test_holm_of_one_is_itself_and_of_no_probability_an_error():
+    assert holm([0.03]) == [0.03]
+    with pytest.raises(ValueError, match="0, 1"):
+        holm([0.2, 1.2])
