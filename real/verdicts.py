@@ -133,17 +133,14 @@ def _law(summary: dict) -> Verdict:
 
 
 def _dynamics(summary: dict) -> Verdict:
-    """Needs misalignment, a rise beyond random sets', a rise beyond control's, and r beyond random sets'."""
+    """Needs misalignment, a rise above control's and beyond random sets', and r beyond random sets'."""
     found, step = summary["dynamics"], summary["dynamics"]["steps"][-1]
-    arms, r = found["arms"], found["in_step"]["toxic"]
+    rise, r = found["rise"], found["in_step"]["toxic"]
     there = summary["effect"]["inducing"]["general"]
-    last = {arm: arms[arm]["rise"]["toxic"][-1] for arm in ("inducing", "control")}
-    random = {arm: arms[arm]["random"][-1] for arm in last}
-    rose = {"low": last["inducing"]["value"], "high": last["inducing"]["value"]}
     in_step = dict(zip(("low", "high"), found["in_step"]["random"], strict=True))
     tests = {
-        "more than random sets": above(rose, random["inducing"]),
-        "more than under control": above(last["inducing"], last["control"]),
+        "more than under control": word(rise["toxic"]),
+        "more than random sets": above(rise["toxic"], rise["random"]),
         "in step": above({"low": r, "high": r}, in_step),
     }
     return Verdict(
@@ -151,12 +148,9 @@ def _dynamics(summary: dict) -> Verdict:
         "Toxic features rise in step with misalignment",
         overall(list(tests.values())) if word(there) == SHOWN else OPEN,
         [
-            *(
-                f"rise of toxic readouts by step {step}, {arm} arm: {interval(last[arm])} activation units; "
-                f"random sets {bounds(random[arm])}"
-                for arm in last
-            ),
-            f"over {len(found['steps'])} checkpoints the rise under inducing minus control follows the effect "
+            f"rise of toxic readouts by step {step}, inducing minus control arm: {interval(rise['toxic'])} "
+            f"activation units; random sets {bounds(rise['random'])}",
+            f"over {len(found['steps'])} checkpoints it follows the effect "
             f"with r {number(r, 2, '+')}; random sets {bounds(in_step, 2)}, "
             f"control features {number(found['in_step']['control'], 2, '+')}",
             "; ".join(f"{name}: {one}" for name, one in tests.items()),
