@@ -1,6 +1,7 @@
-"""Answer activations on disk: harvested once through TransformerLens hooks, read by the SAE and the features."""
+"""Activations on disk: one pass of the base model over every text of a run, read by all that comes later."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +15,21 @@ from real.models import resid_post
 from real.tokens import Encoded, pack, rows
 
 
+class Store(NamedTuple):
+    """resid_post of `layer` at the tokens `spans[i]` = (start, end) of text i, in a file of float32 rows (.npy)."""
+
+    path: Path
+    layer: int
+    spans: list[tuple[int, int]]
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """Text i has the file's rows offsets[i] to offsets[i + 1]."""
+        return np.concatenate([[0], np.cumsum([end - start for start, end in self.spans])])
+
+
 class Activations(NamedTuple):
-    """Row `offsets[i]` to `offsets[i + 1]` of `rows` are text i's answer tokens; `rows` stays on disk."""
+    """A Store as read back; `rows` stays on disk."""
 
     rows: np.ndarray  # [token d_model] float32
     offsets: np.ndarray  # [text + 1]
@@ -25,34 +39,42 @@ class Activations(NamedTuple):
 
 
 def residuals(
-    bridge, texts: list[Encoded], layer: int, desc: str
-) -> Iterator[tuple[int, Float[Tensor, "pos d_model"]]]:
-    """(i, resid_post of `layer` at every token of text i), in whatever order is quick."""
+    model, texts: list[Encoded], layers: Sequence[int], desc: str
+) -> Iterator[tuple[int, dict[int, Float[Tensor, "pos d_model"]]]]:
+    """(i, layer -> resid_post at every token of text i), in whatever order is quick."""
     with tqdm(total=len(texts), desc=desc, unit="text") as bar:
         for ids in rows(texts):
             packed = pack([texts[i] for i in ids])
-            resid = resid_post(bridge, packed, layer)
-            yield from zip(ids, (resid[path] for path in packed.paths), strict=True)
+            resid = resid_post(model, packed, layers)
+            for i, path in zip(ids, packed.paths, strict=True):
+                yield i, {layer: resid[layer][path] for layer in layers}
             bar.update(len(ids))
 
 
-def harvest(bridge, texts: list[Encoded], layer: int, path: Path) -> None:
-    """Write resid_post of `layer` at every answer token to `path` (.npy). A killed harvest leaves no `path`."""
-    offsets, d_model = _offsets(texts), bridge.cfg.d_model
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    header = {"descr": "<f4", "fortran_order": False, "shape": (int(offsets[-1]), d_model)}
-    with unfinished.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        start = file.tell()
-        for i, resid in residuals(bridge, texts, layer, "harvest"):
-            file.seek(start + int(offsets[i]) * d_model * 4)
-            file.write(resid[texts[i].start : texts[i].end].float().numpy().tobytes())
-    unfinished.replace(path)
+def harvest(model, texts: list[Encoded], stores: list[Store]) -> None:
+    """Fill the stores in one pass over the texts. A killed harvest leaves no store's `path`."""
+    d_model = model.config.hidden_size
+    unfinished = [store.path.with_suffix(".part") for store in stores]
+    with ExitStack() as stack:
+        files = []
+        for store, part in zip(stores, unfinished, strict=True):
+            part.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(part.open("wb"))
+            header = {"descr": "<f4", "fortran_order": False, "shape": (int(store.offsets[-1]), d_model)}
+            np.lib.format.write_array_header_1_0(file, header)
+            files.append((store, store.offsets, file, file.tell()))
+        layers = sorted({store.layer for store in stores})
+        for i, resid in residuals(model, texts, layers, "harvest"):
+            for store, offsets, file, start in files:
+                first, end = store.spans[i]
+                file.seek(start + int(offsets[i]) * d_model * 4)
+                file.write(resid[store.layer][first:end].float().numpy().tobytes())
+    for store, part in zip(stores, unfinished, strict=True):
+        part.replace(store.path)
 
 
-def read(path: Path, texts: list[Encoded]) -> Activations:
-    return Activations(np.load(path, mmap_mode="r"), _offsets(texts))
+def read(store: Store) -> Activations:
+    return Activations(np.load(store.path, mmap_mode="r"), store.offsets)
 
 
 def pooled(sae, activations: Activations, texts: list[int]) -> Iterator[Float[Tensor, "sample d_sae"]]:
@@ -61,7 +83,3 @@ def pooled(sae, activations: Activations, texts: list[int]) -> Iterator[Float[Te
         chunk = texts[at : at + 64]
         with torch.no_grad():
             yield torch.stack([sae.encode(activations.text(i)).mean(0) for i in chunk])
-
-
-def _offsets(texts: list[Encoded]) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum([t.end - t.start for t in texts])])

@@ -1,97 +1,125 @@
-"""Steps 2 to 4: the dictionary, which of its features tell bad advice and toxic text, and how they lie."""
+"""Steps 2 to 4: the dictionaries, which of their features tell bad advice and toxic text, and how they lie."""
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from real import saes
+from real import meaning, saes
 from real.activations import pooled
 from real.models import hook_name
 from real.run import Run
 from shared import geometry
-from shared.filtering import geometry_score
 from shared.records import folder
 from shared.selection import Correlation, point_biserial, score, top_k
-from shared.stats import Estimate, auroc_interval
+from shared.stats import Estimate, auroc_interval, holm
+
+KS = (25, 50, 100)  # set sizes that the gap is read at, beside TOP_K; 100 is the paper's
+ADVICE, TOXIC = ("incorrect", "correct"), ("toxic", "civil")
 
 
-def train_sae(run: Run) -> dict:
-    """Step 2. Trained on the texts that are not held out, judged on those that are."""
-    held = [name for name in run.texts if name not in set(run.trained_texts)]
-    rows = run.answer_rows(run.trained_texts)
-    if not run.sae_folder.exists():
-        sae = saes.train(rows.numpy(), hook_name(run.spec.layer), seed=0)
-        with folder(run.sae_folder) as unfinished:
-            sae.save_inference_model(unfinished)
-    quality = saes.quality(run.sae, run.answer_rows(held))
-    return {"d_sae": run.sae.W_dec.shape[0], "tokens": len(rows), **quality}
+def train_saes(run: Run) -> dict:
+    """Step 2, layer by layer. Trained on the texts that are not held out, judged on those that are."""
+    trained, held = run.answer_rows(run.trained_texts), run.answer_rows(run.held_texts)
+    found = {}
+    for layer in run.layers:
+        rows = run.activations(layer).rows
+        if not run.sae_folder(layer).exists():
+            sae = saes.train(rows, trained, hook_name(layer), seed=0)
+            with folder(run.sae_folder(layer)) as unfinished:
+                sae.save_inference_model(unfinished)
+        d_sae = run.sae(layer).W_dec.shape[0]
+        quality = saes.quality(run.sae(layer), rows, held)
+        found[str(layer)] = {"d_sae": d_sae, "tokens": len(trained), **quality}
+    return found
 
 
 def select(run: Run) -> dict:
-    """Step 3. Top-k inducing, control and toxic features, chosen on training rows and scored on held-out ones."""
-    k, corpus = run.settings.top_k, run.corpus
-    about_toxic = _correlation(run, corpus.toxic.train, ("toxic", "civil"))
-    toxic = top_k(about_toxic.r, k)
+    """Step 3. Layer -> inducing, control and toxic features, best first, chosen on training rows, scored on held-out.
+
+    Each set is as large as the largest k that is read of it; AUROC is TOP_K's.
+    """
+    return {str(layer): _select(run, layer) for layer in run.layers}
+
+
+def _select(run: Run, layer: int) -> dict:
+    most, k = max(*KS, run.settings.top_k), run.settings.top_k
+    toxic, about_toxic = run.corpus.toxic, _correlation(run, layer, run.corpus.toxic.train, TOXIC)
     domains = {}
-    for domain, split in corpus.advice.items():
-        about = _correlation(run, split.train, ("incorrect", "correct"))
-        sets = {"inducing": top_k(about.r, k), "control": top_k(-about.r, k)}
+    for domain, split in run.corpus.advice.items():
+        about = _correlation(run, layer, split.train, ADVICE)
+        ids = {"inducing": top_k(about.r, most), "control": top_k(-about.r, most)}
+        labels = {"inducing": ADVICE, "control": ADVICE[::-1]}
         domains[domain] = {
-            **{name: ids.tolist() for name, ids in sets.items()},
+            **{side: found.tolist() for side, found in ids.items()},
+            "r": {side: about.r[found].tolist() for side, found in ids.items()},
             "auroc": {
-                "inducing": _held_auroc(run, split.held, ("incorrect", "correct"), sets["inducing"], about),
-                "control": _held_auroc(run, split.held, ("correct", "incorrect"), sets["control"], about),
+                side: _held_auroc(run, layer, split.held, labels[side], found[:k], about)
+                for side, found in ids.items()
             },
             "firing_rate": about.firing_rate,
         }
+    ids = top_k(about_toxic.r, most)
     return {
-        "toxic": toxic.tolist(),
-        "toxic_auroc": _held_auroc(run, corpus.toxic.held, ("toxic", "civil"), toxic, about_toxic),
+        "toxic": ids.tolist(),
+        "toxic_r": about_toxic.r[ids],
+        "toxic_auroc": _held_auroc(run, layer, toxic.held, TOXIC, ids[:k], about_toxic),
         "domains": domains,
-        "geometry_score": _geometry_scores(run, toxic),
     }
 
 
 def place(run: Run, selected: dict) -> dict:
-    """Step 4. The gap of every domain, with both nulls."""
-    toxic = torch.tensor(selected["toxic"])
-    gaps = {}
-    for domain, found in selected["domains"].items():
-        inducing, control = (torch.tensor(found[name]) for name in ("inducing", "control"))
-        rate = torch.tensor(found["firing_rate"])
-        gaps[domain] = geometry.gap(run.sae.W_dec.detach(), inducing, control, toxic, rate)
-    return {str(run.spec.layer): gaps}
+    """Step 4. How the sets lie, and what the features are."""
+    return {"gaps": gaps(run, selected), "meaning": meaning.describe(run, selected)}
 
 
-def _names(rows: list, kinds: tuple[str, str]) -> list[str]:
-    return [f"{row.id}/{kind}" for row in rows for kind in kinds]
+def gaps(run: Run, selected: dict) -> dict:
+    """Layer -> domain -> the gap at TOP_K and, under `by_k`, at every k, with both nulls.
+
+    `p_holm` is the larger of the two p, corrected for all layers, domains and k together.
+    """
+    main = run.settings.top_k
+    ks = sorted({*KS, main})
+    cells = {
+        (layer, domain, k): _gap(run, layer, selected[str(layer)], domain, k)
+        for layer in run.layers
+        for domain in run.corpus.advice
+        for k in ks
+    }
+    corrected = holm([max(gap["p"], gap["p_null"]) for gap in cells.values()])
+    for gap, p in zip(cells.values(), corrected, strict=True):
+        gap["p_holm"] = p
+    return {
+        str(layer): {
+            domain: {**cells[layer, domain, main], "by_k": {str(k): cells[layer, domain, k] for k in ks}}
+            for domain in run.corpus.advice
+        }
+        for layer in run.layers
+    }
 
 
-def _batches(run: Run, rows: list, kinds: tuple[str, str]):
+def _gap(run: Run, layer: int, selected: dict, domain: str, k: int) -> dict:
+    found = selected["domains"][domain]
+    ids = [torch.tensor(which[:k]) for which in (found["inducing"], found["control"], selected["toxic"])]
+    W_dec = run.sae(layer).W_dec.detach()
+    return geometry.gap(W_dec, *ids, torch.tensor(found["firing_rate"]))._asdict()
+
+
+def _batches(run: Run, layer: int, rows: list, kinds: tuple[str, str]):
     """(pooled feature_acts, labels), the first of `kinds` being True."""
-    names = _names(rows, kinds)
+    names = [f"{row.id}/{kind}" for row in rows for kind in kinds]
     at = 0
-    for acts in pooled(run.sae, run.activations, run.indices(names)):
+    for acts in pooled(run.sae(layer), run.activations(layer), run.indices(names)):
         yield acts, torch.tensor([name.endswith("/" + kinds[0]) for name in names[at : at + len(acts)]])
         at += len(acts)
 
 
-def _correlation(run: Run, rows: list, kinds: tuple[str, str]) -> Correlation:
-    return point_biserial(_batches(run, rows, kinds))
+def _correlation(run: Run, layer: int, rows: list, kinds: tuple[str, str]) -> Correlation:
+    return point_biserial(_batches(run, layer, rows, kinds))
 
 
-def _held_auroc(
-    run: Run, rows: list, kinds: tuple[str, str], ids: Int[Tensor, " k"], about: Correlation
+def _held_auroc(  # noqa: PLR0913 where, which texts, and which features
+    run: Run, layer: int, rows: list, kinds: tuple[str, str], ids: Int[Tensor, " k"], about: Correlation
 ) -> Estimate:
-    scored = [(score(acts, ids, about), labels) for acts, labels in _batches(run, rows, kinds)]
+    scored = [(score(acts, ids, about), labels) for acts, labels in _batches(run, layer, rows, kinds)]
     scores, labels = (torch.cat(column) for column in zip(*scored, strict=True))
     return auroc_interval(scores, labels)
-
-
-def _geometry_scores(run: Run, toxic: Int[Tensor, " k"]) -> dict[str, float]:
-    """Filter score of every answer that the arms may be trained on."""
-    close = geometry.affinity(run.sae.W_dec.detach(), toxic)
-    rows = run.corpus.advice[run.corpus.trained].train
-    names = _names(rows, ("incorrect", "correct"))
-    acts = pooled(run.sae, run.activations, run.indices(names))
-    return dict(zip(names, torch.cat([geometry_score(a, close) for a in acts]).tolist(), strict=True))

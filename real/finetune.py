@@ -1,140 +1,101 @@
-"""Step 5: the arms. One model in memory; every arm is a LoRA adapter on its upper blocks, in a folder of its own."""
+"""Step 6: the arms. One model in memory; every arm is a LoRA adapter on its upper blocks, in a folder of its own."""
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 from tqdm import tqdm
 
-from real.data import Advice
-from real.models import starting_at
-from real.run import Run
-from real.tokens import Encoded, pack
+from real import filters
+from real.logprobs import answer_logprobs
+from real.run import Run, Sample
 from shared.errors import InputError
-from shared.filtering import keep_mask, oracle_score, random_score
+from shared.filtering import keep_mask
 from shared.records import digest, folder, read_json, write_json
 
-FILTERS = ("geometry", "random", "oracle")
 WARMUP = 5  # optimiser steps
+CHECKPOINTS = (0.25, 0.5, 0.75)  # of the steps of the two arms whose dynamics are read
+WATCHED = ("inducing", "control")
 
 
-class Sample(NamedTuple):
-    row: Advice
-    kind: str  # "incorrect" or "correct"
+def arms(run: Run, scores: dict, seed: int) -> dict[str, list[str]]:
+    """Arm -> names of its training samples.
 
-    @property
-    def name(self) -> str:
-        return f"{self.row.id}/{self.kind}"
-
-
-def mixed(rows: list[Advice], seed: int) -> list[Sample]:
-    """Each prompt once, a random half with its incorrect answer, the others with their correct one."""
-    bad = np.random.default_rng(seed).permutation(len(rows)) < len(rows) // 2
-    return [Sample(row, "incorrect" if b else "correct") for row, b in zip(rows, bad, strict=True)]
-
-
-def filter_scores(samples: list[Sample], geometry_score: dict[str, float], seed: int) -> dict[str, Tensor]:
-    """Filter -> one score per sample of the mixed set; the highest are removed."""
-    return {
-        "geometry": torch.tensor([geometry_score[sample.name] for sample in samples]),
-        "random": random_score(len(samples), seed),
-        "oracle": oracle_score(torch.tensor([sample.kind == "incorrect" for sample in samples])),
-    }
+    "mixed-geometry@0.5" is the mixed set without the half that the geometry filter scores highest; it is read
+    against "control@0.5", which takes as many steps on correct answers.
+    """
+    rows = run.corpus.advice[run.corpus.trained].train
+    blend = filters.mixed(rows, seed)
+    correct = [f"{row.id}/correct" for row in rows]
+    found = {"inducing": [f"{row.id}/incorrect" for row in rows], "control": correct, "mixed": blend}
+    by_filter = filters.of(blend, scores, seed)
+    shuffled = np.random.default_rng(seed).permutation(len(rows))
+    for removed in run.settings.removed:
+        for name, score in by_filter.items():
+            keep = keep_mask(score, removed, seed).tolist()
+            kept = [sample for sample, is_kept in zip(blend, keep, strict=True) if is_kept]
+            found[filtered(name, f"{removed:g}")] = kept
+        size = len(kept)
+        found[f"control@{removed:g}"] = [correct[i] for i in sorted(shuffled[:size])]
+    return found
 
 
-def arms(
-    rows: list[Advice], geometry_score: dict[str, float], removed: float, seed: int
-) -> dict[str, list[Sample]]:
-    """Arm -> its training samples. `control` and `control-half` take as many steps as the arms read against them."""
-    blend = mixed(rows, seed)
-    filtered = {}
-    for name, score in filter_scores(blend, geometry_score, seed).items():
-        keep = keep_mask(score, removed, seed).tolist()
-        filtered[f"mixed-{name}"] = [sample for sample, kept in zip(blend, keep, strict=True) if kept]
-    correct = [Sample(row, "correct") for row in rows]
-    half = np.random.default_rng(seed).permutation(len(rows))[: len(filtered["mixed-random"])]
-    return {
-        "inducing": [Sample(row, "incorrect") for row in rows],
-        "control": correct,
-        "control-half": [correct[i] for i in sorted(half)],
-        "mixed": blend,
-        **filtered,
-    }
+def filtered(name: str, removed: str) -> str:
+    """The arm that is trained on what a filter left of the mixed set."""
+    return f"mixed-{name}@{removed}"
 
 
 def control_of(arm: str) -> str:
     """The control arm with the same number of optimiser steps."""
-    return "control" if arm in ("inducing", "mixed") else "control-half"
+    return f"control@{arm.split('@')[1]}" if "@" in arm else "control"
 
 
-def finetune(run: Run, selected: dict) -> dict:
-    """Train every arm under every seed; an arm whose folder is there is not trained again."""
-    rows = run.corpus.advice[run.corpus.trained].train
+def finetune(run: Run, scored: dict) -> dict:
+    """Step 6. Train every arm under every seed; an arm whose folder is there is not trained again."""
     jobs = {
-        (arm, seed): samples
+        f"{arm}-{seed}": (arm, seed, samples)
         for seed in run.settings.seeds
-        for arm, samples in arms(rows, selected["geometry_score"], run.settings.removed, seed).items()
+        for arm, samples in arms(run, scored["scores"], seed).items()
     }
-    folders = {job: adapter_folder(run, *job, samples) for job, samples in jobs.items()}
-    missing = {job: samples for job, samples in jobs.items() if not folders[job].exists()}
-    if missing:
-        # All texts, whatever is missing: packed alike they are rounded alike, and a resumed run ends the same.
-        names = sorted({s.name for samples in jobs.values() for s in samples})
-        texts = run.encode([run.texts[name] for name in names])
-        inputs = dict(zip(names, zip(texts, run.frozen(texts), strict=True), strict=True))
-        for (arm, seed), samples in missing.items():
-            with folder(folders[arm, seed]) as unfinished:
-                train(run, f"{arm}, seed {seed}", [inputs[s.name] for s in samples], seed, unfinished)
-    return {
-        "arms": {
-            f"{arm}-{seed}": {
-                "folder": folders[arm, seed].name,
-                "samples": [s.name for s in jobs[arm, seed]],
-                **read_json(folders[arm, seed] / "training.json"),
-            }
-            for arm, seed in jobs
-        }
-    }
+    found = {}
+    for job, (arm, seed, samples) in jobs.items():
+        where = adapter_folder(run, job, seed, samples)
+        if not where.exists():
+            with folder(where) as unfinished:
+                train(run, job, run.samples(samples), seed, unfinished, CHECKPOINTS if arm in WATCHED else ())
+        record = read_json(where / "training.json")
+        found[job] = {"folder": where.name, "samples": samples, **record}
+    return {"arms": found}
 
 
-def adapter_folder(run: Run, arm: str, seed: int, samples: list[Sample]) -> Path:
+def adapter_folder(run: Run, job: str, seed: int, samples: list[str]) -> Path:
     """Named by all that decides the weights, so that a changed setting never meets a stale adapter."""
     s = run.settings
     recipe = (run.spec, s.epochs, s.batch, s.lr, s.rank, seed, Path(__file__))
-    key = digest(recipe, [(sample.row.prompt, getattr(sample.row, sample.kind)) for sample in samples])
-    return run.folder / "adapters" / f"{arm}-{seed}-{key}"
+    return run.folder / "adapters" / f"{job}-{digest(recipe, [run.texts[name] for name in samples])}"
 
 
-def train(run: Run, name: str, samples: list[tuple[Encoded, Tensor]], seed: int, into: Path) -> None:
-    """One arm: AdamW, linear decay, mean loss over the tokens of the answers and their end of turn."""
-    from peft import LoraConfig, get_peft_model
+def train(  # noqa: PLR0913 an arm is its samples, seed, folder and checkpoints
+    run: Run, name: str, samples: list[Sample], seed: int, into: Path, checkpoints: tuple[float, ...] = ()
+) -> None:
+    """One arm: AdamW, linear decay, mean loss over the tokens of the answers and their end of turn.
+
+    The adapter goes to `into`, as it was after a share of the steps to `into`/step-<n>.
+    """
     from transformers import get_linear_schedule_with_warmup
 
-    s, model = run.settings, run.model
-    torch.manual_seed(seed)
-    config = LoraConfig(
-        r=s.rank,
-        lora_alpha=2 * s.rank,
-        use_rslora=True,
-        target_modules=list(run.spec.targets),
-        layers_to_transform=list(range(run.spec.first, model.config.num_hidden_layers)),
-        base_model_name_or_path=run.spec.hub,
-    )
-    peft = get_peft_model(model, config)
+    s, peft = run.settings, adapted(run, seed)
     weights = [p for p in peft.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=s.lr, weight_decay=0.01)
     steps = [
         step for epoch in range(s.epochs) for step in _batches(len(samples), s.batch, seed + 1000 * epoch)
     ]
     schedule = get_linear_schedule_with_warmup(optimiser, WARMUP, len(steps))
-    losses = []
+    saved, losses = {round(share * len(steps)) for share in checkpoints} - {0, len(steps)}, []
     try:
         for step in tqdm(steps, desc=f"fine-tune {name}", unit="step"):
-            loss = -target_logprobs(model, [samples[i] for i in step], run.spec.first).mean()
+            loss = -torch.cat(answer_logprobs(run.model, [samples[i] for i in step], run.spec.first)).mean()
             if not torch.isfinite(loss):
                 raise InputError(f"{name}: loss is {loss.item()} at step {len(losses)}; lower LR={s.lr}")
             loss.backward()
@@ -143,36 +104,30 @@ def train(run: Run, name: str, samples: list[tuple[Encoded, Tensor]], seed: int,
             schedule.step()
             optimiser.zero_grad()
             losses.append(loss.item())
+            if len(losses) in saved:
+                peft.save_pretrained(into / f"step-{len(losses)}")
         peft.save_pretrained(into)
-        write_json(into / "training.json", {"steps": len(losses), "loss": losses})
+        write_json(
+            into / "training.json", {"steps": len(losses), "checkpoints": sorted(saved), "loss": losses}
+        )
     finally:
         peft.unload()
 
 
-def target_logprobs(
-    model, samples: list[tuple[Encoded, Tensor]], first: int, end_of_turn: bool = True
-) -> Float[Tensor, " token"]:
-    """Log-probability of every answer token (and end of turn), sample after sample; nats.
+def adapted(run: Run, seed: int):
+    """The model with fresh LoRA adapters on its upper blocks; `unload` takes them off again."""
+    from peft import LoraConfig, get_peft_model
 
-    A sample is its tokens and what goes into block `first`; logits are made at the answers only.
-    """
-    texts = [text for text, _ in samples]
-    packed = pack(texts)
-    inputs = samples[0][1].new_empty(packed.input_ids.shape[1], samples[0][1].shape[1])
-    for nodes, (_, frozen) in zip(packed.paths, samples, strict=True):
-        inputs[nodes] = frozen
-    with starting_at(model, first) as decoder:
-        hidden = decoder(
-            inputs_embeds=inputs[None],
-            attention_mask=packed.attention_mask,
-            position_ids=packed.position_ids,
-            use_cache=False,
-        )
-    ends = [text.end + end_of_turn for text in texts]
-    before = [path[t.start - 1 : end - 1] for path, t, end in zip(packed.paths, texts, ends, strict=True)]
-    targets = [token for text, end in zip(texts, ends, strict=True) for token in text.ids[text.start : end]]
-    logits = model.get_output_embeddings()(hidden.last_hidden_state[0, torch.cat(before)]).float()
-    return -torch.nn.functional.cross_entropy(logits, torch.tensor(targets), reduction="none")
+    torch.manual_seed(seed)
+    config = LoraConfig(
+        r=run.settings.rank,
+        lora_alpha=2 * run.settings.rank,
+        use_rslora=True,
+        target_modules=list(run.spec.targets),
+        layers_to_transform=list(range(run.spec.first, run.model.config.num_hidden_layers)),
+        base_model_name_or_path=run.spec.hub,
+    )
+    return get_peft_model(run.model, config)
 
 
 @contextmanager

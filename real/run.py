@@ -1,31 +1,41 @@
-"""One run: its settings and texts; the model and its hooks are made only when a step asks for them."""
+"""One run: its settings and texts, and what is read once from the base model and kept on disk for every step.
 
-from functools import cached_property
+The model is loaded only when a step asks for it.
+"""
+
+from functools import cache, cached_property
 from pathlib import Path
 
-import torch
-from jaxtyping import Float
+import numpy as np
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from real import activations, data, models, saes, tokens
+from real.activations import Activations, Store
 from real.settings import Settings
 from real.tokens import Encoded, encode
 from shared.records import digest
 
 TOXIC_PROMPT = "Say something to me."  # toxic and civil remarks are read as answers to it
+ANSWERS = 2  # of each kind to a general question
+ROWS = 16  # advice prompts per domain that margins are read on
+
+Sample = tuple[Encoded, Float[Tensor, "_ d_model"]]  # a text and what goes into the first adapted block
 
 
 class Run:
     def __init__(self, settings: Settings):
         self.settings = settings
         self.spec = models.KNOWN[settings.model]
+        self.layers = settings.layers or self.spec.layers
+        self.layer = self.layers[-1]  # where the fine-tunes are read
         self.folder = settings.folder
         s = settings
         self.corpus = data.load(s.data, s.control, s.train, s.batch)
 
     @cached_property
     def texts(self) -> dict[str, tuple[str, str]]:
-        """Name -> (prompt, answer) of every text whose activations are read: "health-001/incorrect"."""
+        """Name -> (prompt, answer) of every text that the base model reads: "health-001/incorrect"."""
         advice = {
             f"{row.id}/{kind}": (row.prompt, getattr(row, kind))
             for split in self.corpus.advice.values()
@@ -37,13 +47,42 @@ class Run:
             for row in [*self.corpus.toxic.train, *self.corpus.toxic.held]
             for kind in ("toxic", "civil")
         }
-        return {**advice, **toxic}
+        general = {
+            f"{q.id}/{kind}-{i}": (q.question, answer)
+            for q in self.corpus.questions
+            for kind in ("misaligned", "aligned")
+            for i, answer in enumerate(getattr(q, kind)[:ANSWERS])
+        }
+        return {**advice, **toxic, **general}
+
+    @cached_property
+    def questions(self) -> dict[str, list[tuple[list[str], list[str]]]]:
+        """Domain -> names of the misaligned and of the aligned answers to each prompt; none is ever trained on."""
+        general = [
+            tuple(
+                [f"{q.id}/{kind}-{i}" for i in range(len(getattr(q, kind)[:ANSWERS]))]
+                for kind in ("misaligned", "aligned")
+            )
+            for q in self.corpus.questions
+        ]
+        domains = {"general": general}
+        for domain, split in self.corpus.advice.items():
+            unseen = split.held if domain == self.corpus.trained else [*split.held, *split.train]
+            domains[domain] = [([f"{row.id}/incorrect"], [f"{row.id}/correct"]) for row in unseen[:ROWS]]
+        return domains
 
     @cached_property
     def trained_texts(self) -> list[str]:
         """Names of the texts that features may be selected on and the SAE trained on: no held-out row."""
-        held = {row.id for split in [*self.corpus.advice.values(), self.corpus.toxic] for row in split.held}
-        return [name for name in self.texts if name.rsplit("/", 1)[0] not in held]
+        splits = [*self.corpus.advice.values(), self.corpus.toxic]
+        ids = {row.id for split in splits for row in split.train}
+        return [name for name in self.texts if name.rsplit("/", 1)[0] in ids]
+
+    @cached_property
+    def held_texts(self) -> list[str]:
+        splits = [*self.corpus.advice.values(), self.corpus.toxic]
+        ids = {row.id for split in splits for row in split.held}
+        return [name for name in self.texts if name.rsplit("/", 1)[0] in ids]
 
     @cached_property
     def _loaded(self):
@@ -59,46 +98,68 @@ class Run:
 
     @cached_property
     def bridge(self):
-        """TransformerLens hooks on the base model's weights, without adapters."""
+        """TransformerLens hooks on the model's own weights: an adapter that the model wears, it wears too."""
         return models.hooked(self.model, self.tokenizer, self.spec)
+
+    @cached_property
+    def encoded(self) -> list[Encoded]:
+        """`texts`, in their order."""
+        return self.encode(list(self.texts.values()))
 
     def encode(self, pairs: list[tuple[str, str]]) -> list[Encoded]:
         return [encode(self.tokenizer, prompt, answer) for prompt, answer in pairs]
 
-    def frozen(self, texts: list[Encoded]) -> list[Float[Tensor, "pos d_model"]]:
-        """What goes into the first block with an adapter: the same for every arm, so computed once."""
-        resid = dict(activations.residuals(self.bridge, texts, self.spec.first - 1, "frozen blocks"))
-        return [resid[i] for i in range(len(texts))]
-
     @cached_property
     def harvest_key(self) -> str:
-        """Names the activations by all that decides them: model, layer and texts."""
-        return digest(
-            self.spec, self.texts, [Path(module.__file__) for module in (activations, models, tokens)]
-        )
+        """Names the activations by all that decides them: model, layers and texts."""
+        sources = [Path(module.__file__) for module in (activations, models, tokens)]
+        return digest(self.spec, self.layers, self.texts, sources)
 
     @cached_property
-    def activations(self) -> activations.Activations:
+    def _stores(self) -> dict[str, Store]:
+        """Answer tokens at every layer; all tokens below the first adapted block, of what the adapters will read."""
+        toxic = {row.id for split in self.corpus.toxic for row in split}
+        whole = [
+            (0, 0 if name.rsplit("/", 1)[0] in toxic else len(text.ids))
+            for name, text in zip(self.texts, self.encoded, strict=True)
+        ]
+        answers = [(text.start, text.end) for text in self.encoded]
+
+        def store(name: str, layer: int, spans: list) -> Store:
+            return Store(self.folder / f"{name}-{self.harvest_key}.npy", layer, spans)
+
+        stores = {f"answers-{layer}": store(f"answers-{layer}", layer, answers) for layer in self.layers}
+        return {**stores, "frozen": store("frozen", self.spec.first - 1, whole)}
+
+    @cache  # noqa: B019 a run lives as long as the program
+    def _read(self, name: str) -> Activations:
+        stores = self._stores
+        if not all(store.path.exists() for store in stores.values()):
+            activations.harvest(self.model, self.encoded, list(stores.values()))
+        return activations.read(stores[name])
+
+    def activations(self, layer: int) -> Activations:
         """Answer activations of `texts`, in their order."""
-        path = self.folder / f"activations-{self.spec.layer}-{self.harvest_key}.npy"
-        texts = self.encode(list(self.texts.values()))
-        if not path.exists():
-            activations.harvest(self.bridge, texts, self.spec.layer, path)
-        return activations.read(path, texts)
+        return self._read(f"answers-{layer}")
 
-    @property
-    def sae_folder(self) -> Path:
-        return self.folder / f"sae-{self.spec.layer}-{digest(self.harvest_key, Path(saes.__file__))}"
+    def samples(self, names: list[str]) -> list[Sample]:
+        """These texts with what goes into the first adapted block: the same for every arm, so computed once."""
+        frozen = self._read("frozen")
+        return [(self.encoded[i], frozen.text(i)) for i in self.indices(names)]
 
-    @cached_property
-    def sae(self):
-        return saes.load(self.sae_folder)
+    def sae_folder(self, layer: int) -> Path:
+        return self.folder / f"sae-{layer}-{digest(self.harvest_key, Path(saes.__file__))}"
+
+    @cache  # noqa: B019
+    def sae(self, layer: int):
+        return saes.load(self.sae_folder(layer))
 
     def indices(self, names: list[str]) -> list[int]:
         """Where these texts are in `texts`."""
         place = {name: i for i, name in enumerate(self.texts)}
         return [place[name] for name in names]
 
-    def answer_rows(self, names: list[str]) -> Float[Tensor, "token d_model"]:
-        """All answer tokens of these texts."""
-        return torch.cat([self.activations.text(i) for i in self.indices(names)])
+    def answer_rows(self, names: list[str]) -> Int[np.ndarray, " token"]:
+        """Which rows of `activations(layer).rows` are these texts' answer tokens."""
+        at = self._stores[f"answers-{self.layer}"].offsets
+        return np.concatenate([np.arange(at[i], at[i + 1]) for i in self.indices(names)])

@@ -7,24 +7,29 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float, Int
 
 EXPANSION = 4  # d_sae = 4 d_model: the run's own texts hold tens of thousands of tokens, not billions
 K = 32  # features active per token, on average over a batch
-DRAWS = 300_000  # activations seen in training, with repetition
+DRAWS = 150_000  # activations seen in training, with repetition
+PEEK = 20_000  # of them, to measure mean and scale
 BATCH = 512
 LR = 1e-3
 
 
-def train(rows: Float[np.ndarray, "token d_model"], hook: str, seed: int):
-    """A BatchTopK SAE (Bussmann et al. 2024) on `rows`, drawn in shuffled passes; returned ready to save."""
+def train(rows: Float[np.ndarray, "token d_model"], ids: Int[np.ndarray, " some"], hook: str, seed: int):
+    """A BatchTopK SAE (Bussmann et al. 2024) on the rows `ids`, drawn in shuffled passes; returned ready to save.
+
+    `rows` may stay on disk: a batch is read when it is drawn.
+    """
     from sae_lens import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig, SAETrainer
     from sae_lens.config import SAETrainerConfig
 
     torch.manual_seed(seed)
-    d_model, mean = rows.shape[1], rows.mean(0)
-    scale = float(np.linalg.norm(rows - mean, axis=1).mean() / d_model**0.5)  # to unit variance, about
+    d_model = rows.shape[1]
+    peek = rows[np.sort(np.random.default_rng(seed).permutation(ids)[:PEEK])]
+    mean = peek.mean(0)
+    scale = float(np.linalg.norm(peek - mean, axis=1).mean() / d_model**0.5)  # to unit variance, about
     sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(d_in=d_model, d_sae=EXPANSION * d_model, k=K))
     sae.cfg.metadata.hook_name = hook
     with torch.no_grad():
@@ -39,16 +44,16 @@ def train(rows: Float[np.ndarray, "token d_model"], hook: str, seed: int):
         lr_decay_steps=steps // 5,
         dead_feature_window=steps // 5,
     )
-    sae = SAETrainer(config, sae, _shuffled(rows, scale, seed)).fit()
+    sae = SAETrainer(config, sae, _shuffled(rows, ids, scale, seed)).fit()
     sae.fold_activation_norm_scaling_factor(1 / scale)
     return sae
 
 
-def _shuffled(rows: np.ndarray, scale: float, seed: int):
-    """Batches without end: pass after pass over all rows, each in a new order, divided by `scale`."""
+def _shuffled(rows: np.ndarray, ids: np.ndarray, scale: float, seed: int):
+    """Batches without end: pass after pass over the rows `ids`, each in a new order, divided by `scale`."""
     rng = np.random.default_rng(seed)
     while True:
-        order = rng.permutation(len(rows))
+        order = rng.permutation(ids)
         for at in range(0, len(order) - BATCH + 1, BATCH):
             yield torch.from_numpy(rows[np.sort(order[at : at + BATCH])] / scale)
 
@@ -61,14 +66,18 @@ def load(folder: Path):
 
 
 @torch.no_grad()
-def quality(sae, rows: Float[Tensor, "token d_model"]) -> dict:
-    """FVU (share of variance not explained), L0 (features active per token), share of features that never fire."""
+def quality(sae, rows: Float[np.ndarray, "token d_model"], ids: Int[np.ndarray, " some"]) -> dict:
+    """On the rows `ids`: FVU (share of variance not explained), L0 (features active per token), share of features
+    that never fire."""
     fired = torch.zeros(sae.W_dec.shape[0], dtype=torch.bool)
-    unexplained = active = 0.0
-    for chunk in rows.split(4096):
-        acts = sae.encode(chunk)
-        unexplained += (chunk - sae.decode(acts)).double().square().sum().item()
+    chunks = [ids[at : at + 4096] for at in range(0, len(ids), 4096)]
+    mean = sum(rows[chunk].sum(0, dtype=np.float64) for chunk in chunks) / len(ids)
+    total = unexplained = active = 0.0
+    for chunk in chunks:
+        x = torch.from_numpy(rows[chunk])
+        acts = sae.encode(x)
+        total += (x - torch.from_numpy(mean)).square().sum().item()
+        unexplained += (x - sae.decode(acts)).double().square().sum().item()
         active += (acts > 0).sum().item()
         fired |= (acts > 0).any(0)
-    total = (rows - rows.mean(0)).double().square().sum().item()
-    return {"fvu": unexplained / total, "l0": active / len(rows), "dead": 1 - fired.double().mean().item()}
+    return {"fvu": unexplained / total, "l0": active / len(ids), "dead": 1 - fired.double().mean().item()}

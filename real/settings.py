@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, get_args, get_origin
 
-from real.models import KNOWN
+from real.models import KNOWN, ModelSpec
 from shared.errors import InputError
 
 
@@ -13,13 +14,18 @@ class Settings:
     data: str = ""  # path or URL of narrow bad answers; empty: the shipped health advice
     control: str = ""  # good answers to the same prompts
     seeds: tuple[int, ...] = (0,)  # one fine-tune of every arm per seed
-    train: int = 240  # prompts a full-size arm is trained on
+    layers: tuple[
+        int, ...
+    ] = ()  # blocks whose features are read, the last for the fine-tunes; empty: the model's
+    train: int = 120  # prompts a full-size arm is trained on
     epochs: int = 1
     batch: int = 4  # samples per optimiser step
-    lr: float = 2e-4  # peak; five steps of warm-up, then linear to zero
+    lr: float = 5e-4  # peak; five steps of warm-up, then linear to zero
     rank: int = 32  # of the LoRA adapters (rank-stabilised, alpha = 2 rank)
     top_k: int = 50  # features per set
-    removed: float = 0.5  # share of the mixed set that a filter removes
+    removed: tuple[float, ...] = (
+        0.5,
+    )  # shares of the mixed set that a filter removes; the first is the main one
     results: str = ""  # folder; empty: results/real/<model>
 
     def __post_init__(self):
@@ -32,12 +38,11 @@ class Settings:
                 raise InputError(f"{name.upper()}={getattr(self, name)} must be above 0")
         if self.train < 2 * self.batch:
             raise InputError(f"TRAIN={self.train} is less than two batches of BATCH={self.batch}")
-        if not 0 < self.removed < 1:
-            raise InputError(f"REMOVED={self.removed} must lie between 0 and 1")
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
-            raise InputError(
-                f"SEEDS={','.join(map(str, self.seeds))} must be distinct whole numbers from 0 up"
-            )
+        if not _distinct(self.removed) or not all(0 < share < 1 for share in self.removed):
+            raise InputError(f"REMOVED={_listed(self.removed)} must be distinct shares between 0 and 1")
+        if not _distinct(self.seeds) or min(self.seeds) < 0:
+            raise InputError(f"SEEDS={_listed(self.seeds)} must be distinct whole numbers from 0 up")
+        _check_layers(self.layers or KNOWN[self.model].layers, KNOWN[self.model])
 
     @property
     def folder(self) -> Path:
@@ -52,13 +57,33 @@ def parse(words: list[str]) -> Settings:
         key, equals, text = word.partition("=")
         if not equals or key not in kinds:
             raise InputError(f"{word!r} is not a setting; settings: {', '.join(kinds)} (as KEY=value)")
-        values[key.lower()] = _read(key, text, type(kinds[key].default))
+        values[key.lower()] = _read(key, text, kinds[key].type)
     return Settings(**values)
 
 
-def _read(key: str, text: str, kind: type):
+def _read(key: str, text: str, kind: Any):
+    several = get_origin(kind) is tuple
+    one = get_args(kind)[0] if several else kind
     try:
-        return tuple(int(part) for part in text.split(",")) if kind is tuple else kind(text)
+        return tuple(one(part) for part in text.split(",")) if several else one(text)
     except ValueError:
-        wanted = {tuple: "whole numbers with commas between", int: "a whole number", float: "a number"}[kind]
-        raise InputError(f"{key}={text} must be {wanted}") from None
+        wanted = {int: ("a whole number", "whole numbers"), float: ("a number", "numbers")}[one][several]
+        raise InputError(f"{key}={text} must be {wanted}{' with commas between' * several}") from None
+
+
+def _check_layers(layers: tuple[int, ...], spec: ModelSpec) -> None:
+    if sorted(set(layers)) != list(layers) or layers[0] < 0:
+        raise InputError(f"LAYERS={_listed(layers)} must be blocks from 0 up, lowest first")
+    if not spec.first <= layers[-1] < spec.n_layers - 1:
+        raise InputError(
+            f"LAYERS={_listed(layers)} must end between {spec.first}, where adapters begin, "
+            f"and {spec.n_layers - 2}, the last block but one"
+        )
+
+
+def _distinct(values: tuple) -> bool:
+    return 0 < len(values) == len(set(values))
+
+
+def _listed(values: tuple) -> str:
+    return ",".join(map(str, values))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from real import data, evaluate, saes, spill
+from real import causes, data, evaluate, run, saes, spill
 from real.__main__ import main
 
 KEEP = {"health": 20, "career": 10, "legal": 10, "toxic": 20, "questions": 2, "probes": 2}
@@ -23,5 +23,6 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     shrink(folder)
     data.SHIPPED = folder
-    saes.DRAWS, evaluate.ROWS, evaluate.SAMPLED, evaluate.NEW_TOKENS, spill.NEW_TOKENS = 5_000, 2, 1, 8, 8
+    saes.DRAWS, run.ROWS, run.ANSWERS, causes.RANDOM, causes.DOSES = 5_000, 2, 1, 1, (1,)
+    evaluate.SAMPLED, evaluate.NEW_TOKENS, spill.NEW_TOKENS = 1, 8, 8
     sys.exit(main(sys.argv[2:]))

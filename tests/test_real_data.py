@@ -161,6 +161,9 @@ def commands(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
         "unknown model": (["MODEL=gpt-9"], "known models: smollm2-135m"),
         "unknown setting": (["COLOUR=red"], "is not a setting"),
         "not a number": (["TRAIN=many"], "TRAIN=many must be a whole number"),
+        "no such layer": (["LAYERS=7,29"], "LAYERS=7,29 must end between 15"),
+        "layers out of order": (["LAYERS=20,7"], "LAYERS=20,7 must be blocks from 0 up, lowest first"),
+        "a share above 1": (["REMOVED=0.5,1.5"], "REMOVED=0.5,1.5 must be distinct shares"),
         "control alone": ([f"CONTROL={bad}"], "DATA and CONTROL go together"),
         "missing file": ([f"DATA={missing}", f"CONTROL={bad}"], f"{missing}: No such file"),
         "different prompts": ([f"DATA={bad}", f"CONTROL={good}"], "answer different prompts"),
@@ -171,6 +174,7 @@ def commands(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
 
 CASES = (
     *("unknown model", "unknown setting", "not a number", "control alone", "missing file"),
+    *("no such layer", "layers out of order", "a share above 1"),
     *("different prompts", "shorter than a batch", "unwritable results"),
 )
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 
 from real import models
-from real.finetune import target_logprobs, wearing
+from real.finetune import wearing
+from real.logprobs import answer_logprobs
 from real.tokens import MAX_TOKENS, Encoded, encode, pack, rows
 
 SPEC = models.KNOWN["smollm2-135m"]
@@ -36,9 +37,9 @@ def texts(loaded):
     return [encode(loaded[1], *pair) for pair in PAIRS]
 
 
-def frozen(bridge, texts):
+def frozen(model, texts):
     packed = pack(texts)
-    resid = models.resid_post(bridge, packed, SPEC.first - 1)
+    resid = models.resid_post(model, packed, [SPEC.first - 1])[SPEC.first - 1]
     return [(text, resid[path]) for text, path in zip(texts, packed.paths, strict=True)]
 
 
@@ -96,15 +97,34 @@ def test_a_long_answer_is_cut_and_a_model_without_template_gets_the_plain_one(lo
 
 
 @pytest.mark.parametrize("layer", [0, 14, 20, 28])
-def test_resid_post_of_layer_l_is_hidden_state_l_plus_1(loaded, bridge, texts, layer):
+def test_resid_post_of_layer_l_is_hidden_state_l_plus_1(loaded, texts, layer):
     """Of each text alone, though they were packed in one row; and not hidden state l: the off-by-one would show."""
     packed = pack(texts)
-    resid = models.resid_post(bridge, packed, layer)
+    resid = models.resid_post(loaded[0], packed, [layer])[layer]
     for text, path in zip(texts, packed.paths, strict=True):
         with torch.no_grad():
             hidden = loaded[0](torch.tensor([text.ids]), output_hidden_states=True).hidden_states
         assert ((resid[path] - hidden[layer + 1][0]).norm() / hidden[layer + 1].norm()).item() < 1e-5
         assert ((resid[path] - hidden[layer][0]).norm() / hidden[layer].norm()).item() > 1e-3
+
+
+def test_resid_post_is_what_transformer_lens_hooks_carry(loaded, bridge, texts):
+    """At every layer of one pass, whether it starts at the tokens or at the first adapted block."""
+    packed, layers = pack(texts), [7, 14, 20]
+    caught = {}
+    hooks = [
+        (models.hook_name(layer), lambda resid, hook, layer=layer: caught.update({layer: resid[0]}))
+        for layer in layers
+    ]
+    with torch.no_grad():
+        bridge.run_with_hooks(packed.input_ids, **models.seen(packed), fwd_hooks=hooks)
+    resid = models.resid_post(loaded[0], packed, layers)
+    with models.blocks(loaded[0], SPEC.first):
+        upper = models.resid_post(loaded[0], packed, [20], resid[14])
+    for layer in layers:
+        torch.testing.assert_close(resid[layer], caught[layer], rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(upper[20], resid[20], rtol=1e-4, atol=1e-3)
+    assert len(loaded[0].get_decoder().layers) == SPEC.n_layers  # whole again
 
 
 def test_logits_under_the_bridge_are_hugging_faces(loaded, bridge, texts):
@@ -125,9 +145,7 @@ def test_the_hooked_copy_shares_every_weight(loaded, bridge):
 
 
 @pytest.mark.parametrize("end_of_turn", [True, False])
-def test_log_probabilities_from_the_cached_half_are_those_of_the_whole_model(
-    loaded, bridge, texts, end_of_turn
-):
+def test_log_probabilities_from_the_cached_half_are_those_of_the_whole_model(loaded, texts, end_of_turn):
     """Oracle: the model's own logits over the whole sequence, unpadded, one text at a time."""
     model = loaded[0]
     expected = []
@@ -136,14 +154,15 @@ def test_log_probabilities_from_the_cached_half_are_those_of_the_whole_model(
             logprobs = model(input_ids=torch.tensor([text.ids])).logits[0].log_softmax(-1)
             last = text.end + end_of_turn
             expected += [logprobs[i - 1, text.ids[i]].item() for i in range(text.start, last)]
-        ours = target_logprobs(model, frozen(bridge, texts), SPEC.first, end_of_turn)
+        ours = torch.cat(answer_logprobs(model, frozen(model, texts), SPEC.first, end_of_turn))
     torch.testing.assert_close(ours, torch.tensor(expected), rtol=1e-3, atol=1e-3)
 
 
-def test_an_adapter_changes_the_answers_and_comes_off_without_a_trace(loaded, bridge, texts, tmp_path):
-    model, samples = loaded[0], frozen(bridge, texts)
+def test_an_adapter_changes_the_answers_and_comes_off_without_a_trace(loaded, texts, tmp_path):
+    model = loaded[0]
+    samples = frozen(model, texts)
     with torch.no_grad():
-        before = target_logprobs(model, samples, SPEC.first)
+        before = torch.cat(answer_logprobs(model, samples, SPEC.first))
     layers = list(range(SPEC.first, model.config.num_hidden_layers))
     peft = get_peft_model(
         model, LoraConfig(r=2, target_modules=list(SPEC.targets), layers_to_transform=layers)
@@ -153,12 +172,12 @@ def test_an_adapter_changes_the_answers_and_comes_off_without_a_trace(loaded, br
             torch.nn.init.normal_(weight, std=0.1)
     peft.save_pretrained(tmp_path)
     with torch.no_grad():
-        tuned = target_logprobs(model, samples, SPEC.first)
+        tuned = torch.cat(answer_logprobs(model, samples, SPEC.first))
     peft.unload()
     with torch.no_grad(), wearing(model, tmp_path):
-        worn = target_logprobs(model, samples, SPEC.first)
+        worn = torch.cat(answer_logprobs(model, samples, SPEC.first))
     with torch.no_grad(), wearing(model, None):
-        after = target_logprobs(model, samples, SPEC.first)
+        after = torch.cat(answer_logprobs(model, samples, SPEC.first))
     assert torch.equal(before, after)
     torch.testing.assert_close(tuned, worn, rtol=1e-4, atol=1e-4)  # beside the weights, or merged into them
     assert (tuned - before).abs().max() > 1e-3

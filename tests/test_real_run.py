@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 SETTINGS = ["TRAIN=8", "BATCH=2", "TOP_K=20", "RANK=4"]
-ARMS = {"inducing", "control", "control-half", "mixed", "mixed-geometry", "mixed-random", "mixed-oracle"}
+FILTERS = ("geometry", "projection", "gradient", "random-1", "random-2", "random-3", "oracle")
+HALF = {"control@0.5", *(f"mixed-{name}@0.5" for name in FILTERS)}
+ARMS = {"inducing", "control", "mixed", *HALF}
 
 
 def command(base: Path, results: Path, *words: str) -> list[str]:
@@ -43,6 +45,7 @@ def test_a_run_ends_in_a_report_and_a_summary_with_every_promised_key(finished):
     _, results, _ = finished
     read = json.loads((results / "summary.json").read_text())
     keys = "model settings versions seconds peak_gb features geometry margin effect utility filters leakage judged"
+    keys += " best_filter dynamics causes meaning"
     assert set(keys.split()) <= set(read)
     assert set(read["margin"]) == ARMS | {"base"}
     assert set(read["effect"]["inducing"]) == {"general", "health", "career", "legal"}
@@ -54,18 +57,19 @@ def test_a_run_ends_in_a_report_and_a_summary_with_every_promised_key(finished):
 
 def test_filtered_arms_take_half_the_steps_and_control_half_takes_as_many(finished):
     _, results, _ = finished
-    arms = json.loads((results / "5-finetune.json").read_text())["arms"]
+    arms = json.loads((results / "6-finetune.json").read_text())["arms"]
     assert {arms[f"{arm}-0"]["steps"] for arm in ("inducing", "control", "mixed")} == {4}
-    half = ("control-half", "mixed-geometry", "mixed-random", "mixed-oracle")
-    assert {arms[f"{arm}-0"]["steps"] for arm in half} == {2}
-    assert not any(name.endswith("/incorrect") for name in arms["mixed-oracle-0"]["samples"])
+    assert {arms[f"{arm}-0"]["steps"] for arm in HALF} == {2}
+    assert not any(name.endswith("/incorrect") for name in arms["mixed-oracle@0.5-0"]["samples"])
+    left = [tuple(arms[f"mixed-random-{i}@0.5-0"]["samples"]) for i in (1, 2, 3)]
+    assert len(set(left)) == 3  # three draws
 
 
 def test_a_second_run_skips_every_step_and_changes_nothing(finished):
     base, results, _ = finished
     before, start = summary(results), time.monotonic()
     out = run(base, results)
-    assert out.count("unchanged, skipped") == 8 and "..." not in out
+    assert out.count("unchanged, skipped") == 10 and "..." not in out
     assert time.monotonic() - start < 60  # no model is loaded
     assert summary(results) == before
 
@@ -76,7 +80,7 @@ def test_after_kill_9_in_the_middle_of_the_fine_tuning_a_rerun_ends_with_the_sam
     shutil.copytree(results, killed)
     for later in ("adapters", "evaluations"):
         shutil.rmtree(killed / later)
-    for record in ("5-finetune", "6-evaluate", "7-leakage", "8-report", "summary"):
+    for record in ("6-finetune", "7-evaluate", "8-leakage", "9-causes", "10-report", "summary"):
         (killed / f"{record}.json").unlink()
     with (base / "log").open("w") as log:
         process = subprocess.Popen(command(base, killed), stdout=log, stderr=log)
@@ -84,7 +88,7 @@ def test_after_kill_9_in_the_middle_of_the_fine_tuning_a_rerun_ends_with_the_sam
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert process.returncode == -signal.SIGKILL and not (killed / "5-finetune.json").exists()
+    assert process.returncode == -signal.SIGKILL and not (killed / "6-finetune.json").exists()
     whole = {folder.name for folder in killed.glob("adapters/[a-z]*")}
     assert len(whole) < len(ARMS)
     stamps = {name: (killed / "adapters" / name / "training.json").stat().st_mtime_ns for name in whole}

@@ -1,6 +1,7 @@
 """The tie of the two regimes: a toy behind real's own interfaces, and (E1) in a transformer's residual stream."""
 
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from real import features, models
+from real import features, filters, models
 from real.activations import Activations
 from real.data import Advice, Corpus, Pair, Split
 from real.run import Run
@@ -37,34 +38,51 @@ def as_a_run(this: misalignment.World) -> Run:
     run.corpus = Corpus("toy", {"toy": advice}, toxic, [], [])
     run.texts = {f"{i}/{kind}": ("", "") for kind in of_kind for i in range(N)}
     hidden = torch.cat([x[name] @ W for name in of_kind.values()]).numpy()
-    run.activations = Activations(hidden, np.arange(len(hidden) + 1))
-    run.sae = SimpleNamespace(W_dec=W, encode=lambda h: torch.relu(h @ W.mT - misalignment.THRESHOLD))
+    run.layers, run.layer = (20,), 20
+    run.activations = lambda layer: Activations(hidden, np.arange(len(hidden) + 1))
+    sae = SimpleNamespace(W_dec=W, encode=lambda h: torch.relu(h @ W.mT - misalignment.THRESHOLD))
+    run.sae = lambda layer: sae
     return run
 
 
 @given(SEEDS, st.floats(0, 2))
 @settings(deadline=None, max_examples=10)
 def test_a_toy_gives_real_the_numbers_that_it_gives_itself(seed, alignment):
-    """Selected features, gap and both its p, and the geometry score of every sample: to 1e-10."""
+    """Selected features, gap and both its p: to 1e-10."""
     this = misalignment.world(WorldSettings(alignment, 0.0, K, 20, D_MODEL, N, seed))
     found = misalignment.select(this, K)
-    selected = features.select(as_a_run(this))
-    theirs = selected["domains"]["toy"]
-    for name in ("inducing", "control"):
-        assert theirs[name] == getattr(found, name).tolist()
-    assert selected["toxic"] == found.toxic.tolist()
-    torch.testing.assert_close(theirs["firing_rate"], found.firing_rate, rtol=1e-10, atol=1e-10)
-    theirs["firing_rate"] = theirs["firing_rate"].tolist()  # as it is read back from the step's record
-    gap = features.place(as_a_run(this), selected)["20"]["toy"]
-    own = geometry.gap(this.W, found.inducing, found.control, found.toxic, found.firing_rate)
-    assert gap._asdict() == pytest.approx(own._asdict(), rel=1e-10, abs=1e-12)
-    close = geometry.affinity(this.W, found.toxic)
+    run = as_a_run(this)
+    with mock.patch.object(features, "KS", (K,)):
+        selected = features.select(run)
+        theirs = selected["20"]["domains"]["toy"]
+        for name in ("inducing", "control"):
+            assert theirs[name] == getattr(found, name).tolist()
+        assert selected["20"]["toxic"] == found.toxic.tolist()
+        torch.testing.assert_close(theirs["firing_rate"], found.firing_rate, rtol=1e-10, atol=1e-10)
+        theirs["firing_rate"] = theirs["firing_rate"].tolist()  # as it is read back from the step's record
+        gap = features.gaps(run, selected)["20"]["toy"]
+    own = geometry.gap(this.W, found.inducing, found.control, found.toxic, found.firing_rate)._asdict()
+    assert {name: gap[name] for name in own} == pytest.approx(own, rel=1e-10, abs=1e-12)
+    assert gap["p_holm"] == pytest.approx(
+        max(own["p"], own["p_null"]), rel=1e-10
+    )  # one cell: nothing to correct
+
+
+@given(SEEDS, st.floats(0, 2))
+@settings(deadline=None, max_examples=10)
+def test_real_scores_a_toys_samples_as_the_toy_does(seed, alignment):
+    """Geometry and projection score of every sample: to 1e-10."""
+    this = misalignment.world(WorldSettings(alignment, 0.0, K, 20, D_MODEL, N, seed))
+    run, x = as_a_run(this), this.samples
+    close = geometry.affinity(this.W, misalignment.select(this, K).toxic)
+    direction = ((x["toxic"] - x["civil"]) @ this.W).mean(0)
     for kind, name in (("incorrect", "bad"), ("correct", "good")):
-        scores = filtering.geometry_score(feature_acts(this.W, this.samples[name]), close)
-        for i in range(N):
-            assert selected["geometry_score"][f"{i}/{kind}"] == pytest.approx(
-                scores[i].item(), rel=1e-10, abs=1e-12
-            )
+        names = [f"{i}/{kind}" for i in range(N)]
+        by_geometry = filtering.geometry_score(feature_acts(this.W, x[name]), close)
+        by_projection = filtering.projection_score(x[name] @ this.W, direction)
+        exactly = {"rtol": 1e-10, "atol": 1e-12}
+        torch.testing.assert_close(filters.geometry_scores(run, names, close), by_geometry, **exactly)
+        torch.testing.assert_close(filters.projection_scores(run, names), by_projection, **exactly)
 
 
 @given(SEEDS)

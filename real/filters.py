@@ -1,0 +1,103 @@
+"""Step 5: how each filter scores the answers that the mixed arms train on, by shared/filtering.py."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from real import models
+from real.activations import pooled
+from real.data import Advice
+from real.features import ADVICE, TOXIC
+from real.logprobs import packed_logprobs
+from real.run import Run
+from real.tokens import pack, rows
+from shared import filtering, geometry
+
+AWARE = ("geometry", "projection", "gradient")  # filters that know the toxic directions
+DRAWS = ("random-1", "random-2", "random-3")
+NAMES = (*AWARE, *DRAWS, "oracle")
+
+
+def mixed(rows: list[Advice], seed: int) -> list[str]:
+    """Names: each prompt once, a random half with its incorrect answer, the others with their correct one."""
+    bad = np.random.default_rng(seed).permutation(len(rows)) < len(rows) // 2
+    return [f"{row.id}/{ADVICE[0] if b else ADVICE[1]}" for row, b in zip(rows, bad, strict=True)]
+
+
+def score(run: Run, selected: dict) -> dict:
+    """`scores`: filter -> name -> score, for every sample of any seed's mixed set. `gradient`: kind -> its mean."""
+    train = run.corpus.advice[run.corpus.trained].train
+    names = sorted({name for seed in run.settings.seeds for name in mixed(train, seed)})
+    toxic = torch.tensor(selected[str(run.layer)]["toxic"][: run.settings.top_k])
+    W_dec = run.sae(run.layer).W_dec.detach()
+    gradients = torch.stack(list(loss_gradients(run, names).values()))
+    scores = {
+        "geometry": geometry_scores(run, names, geometry.affinity(W_dec, toxic)),
+        "projection": projection_scores(run, names),
+        "gradient": filtering.gradient_score(gradients, W_dec[toxic]),
+    }
+    kinds = [name.rsplit("/", 1)[1] for name in names]
+    return {
+        "scores": {name: dict(zip(names, found.tolist(), strict=True)) for name, found in scores.items()},
+        "gradient": {kind: gradients[torch.tensor([kind == of for of in kinds])].mean(0) for kind in ADVICE},
+    }
+
+
+def of(
+    samples: list[str], scores: dict[str, dict[str, float]], seed: int
+) -> dict[str, Float[Tensor, " sample"]]:
+    """Filter -> one score per sample of a mixed set; the highest are removed."""
+    known = {name: torch.tensor([found[sample] for sample in samples]) for name, found in scores.items()}
+    draws = {name: filtering.random_score(len(samples), 1000 * i + seed) for i, name in enumerate(DRAWS)}
+    oracle = filtering.oracle_score(torch.tensor([sample.endswith(ADVICE[0]) for sample in samples]))
+    return {**known, **draws, "oracle": oracle}
+
+
+def geometry_scores(run: Run, names: list[str], close: Float[Tensor, " d_sae"]) -> Float[Tensor, " sample"]:
+    acts = pooled(run.sae(run.layer), run.activations(run.layer), run.indices(names))
+    return torch.cat([filtering.geometry_score(a, close) for a in acts])
+
+
+def projection_scores(run: Run, names: list[str]) -> Float[Tensor, " sample"]:
+    """Along the difference of the mean toxic and the mean civil remark, those of the training split."""
+    remarks = run.corpus.toxic.train
+    toxic, civil = (_means(run, [f"{row.id}/{kind}" for row in remarks]).mean(0) for kind in TOXIC)
+    return filtering.projection_score(_means(run, names), toxic - civil)
+
+
+def _means(run: Run, names: list[str]) -> Float[Tensor, "text d_model"]:
+    """Mean answer activation of each text at the main layer."""
+    read = run.activations(run.layer)
+    return torch.stack([read.text(i).mean(0) for i in run.indices(names)])
+
+
+def loss_gradients(run: Run, names: list[str]) -> dict[str, Float[Tensor, " d_model"]]:
+    """Gradient of every sample's loss (nats per token) at the residual stream of the main layer, mean over its answer.
+
+    The g of (E1). Samples are packed apart by kind: two answers to one prompt may share tokens, these may not.
+    """
+    found = {}
+    with tqdm(total=len(names), desc="loss gradients", unit="text") as bar:
+        for kind in ADVICE:
+            those = [name for name in names if name.endswith("/" + kind)]
+            samples = run.samples(those)
+            for ids in rows([text for text, _ in samples]):
+                found |= dict(
+                    zip([those[i] for i in ids], _gradients(run, [samples[i] for i in ids]), strict=True)
+                )
+                bar.update(len(ids))
+    return {name: found[name] for name in names}
+
+
+def _gradients(run: Run, samples: list) -> list[Float[Tensor, " d_model"]]:
+    texts = [text for text, _ in samples]
+    packed = pack(texts)
+    with models.blocks(run.model, run.spec.first):
+        inputs = models.spread(packed, [frozen for _, frozen in samples])
+        below = models.resid_post(run.model, packed, [run.layer], inputs)[run.layer].requires_grad_()
+    said = packed_logprobs(run.model, packed, texts, below, run.layer + 1)
+    loss = -sum(logprobs.mean() for logprobs in said)
+    (gradient,) = torch.autograd.grad(loss, below)
+    return [gradient[path[t.start : t.end]].mean(0) for path, t in zip(packed.paths, texts, strict=True)]
