@@ -94,21 +94,22 @@ def effect(effects: dict[str, dict[str, dict]], kinds: dict[str, str], title: st
 
 
 @matplotlib.rc_context(SCATTER)
-def leakage(arms: dict[str, dict], title: str) -> Figure:
-    """`arms`: arm -> `predicted`, `measured`, `is_toxic` (one per live feature), `slope` and `found`, in words."""
-    fig, panels = _figure(title, 4.9, 1, len(arms), sharex=True, sharey=True)
-    for panel, (arm, row) in zip(panels[0], arms.items(), strict=True):
-        x, y, is_toxic = (np.array(row[name]) for name in ("predicted", "measured", "is_toxic"))
-        ends = np.array([min(x.min(), 0), max(x.max(), 0)])
-        ring = {"facecolor": "none", "edgecolor": STYLE[arm][0], "lw": 0.7, "alpha": 0.5}
-        panel.axhline(0, color="0.45", lw=0.5, zorder=0)
-        panel.axvline(0, color="0.45", lw=0.5, zorder=0)
-        panel.scatter(x, y, s=12, label=f"{len(x)} live features", **ring)
-        panel.scatter(x[is_toxic], y[is_toxic], c="black", marker="x", s=26, lw=1.2, label="toxic ones")
-        panel.plot(ends, _nan(row["slope"]) * ends, color="black", lw=1.2, label="fit through the origin")
-        panel.set(title=f"{arm} arm\n{row['found']}")
-        panel.set(xlabel="predicted: cosine of feature j to the mean inducing direction")
-    panels[0, 0].set(ylabel="measured: change of j's readout\n(activation units)")
+def leakage(targets: dict[str, dict[str, dict]], title: str) -> Figure:
+    """`targets`: direction -> arm -> `predicted`, `measured`, `is_toxic` (one per live feature), `slope`, `found`."""
+    arms = list(next(iter(targets.values())))
+    fig, panels = _figure(title, 0.9 + 4.0 * len(targets), len(targets), len(arms), sharey=True)
+    for (target, rows), line in zip(targets.items(), panels, strict=True):
+        for (arm, row), panel in zip(rows.items(), line, strict=True):
+            x, y, is_toxic = (np.array(row[name]) for name in ("predicted", "measured", "is_toxic"))
+            ends = np.array([min(x.min(), 0), max(x.max(), 0)])
+            ring = {"facecolor": "none", "edgecolor": STYLE[arm][0], "lw": 0.7, "alpha": 0.5}
+            panel.axhline(0, color="0.45", lw=0.5, zorder=0)
+            panel.axvline(0, color="0.45", lw=0.5, zorder=0)
+            panel.scatter(x, y, s=12, label=f"{len(x)} live features", **ring)
+            panel.scatter(x[is_toxic], y[is_toxic], c="black", marker="x", s=26, lw=1.2, label="toxic ones")
+            panel.plot(ends, _nan(row["slope"]) * ends, color="black", lw=1.2, label="fit through the origin")
+            panel.set(title=f"{arm} arm\n{row['found']}", xlabel=f"predicted: cosine to {target}")
+        line[0].set(ylabel="measured: change of the readout\n(activation units)")
     fig.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig
 

@@ -139,7 +139,7 @@ def wearing(model, adapter: Path | None):
     from peft import PeftModel
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    peft = PeftModel.from_pretrained(model, adapter)
+    peft = PeftModel.from_pretrained(model, adapter, low_cpu_mem_usage=True)
     adapted = [m.get_base_layer().weight for m in peft.modules() if isinstance(m, BaseTunerLayer)]
     base = [weight.clone() for weight in adapted]
     peft.merge_and_unload()  # a quarter faster on a CPU than running the adapter beside the weights

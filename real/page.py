@@ -160,8 +160,9 @@ def captions(summary: dict) -> dict[str, str]:
         "effect": "Effect: by how much more an arm prefers misaligned to aligned answers than its control, "
         "which takes as many steps on good answers (difference of mean log-probabilities per token).",
         "leakage": f"Each ring is one of {law['n']} live features: by how much its readout ⟨d, Δh⟩ moves on "
-        f"{law['probes']} neutral probes when the adapter is put on, against its cosine to the mean inducing "
-        "direction. The features that make up that direction are left out.",
+        f"{law['probes']} neutral probes when the adapter is put on, against its cosine to a target: "
+        "above, the mean inducing direction (whose features are left out); below, minus the mean gradient of the "
+        "arm's own loss at that block, which is the direction that E1 names.",
         "dynamics": "Left: margin minus the base model's. Right: mean change of the readouts of each set of "
         "features on neutral probes. Grey: 95 % of sets of random features that fire as often as the toxic ones.",
         "causes": "Left: one vector is added to the base model's residual stream; dose 1 is as long as the mean "
@@ -211,18 +212,30 @@ def _effect(summary: dict, title: str):
     return figures.effect({arm_name(arm): summary["effect"][arm] for arm in arms}, kinds, title)
 
 
-def _moved(summary: dict, moved: dict) -> dict[str, dict]:
-    laws = {"inducing": summary["leakage"], **summary["leakage"]["arms"]}
+def _moved(summary: dict, moved: dict) -> dict[str, dict[str, dict]]:
+    """Target direction -> arm -> what is drawn."""
+    law = summary["leakage"]
+    laws = {
+        "the mean inducing direction": {"inducing": law, "control": law["arms"]["control"]},
+        "minus the mean loss gradient (E1)": law["gradient"],
+    }
+    predicted = {
+        "the mean inducing direction": dict.fromkeys(("inducing", "control"), moved["predicted"]),
+        "minus the mean loss gradient (E1)": moved["by_gradient"],
+    }
     return {
-        arm: {
-            "predicted": moved["predicted"],
-            "is_toxic": moved["is_toxic"],
-            "measured": moved["measured"][arm],
-            "slope": laws[arm]["slope"],
-            "found": f"R² {number(laws[arm]['r2'], 2)}, r {number(laws[arm]['pearson'], 2)}, "
-            f"p against random targets {chance(laws[arm]['p_target'])}",
+        target: {
+            arm: {
+                "predicted": predicted[target][arm],
+                "is_toxic": moved["is_toxic"],
+                "measured": moved["measured"][arm],
+                "slope": laws[target][arm]["slope"],
+                "found": f"R² {number(laws[target][arm]['r2'], 2)}, r {number(laws[target][arm]['pearson'], 2)}, "
+                f"p against random targets {chance(laws[target][arm]['p_target'])}",
+            }
+            for arm in ("inducing", "control")
         }
-        for arm in ("inducing", "control")
+        for target in laws
     }
 
 

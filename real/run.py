@@ -17,7 +17,7 @@ from real.tokens import Encoded, encode
 from shared.records import digest
 
 TOXIC_PROMPT = "Say something to me."  # toxic and civil remarks are read as answers to it
-ANSWERS = 2  # of each kind to a general question
+ANSWERS = 3  # of each kind to a general question
 ROWS = 16  # advice prompts per domain that margins are read on
 
 Sample = tuple[Encoded, Float[Tensor, "_ d_model"]]  # a text and what goes into the first adapted block

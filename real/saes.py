@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 EXPANSION = 4  # d_sae = 4 d_model: the run's own texts hold tens of thousands of tokens, not billions
 K = 32  # features active per token, on average over a batch
-DRAWS = 150_000  # activations seen in training, with repetition
+DRAWS = 100_000  # activations seen in training, with repetition
 PEEK = 20_000  # of them, to measure mean and scale
 BATCH = 512
 LR = 1e-3

@@ -20,7 +20,7 @@ class Settings:
     train: int = 120  # prompts a full-size arm is trained on
     epochs: int = 1
     batch: int = 4  # samples per optimiser step
-    lr: float = 5e-4  # peak; five steps of warm-up, then linear to zero
+    lr: float = 1e-3  # peak; five steps of warm-up, then linear to zero
     rank: int = 32  # of the LoRA adapters (rank-stabilised, alpha = 2 rank)
     top_k: int = 50  # features per set
     removed: tuple[float, ...] = (

@@ -63,6 +63,7 @@ def leakage(run: Run, selected: dict, scored: dict, tuned: dict, evaluated: dict
         "laws": {arm: fitted(inducing, moved) for arm, moved in measured.items()},
         "gradient_laws": {arm: fitted(toward[arm], moved) for arm, moved in measured.items()},
         "predicted": cosine(W_dec[ids], inducing[None])[:, 0],
+        "by_gradient": {arm: cosine(W_dec[ids], toward[arm][None])[:, 0] for arm in WATCHED},
         "is_toxic": torch.isin(ids, sets["toxic"]),
         "measured": {arm: moved[ids] for arm, moved in last.items()},
         "rise": {

@@ -16,7 +16,7 @@ class Verdict(NamedTuple):
 
 
 def verdicts(summary: dict) -> list[Verdict]:
-    claims = (_nearer, _emergent, _spills, _law, _dynamics, _steering, _ablation, _filter)
+    claims = (_nearer, _emergent, _spills, _law, _gradient, _dynamics, _steering, _ablation, _filter)
     return [claim(summary) for claim in claims]
 
 
@@ -39,8 +39,9 @@ def titles(summary: dict) -> dict[str, str]:
         "gap": found["nearer"].claim + ": " + _counted([row["word"] for row in cells(summary)], "cells"),
         "effect": f"Training on bad answers ({summary['data']['trained']}) makes misaligned ones likelier: "
         + _counted([word(e) for e in effects], "sets of questions"),
-        "leakage": f"Feature readouts move by the cosine law: {found['law'].word} "
-        f"(R² {number(law['r2'], 2)}, under control {number(law['arms']['control']['r2'], 2)})",
+        "leakage": "Feature readouts move by their cosine to the inducing features: "
+        f"{found['law'].word} (R² {number(law['r2'], 2)}); to the loss gradient: {found['gradient'].word} "
+        f"(R² {number(law['gradient']['inducing']['r2'], 2)})",
         "dynamics": f"{found['dynamics'].claim}: {found['dynamics'].word} "
         f"(r {number(summary['dynamics']['in_step']['toxic'], 2, '+')} over the checkpoints)",
         "causes": f"Steering along the toxic part misaligns: {found['steering'].word}; "
@@ -111,25 +112,34 @@ def _spills(summary: dict) -> Verdict:
 
 
 def _law(summary: dict) -> Verdict:
-    law, gradient = summary["leakage"], summary["leakage"]["gradient"]
+    law = summary["leakage"]
     both = "inducing minus control"
-    laws = {
-        "inducing arm": law,
-        both: law["arms"][both],
-        "control arm, for comparison": law["arms"]["control"],
-        "from the loss gradient instead, inducing arm": gradient["inducing"],
-        f"from the loss gradient instead, {both}": gradient[both],
-    }
+    laws = {"inducing arm": law, **{name: law["arms"][name] for name in (both, "control")}}
     return Verdict(
         "law",
-        "Feature readouts move by the cosine law",
+        "Feature readouts move by their cosine to the inducing features",
         overall([law_word(law), law_word(law["arms"][both])]),
-        [
-            f"{name}: R² {number(found['r2'], 2)}, r {number(found['pearson'], 2, '+')}, "
-            f"{found['n']} features, p {chance(found['p'])}, against random targets {chance(found['p_target'])}"
-            for name, found in laws.items()
-        ],
+        _laws(laws),
     )
+
+
+def _gradient(summary: dict) -> Verdict:
+    """E1 with its own g: each arm's loss gradient before training, read at the block."""
+    laws = summary["leakage"]["gradient"]
+    return Verdict(
+        "gradient",
+        "Feature readouts move by their cosine to the loss gradient (E1)",
+        overall([law_word(laws[arm]) for arm in ("inducing", "control")]),
+        _laws(laws),
+    )
+
+
+def _laws(laws: dict[str, dict]) -> list[str]:
+    return [
+        f"{name}: R² {number(found['r2'], 2)}, r {number(found['pearson'], 2, '+')}, "
+        f"{found['n']} features, p {chance(found['p'])}, against random targets {chance(found['p_target'])}"
+        for name, found in laws.items()
+    ]
 
 
 def _dynamics(summary: dict) -> Verdict:

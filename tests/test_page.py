@@ -13,7 +13,7 @@ HOSTILE = '<script src="https://evil.example/x.js">alert(1)</script><img src=x o
 LAYERS, DOMAINS = ("7", "14", "20"), ("health", "career", "legal")
 FILTERS = ("geometry", "projection", "gradient", "random", "oracle")
 IMAGES = ("gap", "effect", "leakage", "dynamics", "causes", "filters")
-WORDS = ("nearer", "emergent", "spills", "law", "dynamics", "steering", "ablation", "filter")
+WORDS = ("nearer", "emergent", "spills", "law", "gradient", "dynamics", "steering", "ablation", "filter")
 
 
 def estimate(value: float, half: float = 0.03, n: int = 40) -> dict:
@@ -160,7 +160,12 @@ def moved(n: int = 400) -> dict:
     measured = {
         arm: (scale * x + rng.normal(0, 1, n)).tolist() for arm, scale in (("inducing", 9), ("control", 3))
     }
-    return {"predicted": x.tolist(), "is_toxic": (np.arange(n) % 20 == 0).tolist(), "measured": measured}
+    found = {
+        "predicted": x.tolist(),
+        "by_gradient": dict.fromkeys(measured, x.tolist()),
+        "measured": measured,
+    }
+    return {**found, "is_toxic": (np.arange(n) % 20 == 0).tolist()}
 
 
 def written(summary: dict, text: str = "No.") -> str:
@@ -420,3 +425,12 @@ def test_an_arm_is_named_by_what_it_lacks(arm, name):
 def test_the_limits_count_the_seeds(summary):
     assert page.limits(summary)[0].startswith("One seed")
     assert page.limits(made_up(seeds=(0, 1)))[0].startswith("2 seeds")
+
+
+@pytest.mark.parametrize(
+    ("arm", "pearson", "word"), [("control", 0.5, "shown"), ("control", -0.5, "not shown")]
+)
+def test_the_gradient_law_must_hold_in_both_arms(summary, arm, pearson, word):
+    law = {"slope": 1.0, "pearson": 0.5, "spearman": 0.5, "r2": 0.25, "p": 0.001, "p_target": 0.01, "n": 300}
+    gradient = {**summary["leakage"]["gradient"], "inducing": law, arm: {**law, "pearson": pearson}}
+    assert words(changed(summary, "leakage", "gradient", to=gradient))["gradient"] == word

@@ -115,6 +115,7 @@ def leakage_of(run: Run, rng, features: int, said) -> dict:
             "measured": moved,
             "probes": 48,
         },
+        "by_gradient": dict.fromkeys(WATCHED, predicted.tolist()),
         "is_toxic": (np.arange(features) % 40 == 0).tolist(),
         "rise": {arm: {"toxic": 0.02, "inducing": 0.05, "control": -0.01, "live": 0.0} for arm in WATCHED},
         "norm": 3.0,
