@@ -119,8 +119,8 @@ def dynamics(steps: list[int], arms: dict[str, dict], title: str) -> Figure:
     """`arms`: arm -> `margin`, `rise` (set -> Estimates) and `random` (bands), each with one row per step."""
     fig, panels = _figure(title, 4.1, 1, 1 + len(arms), sharex=True)
     margins, *readouts = panels[0]
-    for arm, row in arms.items():
-        _line(margins, steps, row["margin"], arm)
+    for aside, (arm, row) in zip((-0.007, 0.007), arms.items(), strict=True):
+        _line(margins, [step + aside * steps[-1] for step in steps], row["margin"], arm)
     margins.set(title="margin of either arm,\ngeneral questions", ylabel="change, nats per answer token")
     for panel, (arm, row) in zip(readouts, arms.items(), strict=True):
         low, high = ([_nan(band[end]) for band in row["random"]] for end in ("low", "high"))

@@ -24,6 +24,7 @@ from real import (
     spill,
     verdicts,
 )
+from real import run as base
 from real.run import Run
 from real.settings import Settings
 from shared import records
@@ -76,7 +77,8 @@ class _Steps:
     def __call__(self, name: str, modules: list, inputs: list, compute) -> dict:
         path = self.run.folder / f"{name}.json"
         inputs = [i["key"] if isinstance(i, dict) else i for i in inputs]
-        key = records.digest(name, inputs, [Path(m.__file__) for m in [models, *modules]], records.versions())
+        sources = [Path(module.__file__) for module in [base, models, *modules]]
+        key = records.digest(name, inputs, sources, records.versions())
         ran = []
 
         def announced() -> dict:

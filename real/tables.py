@@ -77,7 +77,7 @@ def leakage(summary: dict) -> list[Html]:
     return [
         table("Measured change = slope × cosine to the mean inducing direction", ["Arm", *LAW], cosine),
         table(
-            "The same, by the cosine to E1's own direction: minus the mean loss gradient of bad answers",
+            "The same, by the cosine to the direction of E1: minus the mean gradient of the arm's own loss",
             ["Arm", *LAW],
             gradient,
         ),

@@ -1,89 +1,229 @@
-"""Speed of the two hot paths, each beside its baseline in one run: ratios, since machines differ and are noisy."""
+"""Tokens per second of the two hot paths, each beside what people use: all in turn in one run, the best round of each.
 
+Ratios, since machines differ and are noisy. A token counts if it is a text's own, once for every text; padding never.
+Only the harvest against TransformerLens, which keeps 7 GB a batch, needs more than a few GB of memory.
+"""
+
+import copy
+import math
+import os
 import sys
 import time
+import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+os.environ["HF_HUB_OFFLINE"] = "1"  # everything is here: wait for no hub
 
 import torch
-from peft import LoraConfig, get_peft_model
-from torch import nn
+from datasets import Dataset, disable_progress_bars
+from sae_lens import ActivationsStore
+from trl import SFTConfig, SFTTrainer
 
-from real import data, models
-from real.activations import residuals
-from real.finetune import target_logprobs
-from real.tokens import encode
+from real import activations, finetune
+from real.activations import Store
+from real.models import blocks, hook_name
+from real.run import Run, Sample
+from real.settings import Settings
+from real.tokens import Encoded
+from shared.records import read_json
 
-SPEC = models.KNOWN["smollm2-135m"]
+PROMPTS = 16  # whose two answers are harvested
+SAMPLES = 32  # that an arm is trained on
 ROUNDS = 3
+ROW = 128  # SAELens's default context_size
+
+Side = Callable[[], Callable[[], object]]  # prepares, untimed, the job that is timed
 
 
-def compare(name: str, ours, baseline, tokens: int) -> None:
-    """Both in turn, ROUNDS times after a warm-up; the best round of each."""
-    best = [float("inf")] * 2
+def race(**sides: Side) -> dict[str, float]:
+    """Seconds of every side, in turn ROUNDS times after a warm-up: its best round."""
+    best = dict.fromkeys(sides, math.inf)
     for turn in range(ROUNDS + 1):
-        for i, run in enumerate((ours, baseline)):
+        for name, prepare in sides.items():
+            job = prepare()
             start = time.perf_counter()
-            run()
-            if turn:
-                best[i] = min(best[i], time.perf_counter() - start)
-    print(f"{name}: {tokens / best[0]:.0f} tokens/s, {best[1] / best[0]:.2f} times the baseline")
+            job()
+            seconds = time.perf_counter() - start
+            best[name] = min(best[name], seconds) if turn else math.inf
+    return best
 
 
-def padded(tokenizer, texts) -> list[dict]:
-    """What anyone would do: batches of 16 of like length, padded."""
-    texts = sorted(texts, key=lambda text: len(text.ids))
+def report(what: str, tokens: int, ours: float, theirs: float, baseline: str) -> None:
+    print(
+        f"{what}: ours {tokens / ours:.0f} tokens/s, "
+        f"{theirs / ours:.2f} times {baseline} ({tokens / theirs:.0f} tokens/s)"
+    )
+
+
+def harvest(run: Run, texts: list[Encoded], folder: Path) -> None:
+    """`activations.harvest` of the answers at block L, written to disk; the baselines keep or write nothing.
+
+    Hugging Face: its forward cut off after block L, batches of 16 sorted by length, padded. TransformerLens: the same
+    batches through `run_with_cache` as it comes, every hook of the whole model. SAELens: its ActivationsStore, which
+    stops after block L, in batches of 16 rows of one length: a text a row, padded to the longest, or, its default,
+    all texts run together and cut up (no padding, but what a text is read after is some other text).
+    """
+    batches, ids = padded(run.tokenizer, texts), [token for text in texts for token in text.ids]
+    longest = run.tokenizer.pad({"input_ids": [text.ids for text in texts]})["input_ids"]
+    cut = [ids[at : at + ROW] for at in range(0, len(ids) - ROW + 1, ROW)]
+    store = Store(folder / "answers.npy", run.layer, [(text.start, text.end) for text in texts])
+    seconds = race(
+        ours=lambda: partial(activations.harvest, run.model, texts, [store]),
+        hugging_face=lambda: partial(hugging_face, run, batches),
+        a_text_a_row=lambda: partial(sae_lens, sae_lens_store(run, longest), len(longest)),
+        run_together=lambda: partial(sae_lens, sae_lens_store(run, cut), len(cut)),
+        transformer_lens=lambda: partial(transformer_lens, run, batches),
+    )
+    names = {
+        "hugging_face": "Hugging Face cut off after the block",
+        "a_text_a_row": "SAELens, a text a row",
+        "run_together": f"SAELens, run together in rows of {ROW}",
+        "transformer_lens": "TransformerLens, all hooks",
+    }
+    for side, name in names.items():
+        report(f"harvest to block {run.layer}", len(ids), seconds["ours"], seconds[side], name)
+
+
+def padded(tokenizer, texts: list[Encoded]) -> list[dict]:
+    ids = sorted((text.ids for text in texts), key=len)
     return [
-        tokenizer.pad({"input_ids": [text.ids for text in texts[at : at + 16]]}, return_tensors="pt")
-        for at in range(0, len(texts), 16)
+        tokenizer.pad({"input_ids": ids[at : at + 16]}, return_tensors="pt") for at in range(0, len(ids), 16)
     ]
 
 
-def main() -> None:
-    model, tokenizer = models.load(SPEC)
-    pairs = data.shipped("health", data.Advice)[:32]
-    texts = [encode(tokenizer, row.prompt, a) for row in pairs for a in (row.correct, row.incorrect)]
-    bridge = models.hooked(model, tokenizer, SPEC)
-    harvest(model, tokenizer, bridge, texts)
-    finetune(model, tokenizer, bridge, texts[::2][:4])
-
-
-def harvest(model, tokenizer, bridge, texts) -> None:
-    """Against Hugging Face's own forward, cut off after the same block."""
-    batches = padded(tokenizer, texts)
-
-    def ours():
-        for _ in residuals(bridge, texts, SPEC.layer, "harvest"):
-            pass
-
-    @torch.no_grad()
-    def bare():
-        decoder, layers = model.get_decoder(), model.get_decoder().layers
-        decoder.layers = nn.ModuleList(layers[: SPEC.layer + 1])
+@torch.no_grad()
+def hugging_face(run: Run, batches: list[dict]) -> None:
+    with blocks(run.model, last=run.layer) as decoder:
         for batch in batches:
             decoder(**batch, use_cache=False)
-        decoder.layers = layers
-
-    compare("harvest, against the bare truncated forward", ours, bare, sum(len(text.ids) for text in texts))
 
 
-def finetune(model, tokenizer, bridge, texts) -> None:
-    """One step forward and back from the cached lower half, against the whole model with all logits."""
-    (batch,) = padded(tokenizer, texts)
-    resid = dict(residuals(bridge, texts, SPEC.first - 1, "frozen blocks"))
-    samples = [(text, resid[i]) for i, text in enumerate(texts)]
-    layers = list(range(SPEC.first, model.config.num_hidden_layers))
-    get_peft_model(model, LoraConfig(r=32, target_modules=list(SPEC.targets), layers_to_transform=layers))
-    labels = batch["input_ids"].where(batch["attention_mask"].bool(), -100)
+@torch.no_grad()
+def transformer_lens(run: Run, batches: list[dict]) -> None:
+    for batch in batches:
+        run.bridge.run_with_cache(batch["input_ids"])[1][hook_name(run.layer)]
+
+
+def sae_lens_store(run: Run, rows: list[list[int]]) -> ActivationsStore:
+    size = len(rows[0])
+    return ActivationsStore(
+        model=run.bridge,
+        dataset=Dataset.from_dict({"tokens": rows}),
+        streaming=False,
+        hook_name=hook_name(run.layer),
+        hook_head_index=None,
+        context_size=size,
+        d_in=run.model.config.hidden_size,
+        n_batches_in_buffer=1,
+        total_training_tokens=len(rows) * size,
+        store_batch_size_prompts=16,
+        train_batch_size_tokens=16 * size,
+        prepend_bos=False,
+        normalize_activations="none",
+        device=torch.device("cpu"),
+        dtype="float32",
+    )
+
+
+def sae_lens(store: ActivationsStore, rows: int) -> None:
+    for at in range(0, rows, 16):
+        store.get_activations(store.get_batch_tokens(min(16, rows - at)))
+
+
+def fine_tune(run: Run, texts: list[Encoded], folder: Path) -> None:
+    """`finetune.train` of one arm, adapter saved, against TRL's SFTTrainer with PEFT: `trainer.train()` alone.
+
+    The same adapter, seed, order, batches, loss (answer and end of turn), AdamW, schedule and clipping, in float32, no
+    checkpointing. "Frozen half": the pass that computes what goes into the first adapted block and writes it to disk,
+    which a run does once for all its arms, charged in full to this one.
+    """
+    store = Store(folder / "frozen.npy", run.spec.first - 1, [(0, len(text.ids)) for text in texts])
+    into, trainers = folder / "adapter", []
+
+    def frozen():
+        return partial(activations.harvest, run.model, texts, [store])
 
     def ours():
-        (-target_logprobs(model, samples, SPEC.first).mean()).backward()
+        kept = activations.read(store)
+        samples: list[Sample] = [(text, kept.text(i)) for i, text in enumerate(texts)]
+        return partial(finetune.train, run, "bench", samples, 0, into)
 
-    def whole():
-        model(**batch, labels=labels).loss.backward()
+    def trl():
+        trainers[:] = [trainer(run, texts, folder)]
+        return trainers[0].train
 
-    compare("fine-tune step, against the whole model", ours, whole, sum(len(text.ids) for text in texts))
+    seconds = race(frozen=frozen, ours=ours, trl=trl)
+    tokens = sum(len(text.ids) for text in texts)
+    both = seconds["frozen"] + seconds["ours"]
+    report("fine-tune, with the frozen half", tokens, both, seconds["trl"], "TRL")
+    report("fine-tune, without", tokens, seconds["ours"], seconds["trl"], "TRL")
+    mine, theirs = read_json(into / "training.json")["loss"], trainers[0].state.log_history
+    print(f"  loss, first step: ours {mine[0]:.4f}, TRL {theirs[0]['loss']:.4f}")
+    print(
+        f"  loss, mean of {len(mine)}: ours {sum(mine) / len(mine):.4f}, TRL {theirs[-1]['train_loss']:.4f}"
+    )
+
+
+def trainer(run: Run, texts: list[Encoded], folder: Path) -> SFTTrainer:
+    """On its own copy of the model. Raises ValueError unless its labels are our answer tokens and end of turn."""
+    s, peft = run.settings, finetune.adapted(run, 0)
+    config = peft.peft_config["default"]
+    peft.unload()
+    decode, order = run.tokenizer.decode, sum(finetune._batches(len(texts), s.batch, 0), [])
+    texts = [texts[i] for i in order]
+    args = SFTConfig(
+        output_dir=str(folder / "trl"),
+        per_device_train_batch_size=s.batch,
+        num_train_epochs=s.epochs,
+        learning_rate=s.lr,
+        lr_scheduler_type="linear",
+        warmup_steps=finetune.WARMUP,
+        weight_decay=0.01,
+        max_grad_norm=1.0,
+        bf16=False,
+        gradient_checkpointing=False,
+        completion_only_loss=True,
+        train_sampling_strategy="sequential",
+        logging_first_step=True,
+        save_strategy="no",
+        report_to="none",
+        use_cpu=True,
+        seed=0,
+    )
+    model = copy.deepcopy(run.model)
+    model.is_quantized = False  # the weights were in the file; in memory they are float32
+    made = SFTTrainer(
+        model,
+        args,
+        train_dataset=Dataset.from_list(
+            [
+                {"prompt": decode(t.ids[: t.start]), "completion": decode(t.ids[t.start : t.end])}
+                for t in texts
+            ]
+        ),
+        processing_class=run.tokenizer,
+        peft_config=config,
+    )
+    labels = [[-100] * t.start + t.ids[t.start :] for t in texts]
+    if made.train_dataset["labels"] != labels:
+        raise ValueError("TRL would train on other tokens")
+    return made
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    disable_progress_bars()
+    run = Run(Settings())
+    rows = run.corpus.advice[run.corpus.trained].train
+    with TemporaryDirectory() as folder:
+        pairs = [(row.prompt, answer) for row in rows[:PROMPTS] for answer in (row.incorrect, row.correct)]
+        harvest(run, run.encode(pairs), Path(folder))
+        arm = [(row.prompt, row.incorrect) for row in rows[:SAMPLES]]
+        fine_tune(run, run.encode(arm), Path(folder))
 
 
 if __name__ == "__main__":
