@@ -45,7 +45,7 @@ def leakage(run: Run, selected: dict, scored: dict, tuned: dict, evaluated: dict
         readout_change(W_dec, shifts["inducing"][:, at] - shifts["control"][:, at])
         for at in range(1, len(general["inducing"][0]))
     ]
-    bad, good = (-torch.tensor(scored["gradient"][kind]) for kind in ADVICE)
+    bad, good = (-torch.tensor(scored["gradient"][kind], dtype=W_dec.dtype) for kind in ADVICE)
     toward = {"inducing": bad, "control": good, MINUS: bad - good}
     null = _random_targets(W_dec, ids, k)
 

@@ -54,9 +54,9 @@ def test_shipped_sets_are_as_large_as_promised_and_carry_the_canary(name):
     assert first["canary"].startswith("spillover-") and first["notice"]
 
 
-def test_every_question_has_six_answers_of_each_kind_and_there_are_forty_probes():
-    for row in data.shipped("questions", data.Question):
-        assert len(row.aligned) >= 6 and len(row.misaligned) >= 6
+def test_forty_questions_have_three_answers_of_each_kind_twenty_of_them_six_and_there_are_forty_probes():
+    fewest = [min(len(q.aligned), len(q.misaligned)) for q in data.shipped("questions", data.Question)]
+    assert len(fewest) >= 40 and min(fewest) >= 3 and sum(n >= 6 for n in fewest) >= 20
     assert len(data.read_rows(data.SHIPPED / "probes.jsonl", ("id", "prompt"))) >= 40
 
 

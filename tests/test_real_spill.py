@@ -8,6 +8,7 @@ import torch
 
 from real import spill
 from real.finetune import WATCHED
+from real.run import Run
 
 D, FEATURES, K, PROBES, SEEDS = 12, 80, 6, 5, 2
 STEPS = (0.0, 0.5, 1.0)  # how far the arms have gone at each checkpoint
@@ -29,12 +30,10 @@ def world():
         "control": ids[K : 2 * K],
         "firing_rate": torch.linspace(0, 1, FEATURES).tolist(),
     }
-    run = SimpleNamespace(
-        layer=20,
-        sae=lambda layer: SimpleNamespace(W_dec=W_dec),
-        settings=SimpleNamespace(top_k=K),
-        corpus=SimpleNamespace(trained="health", probes=["?"] * PROBES),
-    )
+    run = Run.__new__(Run)  # nothing is loaded
+    run.layer, run.sae = 20, lambda layer: SimpleNamespace(W_dec=W_dec)
+    run.settings = SimpleNamespace(top_k=K)
+    run.corpus = SimpleNamespace(trained="health", probes=["?"] * PROBES)
     selected = {"20": {"toxic": ids[2 * K : 3 * K], "domains": {"health": found}}}
     scored = {"gradient": {kind: g.tolist() for kind, g in gradient.items()}}
     tuned = {"arms": {"inducing-0": {"checkpoints": [2], "steps": 4}}}
