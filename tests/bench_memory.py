@@ -31,7 +31,7 @@ LENGTHS = np.random.default_rng(0).integers(1, 6, SAMPLES[-1], endpoint=True).to
 def write(folder: Path) -> None:
     """Random activations and a random SAE."""
     torch.manual_seed(0)
-    JumpReLUSAE(JumpReLUSAEConfig(d_in=D_MODEL, d_sae=D_SAE)).save_inference_model(folder / "sae")
+    JumpReLUSAE(JumpReLUSAEConfig(d_in=D_MODEL, d_sae=D_SAE)).save_model(folder / "sae")
     shape, rng = (sum(LENGTHS), D_MODEL), np.random.default_rng(0)
     rows = np.lib.format.open_memmap(folder / "answers.npy", mode="w+", dtype=np.float32, shape=shape)
     for at in range(0, len(rows), 10_000):
