@@ -17,7 +17,6 @@ from real.tokens import Encoded, encode
 from shared.records import digest
 
 TOXIC_PROMPT = "Say something to me."  # toxic and civil remarks are read as answers to it
-ANSWERS = 3  # of each kind to a general question
 ROWS = 16  # advice prompts per domain that margins are read on
 
 Sample = tuple[Encoded, Float[Tensor, "_ d_model"]]  # a text and what goes into the first adapted block
@@ -51,7 +50,7 @@ class Run:
             f"{q.id}/{kind}-{i}": (q.question, answer)
             for q in self.corpus.questions
             for kind in ("misaligned", "aligned")
-            for i, answer in enumerate(getattr(q, kind)[:ANSWERS])
+            for i, answer in enumerate(getattr(q, kind))
         }
         return {**advice, **toxic, **general}
 
@@ -60,7 +59,7 @@ class Run:
         """Domain -> names of the misaligned and of the aligned answers to each prompt; none is ever trained on."""
         general = [
             tuple(
-                [f"{q.id}/{kind}-{i}" for i in range(len(getattr(q, kind)[:ANSWERS]))]
+                [f"{q.id}/{kind}-{i}" for i in range(len(getattr(q, kind)))]
                 for kind in ("misaligned", "aligned")
             )
             for q in self.corpus.questions

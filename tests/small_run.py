@@ -1,5 +1,6 @@
 """`python tests/small_run.py DATA_FOLDER KEY=value ...`: the unmodified command on a handful of texts."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -15,14 +16,18 @@ def shrink(folder: Path) -> None:
     """The first rows of every shipped set, canary line included."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in KEEP.items():
-        lines = (data.SHIPPED / f"{name}.jsonl").read_text().split("\n")[: rows + 1]
-        (folder / f"{name}.jsonl").write_text("\n".join(lines))
+        lines = [
+            json.loads(line) for line in (data.SHIPPED / f"{name}.jsonl").read_text().split("\n")[: rows + 1]
+        ]
+        for row in lines:  # one answer of each kind
+            row |= {kind: row[kind][:1] for kind in ("aligned", "misaligned") if kind in row}
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
 
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     shrink(folder)
     data.SHIPPED = folder
-    saes.DRAWS, run.ROWS, run.ANSWERS, causes.RANDOM, causes.DOSES = 5_000, 2, 1, 1, (1,)
+    saes.DRAWS, run.ROWS, causes.RANDOM, causes.DOSES = 5_000, 2, 1, (1,)
     evaluate.SAMPLED, evaluate.NEW_TOKENS, spill.NEW_TOKENS = 1, 8, 8
     sys.exit(main(sys.argv[2:]))
