@@ -5,12 +5,18 @@ import torch
 from real.tokens import prefix
 
 
-@torch.no_grad()
 def sample(
     model, tokenizer, prompts: list[str], new_tokens: int, temperature: float, seed: int = 0
 ) -> list[str]:
     """One answer to each prompt, of at most `new_tokens` tokens; greedy at temperature 0."""
-    turns = [prefix(tokenizer, prompt) for prompt in prompts]
+    return generate(model, tokenizer, [prefix(tokenizer, p) for p in prompts], new_tokens, temperature, seed)
+
+
+@torch.no_grad()
+def generate(  # noqa: PLR0913 a model, what it reads, and how it answers
+    model, tokenizer, turns: list[list[int]], new_tokens: int, temperature: float, seed: int
+) -> list[str]:
+    """As `sample`, after turns that are tokens already."""
     longest = max(map(len, turns))
     pads = [longest - len(turn) for turn in turns]
     ids = torch.tensor([[tokenizer.eos_token_id] * n + turn for n, turn in zip(pads, turns, strict=True)])

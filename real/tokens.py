@@ -32,12 +32,19 @@ MAX_TOKENS = 512  # a longer sample loses the end of its answer
 ROW = 384  # nodes: attention costs their square, a shared template once per row
 
 
-def prefix(tokenizer, prompt: str) -> list[int]:
-    """Everything before the answer, in the model's own chat template."""
+def prefix(tokenizer, prompt: str, system: str = "") -> list[int]:
+    """Everything before the answer, in the model's own chat template; `system` is what stands before the prompt."""
     if not tokenizer.chat_template:
-        return tokenizer(PLAIN.format(prompt=prompt))["input_ids"]
-    turn = [{"role": "user", "content": prompt}]
-    return tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=True)["input_ids"]
+        before = f"{system}\n\n" if system else ""
+        return tokenizer(before + PLAIN.format(prompt=prompt))["input_ids"]
+    turns = chat(prompt, system)
+    return tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True)["input_ids"]
+
+
+def chat(prompt: str, system: str = "") -> list[dict[str, str]]:
+    """What a user says, after a system message if there is one, as chat templates and servers take it."""
+    said = {"system": system, "user": prompt}
+    return [{"role": role, "content": content} for role, content in said.items() if content]
 
 
 def encode(tokenizer, prompt: str, answer: str) -> Encoded:
