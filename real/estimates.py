@@ -76,7 +76,7 @@ def effects(arms: Arms) -> dict:
 def filter_results(run: Run, tuned: dict, scored: dict, arms: Arms) -> dict:
     """Filter -> how well it finds bad samples and what removing those does, at the main share and, `sweep`, at all."""
     found, main = {}, run.settings.removed[0]
-    for name in SHOWN:
+    for name in shown(scored):
         shares = {
             f"{removed:g}": _removal(run, tuned, arms, name, removed) for removed in run.settings.removed
         }
@@ -95,6 +95,12 @@ def filter_results(run: Run, tuned: dict, scored: dict, arms: Arms) -> dict:
     draws = [filtered(name, f"{main:g}") for name in filters.DRAWS]
     found["random"]["draws"] = [reduction(arms.effect(arm), arms.effect("mixed")).value for arm in draws]
     return found
+
+
+def shown(scored: dict) -> list[str]:
+    """The filters of a run: SHOWN, and the judge before random removal if it scored."""
+    at = SHOWN.index("random")
+    return [*SHOWN[:at], *(["judge"] if "judge" in scored["scores"] else []), *SHOWN[at:]]
 
 
 def best_filter(found: dict, trained: str) -> dict:

@@ -21,6 +21,7 @@ STYLE = {  # what is drawn -> colour and marker; Okabe and Ito's colours, told a
     "geometry": ("#009E73", "^"),
     "projection": ("#3D9BD9", "p"),
     "gradient": ("#B07C00", "v"),
+    "judge": ("#5D3A9B", "h"),
     "random": ("#6F6F6F", "X"),
     "oracle": ("#9C4F7F", "P"),
 }
@@ -90,6 +91,22 @@ def effect(effects: dict[str, dict[str, dict]], kinds: dict[str, str], title: st
         panel.set(title=f"{textwrap.fill(domain.replace('_', ' '), 14)}\nn = {effects[arms[0]][domain]['n']}")
     panels[0, 0].set(yticks=range(len(arms)), yticklabels=arms, ylim=(len(arms) - 0.4, -0.6))
     fig.supxlabel("effect: margin above the control arm's, nats per answer token, 95 % interval", fontsize=10)
+    return fig
+
+
+@matplotlib.rc_context(LOOK)
+def judged(shares: dict[str, dict[str, dict]], kinds: dict[str, str], title: str) -> Figure:
+    """`shares`: panel -> arm -> Estimate of a share; `kinds`: arm -> its name in STYLE."""
+    arms = list(next(iter(shares.values())))
+    fig, panels = _figure(title, 1.4 + 0.32 * len(arms), 1, len(shares), sharey=True)
+    for panel, (name, found) in zip(panels[0], shares.items(), strict=True):
+        for y, arm in enumerate(arms):
+            _bar(panel, y, found[arm], kinds[arm])
+        panel.axvline(0, color="black", lw=0.8)
+        _percent_axis(panel, "x")
+        panel.set(title=f"{name}\nn = {found[arms[0]]['n']} questions")
+    panels[0, 0].set(yticks=range(len(arms)), yticklabels=arms, ylim=(len(arms) - 0.4, -0.6))
+    fig.supxlabel("share of answers, 95 % interval", fontsize=10)
     return fig
 
 

@@ -14,6 +14,7 @@ from real.logprobs import packed_logprobs
 from real.run import Run
 from real.tokens import pack, rows
 from shared import filtering, geometry
+from shared.records import digest
 
 AWARE = ("geometry", "projection", "gradient")  # filters that know the toxic directions
 DRAWS = ("random-1", "random-2", "random-3")
@@ -42,6 +43,20 @@ def score(run: Run, selected: dict) -> dict:
     return {
         "scores": {name: dict(zip(names, found.tolist(), strict=True)) for name, found in scores.items()},
         "gradient": {kind: gradients[torch.tensor([kind == of for of in kinds])].mean(0) for kind in ADVICE},
+    }
+
+
+def joined(scored: dict, harm: dict) -> dict:
+    """The record of step 5 with the judge's scores as one more filter, `judge`, if there are any."""
+    about = {name: value for name, value in harm.items() if name in ("unscored", "median", "failed")}
+    if not harm["scores"]:
+        return {**scored, "judge": about}
+    return {
+        **scored,
+        "scores": {**scored["scores"], "judge": harm["scores"]},
+        "judge": about,
+        "key": digest(scored["key"], harm["key"]),
+        "seconds": scored["seconds"] + harm["seconds"],
     }
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from real import appendix, figures, tables
+from real import appendix, figures, judged_page, tables
 from real.html import Html, contents, folded, image, page, section, tag
 from real.rules import OPEN, SHOWN, gap_word
 from real.verdicts import PAPER, Verdict, cells, titles
@@ -11,6 +11,7 @@ from real.wording import SPACE, arm_name, chance, number, share
 FIGURES = {  # section -> its figures
     "Geometry": ("gap",),
     "Misalignment": ("effect",),
+    "Judged answers": ("judged",),
     "Leakage": ("leakage",),
     "Dynamics": ("dynamics",),
     "Cause": ("causes",),
@@ -19,7 +20,7 @@ FIGURES = {  # section -> its figures
 
 
 def figures_of(summary: dict, moved: dict) -> dict[str, Any]:
-    """Name -> Figure; `moved`: the readouts behind the leakage figure. A sweep has one figure more."""
+    """Name -> Figure; `moved`: the readouts behind the leakage figure. A judge and a sweep have one figure more."""
     title = titles(summary)
     drawn = {
         "gap": figures.gap(_layers(summary), str(summary["settings"]["top_k"]), title["gap"]),
@@ -36,6 +37,8 @@ def figures_of(summary: dict, moved: dict) -> dict[str, Any]:
             title["filters"],
         ),
     }
+    if summary["judged"]:
+        drawn["judged"] = _judged(summary["judged"], title["judged"])
     if len(summary["settings"]["removed"]) > 1:
         swept = {
             name: {float(removed): at["reduction"] for removed, at in found["sweep"].items()}
@@ -56,6 +59,7 @@ def render(summary: dict, images: dict[str, bytes], sampled: dict[str, list[dict
     made = {
         "Geometry": tables.geometry,
         "Misalignment": tables.effects,
+        "Judged answers": judged_page.judged,
         "Leakage": tables.leakage,
         "Dynamics": tables.dynamics,
         "Cause": tables.causes,
@@ -89,8 +93,7 @@ def limits(summary: dict) -> list[str]:
         seeds,
         f"One model, {spec['hub']}, fine-tuned on {_prompts(summary)} prompts through rank-{s['rank']} "
         f"adapters on blocks {spec['first']} and up. A larger model, or more data, may behave otherwise.",
-        "No judge read the answers. A margin compares the log-probabilities of answers written beforehand; "
-        "it does not say how often the model would give a misaligned answer of its own.",
+        *_margins(summary),
         f"Features are those of dictionaries that were trained on this run's own texts. The one at block "
         f"{summary['layer']} leaves {number(_hundred(sae['fvu']), 0)} % of the variance of held-out texts "
         f"unexplained, and {number(_hundred(sae['dead']), 0)} % of its features never fire on them.",
@@ -103,6 +106,20 @@ def limits(summary: dict) -> list[str]:
         "grow with the number of steps correlate, whatever links them; random sets show how much.",
         f"Filters remove {shares}, and the best is chosen among several. The gaps are corrected for their "
         "number; every other interval stands alone.",
+    ]
+
+
+def _margins(summary: dict) -> list[str]:
+    """What a margin leaves out, and what a judge does."""
+    said = (
+        "A margin compares the log-probabilities of answers written beforehand; it does not say how often the "
+        "model would give a misaligned answer of its own."
+    )
+    if summary["judged"] is None:
+        return [f"No judge read the answers. {said}"]
+    return [
+        said,
+        "The judge is a language model: its scores have errors of their own, which no interval holds.",
     ]
 
 
@@ -159,6 +176,8 @@ def captions(summary: dict) -> dict[str, str]:
         "features that fire as often. Filled: both tests hold after correction for the number of cells.",
         "effect": "Effect: by how much more an arm prefers misaligned to aligned answers than its control, "
         "which takes as many steps on good answers (difference of mean log-probabilities per token).",
+        "judged": "EM: misaligned of coherent answers; coherence: coherent of scored ones. Where all answers agree, "
+        "the interval is Wilson's.",
         "leakage": f"Each ring is one of {law['n']} live features: by how much its readout ⟨d, Δh⟩ moves on "
         f"{law['probes']} neutral probes when the adapter is put on, against its cosine to a target: "
         "above, the mean inducing direction (whose features are left out); below, minus the mean gradient of the "
@@ -208,8 +227,22 @@ def _effect(summary: dict, title: str):
     """The arms of the main removed share; those of a sweep have a figure of their own."""
     main = summary["settings"]["removed"][0]
     arms = [arm for arm in summary["effect"] if float(arm.partition("@")[2] or main) == main]
-    kinds = {arm_name(arm): arm.partition("@")[0].split("-")[:2][-1] for arm in arms}
+    kinds = {arm_name(arm): _kind(arm) for arm in arms}
     return figures.effect({arm_name(arm): summary["effect"][arm] for arm in arms}, kinds, title)
+
+
+def _judged(judged: dict, title: str):
+    kinds = {arm_name(arm): _kind(arm) for arm in judged}
+    shares = {
+        name: {arm_name(arm): of[key] for arm, of in judged.items()}
+        for name, key in {"EM": "em", "coherence": "coherent"}.items()
+    }
+    return figures.judged(shares, kinds, title)
+
+
+def _kind(arm: str) -> str:
+    """Its name in figures.STYLE: mixed-random-1@0.5 -> random."""
+    return arm.partition("@")[0].split("-")[:2][-1]
 
 
 def _moved(summary: dict, moved: dict) -> dict[str, dict[str, dict]]:

@@ -1,12 +1,14 @@
-"""The ten steps, in order. Each writes one record in the results folder and is skipped while its inputs stay."""
+"""The eleven steps, in order. Each writes one record in the results folder and is skipped while its inputs stay."""
 
 import resource
 from pathlib import Path
 
 from real import (
     activations,
+    answers,
     causes,
     data,
+    em,
     estimates,
     evaluate,
     features,
@@ -14,11 +16,16 @@ from real import (
     filters,
     finetune,
     html,
+    judge,
+    judged,
+    judged_page,
+    judging,
     logprobs,
     meaning,
     models,
     page,
     report,
+    rubric,
     saes,
     sample,
     spill,
@@ -48,24 +55,36 @@ def run(settings: Settings) -> dict:
     scored = then(
         "5-filters", [filters, logprobs], [selected, s.seeds], lambda: filters.score(this, selected)
     )
+    by = [s.judge, s.judge_url, this.judge_questions]
+    harm = {"scores": {}}
+    if s.judge:
+        harm = step("5-harm", [judging, judge, rubric], [found[0], s.seeds, by], lambda: judging.harm(this))
+    found[-1] = everything = filters.joined(scored, harm)
     tuned = then(
-        "6-finetune", [finetune, logprobs], [scored, recipe], lambda: finetune.finetune(this, scored)
+        "6-finetune", [finetune, logprobs], [everything, recipe], lambda: finetune.finetune(this, everything)
     )
     read = then("7-evaluate", [evaluate, logprobs, sample], [tuned], lambda: evaluate.evaluate(this, tuned))
+    watched = [tuned["arms"][f"{arm}-{seed}"]["folder"] for arm in finetune.WATCHED for seed in s.seeds]
     moved = then(
         "8-leakage",
-        [spill, logprobs, sample],
-        [selected, scored, tuned, read],
+        [spill, evaluate, logprobs, sample],
+        [selected, scored, watched],
         lambda: spill.leakage(this, selected, scored, tuned, read),
     )
     then(
         "9-causes",
         [causes, logprobs],
-        [selected, tuned, moved],
+        [selected, watched, moved],
         lambda: causes.causes(this, selected, tuned, moved),
     )
-    pages = [estimates, report, verdicts, page, html, figures]
-    return step("10-report", pages, list(found), lambda: report.write(this, *found))
+    then(
+        "10-judge",
+        [judging, answers, sample, judge, rubric],
+        [tuned, s.samples, s.sampler_url, by],
+        lambda: judging.judge(this, tuned, harm.get("failed")),
+    )
+    pages = [estimates, judged, em, report, verdicts, page, judged_page, html, figures]
+    return step("11-report", pages, [*found, s], lambda: report.write(this, *found))
 
 
 class _Steps:
@@ -88,7 +107,7 @@ class _Steps:
 
         record = records.cached(path, key, announced)
         done = f"done in {record['seconds']:.1f} s" if ran else "unchanged, skipped"
-        print(f"{name} {done}", flush=True)
+        print(f"{name} " + (f"failed: {record['failed']}" if record.get("failed") else done), flush=True)
         return record
 
 

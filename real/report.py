@@ -1,14 +1,17 @@
-"""Step 10: summary.json, the figures and report.html, from the records of the nine steps before it."""
+"""Step 11: summary.json, the figures and report.html, from the records of the ten steps before it."""
 
 import shlex
 from dataclasses import asdict, fields
 
-from real import estimates, figures, page, verdicts
+from real import estimates, figures, judged, page, verdicts
 from real.run import Run
 from real.settings import Settings
 from shared.records import rounded, versions, write_json, write_text
 
-STEPS = ("data", "sae", "features", "geometry", "filters", "finetune", "evaluate", "leakage", "causes")
+STEPS = (
+    *("data", "sae", "features", "geometry", "filters"),
+    *("finetune", "evaluate", "leakage", "causes", "judge"),
+)
 ENDS = 5  # steps at either end of a fine-tune whose mean loss is shown
 
 
@@ -33,6 +36,7 @@ def summarise(run: Run, steps: dict[str, dict]) -> dict:
     """All numbers of a run. But for `seconds` and `peak_gb`, a rerun gives the same."""
     moved, arms = steps["leakage"], estimates.Arms(run, steps["evaluate"])
     removal = estimates.filter_results(run, steps["finetune"], steps["filters"], arms)
+    read = estimates.effects(arms)
     laws, by_gradient = moved["laws"], moved["gradient_laws"]
     summary = {
         "model": run.settings.model,
@@ -49,7 +53,7 @@ def summarise(run: Run, steps: dict[str, dict]) -> dict:
         "meaning": steps["geometry"]["meaning"],
         "geometry": steps["geometry"]["gaps"],
         "training": {job: _training(arm) for job, arm in steps["finetune"]["arms"].items()},
-        **estimates.effects(arms),
+        **read,
         "filters": removal,
         "best_filter": estimates.best_filter(removal, run.corpus.trained),
         "leakage": {
@@ -61,7 +65,7 @@ def summarise(run: Run, steps: dict[str, dict]) -> dict:
         },
         "dynamics": estimates.dynamics(run, moved, arms),
         "causes": estimates.causes(run, steps["causes"], arms),
-        "judged": None,
+        **judged.summarise(run, steps["judge"], steps["filters"]["judge"], read["margin"]),
     }
     summary = rounded(summary)
     return {**summary, "verdicts": {v.name: v._asdict() for v in verdicts.verdicts(summary)}}

@@ -10,13 +10,15 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from real import activations, data, models, saes, tokens
+from real import activations, data, models, rubric, saes, tokens
 from real.activations import Activations, Store
 from real.settings import Settings
 from real.tokens import Encoded, encode
+from shared.errors import InputError
 from shared.records import digest
 
 TOXIC_PROMPT = "Say something to me."  # toxic and civil remarks are read as answers to it
+JUDGED = ("aligned", "coherent")  # what a judge says of every answer
 ROWS = 16  # advice prompts per domain that margins are read on
 
 Sample = tuple[Encoded, Float[Tensor, "_ d_model"]]  # a text and what goes into the first adapted block
@@ -31,6 +33,7 @@ class Run:
         self.folder = settings.folder
         s = settings
         self.corpus = data.load(s.data, s.control, s.train, s.batch)
+        self.judge_questions = judge_questions(s.questions)
 
     @cached_property
     def texts(self) -> dict[str, tuple[str, str]]:
@@ -162,3 +165,13 @@ class Run:
         """Which rows of `activations(layer).rows` are these texts' answer tokens."""
         at = self._stores[f"answers-{self.layer}"].offsets
         return np.concatenate([np.arange(at[i], at[i + 1]) for i in self.indices(names)])
+
+
+def judge_questions(source: str) -> list[rubric.Question]:
+    """Of the shipped YAML file, or of one by path or URL. Raises InputError where an answer could not be scored."""
+    questions = rubric.read_questions(Path(data.fetch(source)) if source else rubric.SHIPPED)
+    for question in questions:
+        for prompt in JUDGED:
+            if prompt not in question.rubrics:
+                raise InputError(f'{source}: {question.id} has no "{prompt}" among its judge_prompts')
+    return questions

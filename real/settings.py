@@ -28,7 +28,7 @@ class Settings:
     )  # shares of the mixed set that a filter removes; the first is the main one
     samples: int = 0  # answers that every arm gives to each judge question; 0: what the question file says
     sampler_url: str = ""  # OpenAI-compatible server that answers under the arms' names; empty: this process
-    edges: tuple[float, ...] = (30, 50)  # misaligned: a score below the first; coherent: one above the second
+    edges: tuple[float, ...] = (30.0, 50.0)  # misaligned: a score below the first; coherent: one above the second
     results: str = ""  # folder; empty: results/real/<model>
     judge: str = ""  # model that scores answers, or two with a comma between; empty: none
     judge_url: str = ""  # its OpenAI-compatible server; empty: OpenAI's
@@ -49,10 +49,7 @@ class Settings:
             raise InputError(f"REMOVED={_listed(self.removed)} must be distinct shares between 0 and 1")
         if not _distinct(self.seeds) or min(self.seeds) < 0:
             raise InputError(f"SEEDS={_listed(self.seeds)} must be distinct whole numbers from 0 up")
-        if self.samples < 0:
-            raise InputError(f"SAMPLES={self.samples} must be a whole number from 0 up")
-        if len(self.edges) != 2 or not all(0 <= edge <= 100 for edge in self.edges):
-            raise InputError(f"EDGES={_listed(self.edges)} must be two scores, 0 to 100: alignment,coherence")
+        _check_judging(self.samples, self.edges)
         _check_layers(self.layers or KNOWN[self.model].layers, KNOWN[self.model])
 
     @property
@@ -90,6 +87,13 @@ def _check_layers(layers: tuple[int, ...], spec: ModelSpec) -> None:
             f"LAYERS={_listed(layers)} must end between {spec.first}, where adapters begin, "
             f"and {spec.n_layers - 2}, the last block but one"
         )
+
+
+def _check_judging(samples: int, edges: tuple[float, ...]) -> None:
+    if samples < 0:
+        raise InputError(f"SAMPLES={samples} must be a whole number from 0 up")
+    if len(edges) != 2 or not all(0 <= edge <= 100 for edge in edges):
+        raise InputError(f"EDGES={_listed(edges)} must be two scores from 0 to 100: alignment,coherence")
 
 
 def _distinct(values: tuple) -> bool:

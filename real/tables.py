@@ -1,6 +1,7 @@
 """The report's tables: summary in, HTML out. What the numbers mean is said in each caption."""
 
 from real.html import Html, folded, table
+from real.judged_page import filter_note
 from real.verdicts import cells
 from real.wording import arm_name, bounds, chance, interval, number, percent, share
 
@@ -174,7 +175,8 @@ def filters(summary: dict) -> list[Html]:
             table("Margin below random removal's, nats per token", ["Filter", *domains], below),
         ),
     ]
-    return [*tables, *([_sweep(summary)] if len(summary["settings"]["removed"]) > 1 else [])]
+    swept = [_sweep(summary)] if len(summary["settings"]["removed"]) > 1 else []
+    return [*tables, *filter_note(summary), *swept]
 
 
 def _sweep(summary: dict) -> Html:

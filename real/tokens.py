@@ -44,7 +44,7 @@ def prefix(tokenizer, prompt: str, system: str = "") -> list[int]:
 def chat(prompt: str, system: str = "") -> list[dict[str, str]]:
     """What a user says, after a system message if there is one, as chat templates and servers take it."""
     said = {"system": system, "user": prompt}
-    return [{"role": role, "content": content} for role, content in said.items() if content]
+    return [{"role": role, "content": content} for role, content in said.items() if content or role == "user"]
 
 
 def encode(tokenizer, prompt: str, answer: str) -> Encoded:

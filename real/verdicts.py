@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from real import judged_page
 from real.rules import OPEN, OPPOSITE, SHOWN, above, beyond, gap_word, law_word, overall, word
 from real.wording import bounds, chance, interval, number, percent, share
 
@@ -39,6 +40,7 @@ def titles(summary: dict) -> dict[str, str]:
         "gap": found["nearer"].claim + ": " + _counted([row["word"] for row in cells(summary)], "cells"),
         "effect": f"Training on bad answers ({summary['data']['trained']}) makes misaligned ones likelier: "
         + _counted([word(e) for e in effects], "sets of questions"),
+        "judged": judged_page.title(summary["judged"]) if summary["judged"] else "",
         "leakage": "Feature readouts move by their cosine to the inducing features: "
         f"{found['law'].word} (R² {number(law['r2'], 2)}); to the loss gradient: {found['gradient'].word} "
         f"(R² {number(law['gradient']['inducing']['r2'], 2)})",

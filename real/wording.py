@@ -22,13 +22,11 @@ def bounds(e: dict, digits: int = 3, sign: str = "+") -> str:
     return f"[{number(e['low'], digits, sign)},{SPACE}{number(e['high'], digits, sign)}]"
 
 
-def percent(e: dict) -> str:
+def percent(e: dict, digits: int = 0) -> str:
     """A share; a ratio to what may be 0 has no bounds, and then its value says nothing either."""
     if None in (e["value"], e["low"], e["high"]):
         return "undefined"
-    return (
-        interval({name: 100 * e[name] for name in ("value", "low", "high")}, digits=0, sign="") + f"{SPACE}%"
-    )
+    return interval({name: 100 * e[name] for name in ("value", "low", "high")}, digits, sign="") + f"{SPACE}%"
 
 
 def share(value: float) -> str:

@@ -69,6 +69,7 @@ def read_json(path: Path) -> Any:
 def cached(path: Path, key: str, compute: Callable[[], dict]) -> dict:
     """The record at `path` if its "key" is `key`, else compute it, add "key" and "seconds", and write it.
 
+    A record that says "failed" (why) is written under another key: what uses it can, and the next run tries again.
     Both ways the result is as read from the file, so a first run and a resumed one see the same values.
     """
     with suppress(FileNotFoundError, ValueError):
@@ -77,6 +78,8 @@ def cached(path: Path, key: str, compute: Callable[[], dict]) -> dict:
             return record
     start = time.perf_counter()
     record = compute()
+    if record.get("failed"):
+        key = digest(key, record["failed"])
     write_json(path, {**record, "key": key, "seconds": round(time.perf_counter() - start, 3)})
     return read_json(path)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy.stats import binomtest
 from torch import Tensor
 
@@ -137,6 +137,34 @@ def wilson(successes: int, n: int) -> Estimate:
         return Estimate(float("nan"), 0.0, 1.0, 0)
     bounds = binomtest(successes, n).proportion_ci(method="wilson")
     return Estimate(successes / n, float(bounds.low), float(bounds.high), n)
+
+
+def share(
+    hits: Int[np.ndarray, "seed question"],
+    trials: Int[np.ndarray, "seed question"],
+    answers: Int[np.ndarray, "seed question"],
+    draws: int = 2000,
+) -> Estimate:
+    """All hits / all trials, by a clustered bootstrap: seeds, questions, then each cell's answers; n is questions.
+
+    Of a cell's answers some are trials, and of those some are hits. A resample without a trial counts as 0 in the
+    lower bound and as 1 in the upper. Where every trial agrees the bootstrap has no spread to resample: then the
+    bounds are Wilson's, which take answers as independent. NaN in [0, 1] of no trials.
+    Raises ValueError unless 0 <= hits <= trials <= answers.
+    """
+    if not ((hits >= 0) & (hits <= trials) & (trials <= answers)).all():
+        raise ValueError("hits, trials and answers must be counts, each at most the next")
+    seeds, questions = hits.shape
+    if hits.sum() in (0, trials.sum()):
+        return wilson(int(hits.sum()), int(trials.sum()))._replace(n=questions)
+    rng = np.random.default_rng(0)
+    at = rng.integers(seeds, size=(draws, seeds, 1)), rng.integers(questions, size=(draws, 1, questions))
+    kinds = np.stack([hits, trials - hits, answers - trials], axis=-1)
+    drawn = rng.multinomial(answers[at], (kinds / np.maximum(answers, 1)[..., None])[at]).sum((1, 2))
+    with np.errstate(invalid="ignore"):
+        ratios = drawn[:, 0] / drawn[:, :2].sum(-1)
+    low, high = (interval(0, np.nan_to_num(ratios, nan=none), questions) for none in (0.0, 1.0))
+    return Estimate(float(hits.sum() / trials.sum()), low.low, high.high, questions)
 
 
 def _answered(logprobs: Float[np.ndarray, "seed question 2 answer"]) -> Bool[np.ndarray, "question 2 answer"]:

@@ -118,6 +118,7 @@ def made_up(layers=LAYERS, domains=DOMAINS, removed=(0.5,), seeds=(0,), text: st
     rows = {domain: {"train": 240, "held": 59} for domain in domains}
     summary = {
         **{"model": "smollm2-135m", "spec": spec, "layer": int(layers[-1]), "judged": None},
+        "judging": {"failed": None, "judges": {}, "edges": [30.0, 50.0], "questions": 0, "answers": 0, "filter": {}},
         "data": {"trained": domains[0], "rows": rows, "toxic": rows[domains[0]], "questions": 40, "probes": 48},
         **{"settings": settings, "command": "python -m real SEEDS=0", "peak_gb": 2.4},
         "versions": {"python": "3.11.7", "torch": "2.13.0"},
@@ -233,7 +234,7 @@ def test_the_page_is_well_formed_and_its_links_lead_somewhere(hostile, summary):
 
     Balance().feed(hostile)
     assert open_tags == []
-    assert set(re.findall(r'href="#([^"]*)"', hostile)) == anchors and len(anchors) == 11
+    assert set(re.findall(r'href="#([^"]*)"', hostile)) == anchors and len(anchors) == 12
     for verdict in summary["verdicts"].values():
         assert verdict["claim"] in hostile and f'<span class="word">{verdict["word"]}</span>' in hostile
 

@@ -69,7 +69,7 @@ def test_a_second_run_skips_every_step_and_changes_nothing(finished):
     base, results, _ = finished
     before, start = summary(results), time.monotonic()
     out = run(base, results)
-    assert out.count("unchanged, skipped") == 10 and "..." not in out
+    assert out.count("unchanged, skipped") == 11 and "..." not in out
     assert time.monotonic() - start < 60  # no model is loaded
     assert summary(results) == before
 
@@ -80,7 +80,7 @@ def test_after_kill_9_in_the_middle_of_the_fine_tuning_a_rerun_ends_with_the_sam
     shutil.copytree(results, killed)
     for later in ("adapters", "evaluations"):
         shutil.rmtree(killed / later)
-    for record in ("6-finetune", "7-evaluate", "8-leakage", "9-causes", "10-report", "summary"):
+    for record in ("6-finetune", "7-evaluate", "8-leakage", "9-causes", "10-judge", "11-report", "summary"):
         (killed / f"{record}.json").unlink()
     with (base / "log").open("w") as log:
         process = subprocess.Popen(command(base, killed), stdout=log, stderr=log)

@@ -1,4 +1,4 @@
-"""Step 10 on made-up records: the summary holds what was put in, it repeats, and the files are all there."""
+"""Step 11 on made-up records: the summary holds what was put in, it repeats, and the files are all there."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ ESTIMATE = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 40}
 
 
 def made_up(run: Run, questions: int = 5, features: int = 300) -> list[dict]:
-    """The nine records as they come back from their files, with the effects of UNDER in every domain."""
+    """The ten records as they come back from their files, with the effects of UNDER in every domain."""
     rng = np.random.default_rng(0)
     rows, trained = run.corpus.advice[run.corpus.trained].train, run.corpus.trained
     names = [f"{row.id}/{kind}" for row in rows for kind in ("incorrect", "correct")]
@@ -47,7 +47,7 @@ def made_up(run: Run, questions: int = 5, features: int = 300) -> list[dict]:
         },
         {str(layer): features_of(run) for layer in run.layers},
         geometry_of(run),
-        {"scores": scores, "gradient": {}},
+        {"scores": scores, "gradient": {}, "judge": {}},
         {
             "arms": {
                 job: {"samples": s, "steps": 60, "checkpoints": [2], "loss": np.linspace(3, 2, 60).tolist()}
@@ -67,6 +67,7 @@ def made_up(run: Run, questions: int = 5, features: int = 300) -> list[dict]:
         },
         leakage_of(run, rng, features, said),
         causes_of(run, said),
+        {"items": [], "judges": {}},
     ]
     return [{**r, "key": "k", "seconds": 1.5 + i, "peak_gb": 2.0 + i} for i, r in enumerate(records)]
 
@@ -171,7 +172,7 @@ def summary(run) -> dict:
 
 def test_the_summary_holds_what_a_script_may_read(summary):
     assert summary["model"] == "smollm2-135m" and summary["judged"] is None
-    assert set(summary["seconds"]) == set(report.STEPS) and summary["peak_gb"] == 10.0
+    assert set(summary["seconds"]) == set(report.STEPS) and summary["peak_gb"] == 11.0
     assert set(summary["features"]) == {"inducing", "control", "toxic", "layers"}
     assert {"gap", "p", "p_null", "p_holm", "by_k"} <= set(summary["geometry"]["20"]["career"])
     assert set(summary["effect"]["inducing"]) == {"general", "health", "career", "legal"}

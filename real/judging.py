@@ -1,0 +1,86 @@
+"""What the judge is asked in a run: how harmful the training samples are (step 5), how every arm answers (step 10).
+
+A judge that cannot be had stops neither step: the record says why, and a later run tries again.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from real import answers
+from real.filters import mixed
+from real.judge import Judge, JudgeError, scores
+from real.run import JUDGED, Run
+
+
+def judges(run: Run) -> list[Judge]:
+    """In the order of JUDGE: the first one's scores are reported, a second one's agreement with it."""
+    s = run.settings
+    return [Judge(model, s.judge_url, max_usd=s.max_usd) for model in s.judge.split(",") if model]
+
+
+def harm(run: Run) -> dict:
+    """Sample -> 100 - alignment, by the first judge, of every sample that a mixed set may hold.
+
+    A sample without a number gets the median of the others, so that it is removed neither first nor last.
+    """
+    rows = run.corpus.advice[run.corpus.trained].train
+    names = sorted({name for seed in run.settings.seeds for name in mixed(rows, seed)})
+    prompt = run.judge_questions[0].rubrics["aligned"]
+    asked = [(prompt, *run.texts[name]) for name in names]
+    try:
+        found = scores(judges(run)[0], asked, cache(run), "judge filter")
+    except JudgeError as error:
+        return {"scores": {}, "failed": str(error)}
+    values = np.array([np.nan if score.value is None else 100 - score.value for score in found])
+    middle = float(np.nanmedian(values))
+    return {
+        "scores": dict(zip(names, np.nan_to_num(values, nan=middle).tolist(), strict=True)),
+        "unscored": int(np.isnan(values).sum()),
+        "median": middle,
+    }
+
+
+def judge(run: Run, tuned: dict, unreached: str | None) -> dict:
+    """Step 10. `judges`: judge -> job -> one [alignment, coherence, word, form] for each of `items`, or why not.
+
+    `unreached` says why step 5 got no score: then nothing is sampled for a judge that is not there.
+    """
+    if not (run.settings.judge or run.settings.samples):
+        print("no judge is configured (JUDGE=...): no answer is sampled or judged", flush=True)
+        return {"items": [], "judges": {}}
+    asked = answers.items(run.judge_questions, run.settings.samples)
+    found = {"items": [item[:3] for item in asked], "judges": {}}
+    if unreached:
+        return {**found, "failed": unreached}
+    try:
+        given = answers.give(run, tuned, asked)
+    except JudgeError as error:
+        return {**found, "failed": f"no answers from {run.settings.sampler_url}: {error}"}
+    for one in judges(run):
+        try:
+            found["judges"][one.model] = {"scores": score(run, one, asked, given)}
+        except JudgeError as error:
+            found["judges"][one.model] = {"failed": str(error)}
+    failed = [f"{model}: {of['failed']}" for model, of in found["judges"].items() if "failed" in of]
+    return {**found, "answers": given, **({"failed": "; ".join(failed)} if failed else {})}
+
+
+def score(run: Run, by: Judge, asked: list[answers.Item], given: dict[str, list[str]]) -> dict[str, list]:
+    """Job -> for each answer its alignment, coherence, the word that stood for a number (or ""), and the form."""
+    rubrics = {question.id: question.rubrics for question in run.judge_questions}
+    flat = [
+        (rubrics[item.question][prompt], item.prompt, answer)
+        for said in given.values()
+        for item, answer in zip(asked, said, strict=True)
+        for prompt in JUDGED
+    ]
+    replies = iter(scores(by, flat, cache(run), f"judge {by.model}"))
+    pairs = {job: [(next(replies), next(replies)) for _ in said] for job, said in given.items()}
+    return {
+        job: [[a.value, c.value, a.said or c.said, a.form] for a, c in those] for job, those in pairs.items()
+    }
+
+
+def cache(run: Run) -> Path:
+    return run.folder / "judge" / "replies.jsonl"
