@@ -85,7 +85,7 @@ def _here(run: Run, adapter: Path | None, asked: list[Item], path: Path, bar: tq
         for seed, batch in list(enumerate(batches))[done:]:
             chosen = [asked[i] for i in batch]
             turns = [prefix(run.tokenizer, item.prompt, item.system) for item in chosen]
-            said = sample.generate(run.model, run.tokenizer, turns, NEW_TOKENS, temperature=1, seed=seed)
+            said = sample.generate(run.model, run.tokenizer, turns, NEW_TOKENS, temperature=1.0, seed=seed)
             with path.open("a", encoding="utf-8") as file:
                 file.write(_lines([_row(item, answer) for item, answer in zip(chosen, said, strict=True)]))
             bar.update(len(batch))
@@ -100,11 +100,9 @@ def _by_server(run: Run, job: str, adapter: Path | None, asked: list[Item], path
         with wearing(run.model, adapter), folder(merged) as unfinished:
             run.model.save_pretrained(unfinished)
             run.tokenizer.save_pretrained(unfinished)
-    server = judge.Judge(job, run.settings.sampler_url)
+    server = judge.Judge(job, run.settings.sampler_url, timeout=600.0)
     chats = [chat(item.prompt, item.system) for item in asked]
-    said = judge.complete(
-        server, chats, run.folder / "answers" / "replies.jsonl", 1, NEW_TOKENS, desc=f"answers {job}"
-    )
+    said = judge.complete(server, chats, run.folder / "answers" / "replies.jsonl", 1.0, NEW_TOKENS)
     write_text(path, _lines([_row(item, answer) for item, answer in zip(asked, said, strict=True)]))
 
 

@@ -33,7 +33,7 @@ class Settings:
     judge: str = ""  # model that scores answers, or two with a comma between; empty: none
     judge_url: str = ""  # its OpenAI-compatible server; empty: OpenAI's
     questions: str = ""  # published YAML of questions and judge prompts; empty: the shipped one
-    max_usd: float = 0  # cap on what the judge may cost; 0: none
+    max_usd: float = 0.0  # cap on what the judge may cost; 0: none
 
     def __post_init__(self):
         if self.model not in KNOWN:

@@ -163,8 +163,9 @@ def share(
     drawn = rng.multinomial(answers[at], (kinds / np.maximum(answers, 1)[..., None])[at]).sum((1, 2))
     with np.errstate(invalid="ignore"):
         ratios = drawn[:, 0] / drawn[:, :2].sum(-1)
-    low, high = (interval(0, np.nan_to_num(ratios, nan=none), questions) for none in (0.0, 1.0))
-    return Estimate(float(hits.sum() / trials.sum()), low.low, high.high, questions)
+    value = float(hits.sum() / trials.sum())
+    low, high = (interval(value, np.nan_to_num(ratios, nan=none), questions) for none in (0.0, 1.0))
+    return low._replace(high=high.high)
 
 
 def _answered(logprobs: Float[np.ndarray, "seed question 2 answer"]) -> Bool[np.ndarray, "question 2 answer"]:
