@@ -7,6 +7,7 @@ FORMS = {
     "number": "for a number in one token, and read as the mean of the numbers it might have said",
     "digit": "for one digit, and read as the mean of the digits it might have said",
     "text": "for text, and the number in it was read",
+    "reasoning": "for text after its own reasoning, and the number in it was read",
 }
 
 

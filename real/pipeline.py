@@ -15,6 +15,7 @@ from real import (
     figures,
     filters,
     finetune,
+    forms,
     html,
     judge,
     judged,
@@ -58,7 +59,9 @@ def run(settings: Settings) -> dict:
     by = [s.judge, s.judge_url, this.judge_questions]
     harm = {"scores": {}}
     if s.judge:
-        harm = step("5-harm", [judging, judge, rubric], [found[0], s.seeds, by], lambda: judging.harm(this))
+        harm = step(
+            "5-harm", [judging, judge, forms, rubric], [found[0], s.seeds, by], lambda: judging.harm(this)
+        )
     found[-1] = everything = filters.joined(scored, harm)
     tuned = then(
         "6-finetune", [finetune, logprobs], [everything, recipe], lambda: finetune.finetune(this, everything)
@@ -79,7 +82,7 @@ def run(settings: Settings) -> dict:
     )
     then(
         "10-judge",
-        [judging, answers, sample, judge, rubric],
+        [judging, answers, sample, judge, forms, rubric],
         [tuned, s.samples, s.sampler_url, by],
         lambda: judging.judge(this, tuned, harm.get("failed")),
     )

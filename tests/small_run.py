@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from real import causes, data, evaluate, run, saes, spill
+from real import answers, causes, data, evaluate, run, saes, spill
 from real.__main__ import main
 
 KEEP = {"health": 20, "career": 10, "legal": 10, "toxic": 20, "questions": 2, "probes": 2}
@@ -30,4 +30,5 @@ if __name__ == "__main__":
     data.SHIPPED = folder
     saes.DRAWS, run.ROWS, causes.RANDOM, causes.DOSES = 5_000, 2, 1, (1,)
     evaluate.SAMPLED, evaluate.NEW_TOKENS, spill.NEW_TOKENS = 1, 8, 8
+    answers.NEW_TOKENS = 12
     sys.exit(main(sys.argv[2:]))
