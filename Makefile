@@ -1,7 +1,7 @@
 # Every target builds .venv on first use.
 PYTHON ?= python3
 PY := .venv/bin/python
-SETTINGS := MODEL DATA CONTROL SEEDS LAYERS TRAIN EPOCHS BATCH LR RANK TOP_K REMOVED RESULTS
+SETTINGS := MODEL DATA CONTROL SEEDS LAYERS TRAIN EPOCHS BATCH LR RANK FULL GPUS TOP_K REMOVED RESULTS
 given = $(foreach v,$(SETTINGS),$(if $(findstring command,$(origin $(v))),'$(v)=$($(v))'))
 
 help:

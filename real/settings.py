@@ -22,6 +22,8 @@ class Settings:
     batch: int = 4  # samples per optimiser step
     lr: float = 1e-3  # peak; five steps of warm-up, then linear to zero
     rank: int = 32  # of the LoRA adapters (rank-stabilised, alpha = 2 rank)
+    full: int = 0  # 1: the fine-tunes change every weight of the adapted blocks, with no adapter
+    gpus: int = 0  # that fine-tune together; 0: one where there is one, else the CPU
     top_k: int = 50  # features per set
     removed: tuple[float, ...] = (
         0.5,
@@ -36,6 +38,8 @@ class Settings:
         for name in ("train", "epochs", "batch", "rank", "top_k", "lr"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name.upper()}={getattr(self, name)} must be above 0")
+        if self.full not in (0, 1) or self.gpus < 0:
+            raise InputError(f"FULL={self.full} must be 0 or 1, and GPUS={self.gpus} a number of GPUs")
         if self.train < 2 * self.batch:
             raise InputError(f"TRAIN={self.train} is less than two batches of BATCH={self.batch}")
         if not _distinct(self.removed) or not all(0 < share < 1 for share in self.removed):
