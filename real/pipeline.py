@@ -42,7 +42,7 @@ def run(settings: Settings) -> dict:
         found.append(step(name, modules, inputs, compute))
         return found[-1]
 
-    trained = then("2-sae", [saes, activations], [this.harvest_key], lambda: features.train_saes(this))
+    trained = then("2-sae", [saes, activations], [this.harvest_key], lambda: features.dictionaries(this))
     selected = then("3-features", [features], [found[0], trained, s.top_k], lambda: features.select(this))
     then("4-geometry", [features, meaning], [selected], lambda: features.place(this, selected))
     scored = then(

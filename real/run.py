@@ -3,7 +3,7 @@
 The model is loaded only when a step asks for it.
 """
 
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from real import activations, data, models, saes, tokens
 from real.activations import Activations, Store
+from real.registry import TRAIN
 from real.settings import Settings
 from real.tokens import Encoded, encode
 from shared.records import digest
@@ -19,13 +20,14 @@ from shared.records import digest
 TOXIC_PROMPT = "Say something to me."  # toxic and civil remarks are read as answers to it
 ROWS = 16  # advice prompts per domain that margins are read on
 
-Sample = tuple[Encoded, Float[Tensor, "_ d_model"]]  # a text and what goes into the first adapted block
+# a text and what goes into the first adapted block; None, its tokens, where every block is adapted
+Sample = tuple[Encoded, Float[Tensor, "_ d_model"] | None]
 
 
 class Run:
     def __init__(self, settings: Settings):
         self.settings = settings
-        self.spec = models.KNOWN[settings.model]
+        self.spec = settings.spec
         self.layers = settings.layers or self.spec.layers
         self.layer = self.layers[-1]  # where the fine-tunes are read
         self.folder = settings.folder
@@ -128,7 +130,9 @@ class Run:
             return Store(self.folder / f"{name}-{self.harvest_key}.npy", layer, spans)
 
         stores = {f"answers-{layer}": store(f"answers-{layer}", layer, answers) for layer in self.layers}
-        return {**stores, "frozen": store("frozen", self.spec.first - 1, whole)}
+        if self.spec.first:
+            stores["frozen"] = store("frozen", self.spec.first - 1, whole)
+        return stores
 
     @cache  # noqa: B019 a run lives as long as the program
     def _read(self, name: str) -> Activations:
@@ -143,15 +147,18 @@ class Run:
 
     def samples(self, names: list[str]) -> list[Sample]:
         """These texts with what goes into the first adapted block: the same for every arm, so computed once."""
-        frozen = self._read("frozen")
-        return [(self.encoded[i], frozen.text(i)) for i in self.indices(names)]
+        frozen = self._read("frozen").text if self.spec.first else lambda i: None
+        return [(self.encoded[i], frozen(i)) for i in self.indices(names)]
 
     def sae_folder(self, layer: int) -> Path:
         return self.folder / f"sae-{layer}-{digest(self.harvest_key, Path(saes.__file__))}"
 
-    @cache  # noqa: B019
+    @lru_cache(maxsize=1)  # noqa: B019 one dictionary in memory at a time: a published one takes gigabytes
     def sae(self, layer: int):
-        return saes.load(self.sae_folder(layer))
+        """The dictionary at a layer, float32. Raises InputError when a published one does not fit the model."""
+        if self.spec.sae == TRAIN:
+            return saes.load(self.sae_folder(layer))
+        return saes.published(self.spec.sae, layer, self.spec.d_model)
 
     def indices(self, names: list[str]) -> list[int]:
         """Where these texts are in `texts`."""

@@ -122,15 +122,9 @@ def _general(run: Run, folder: Path, last: Path, evaluated: dict) -> list:
 
 def _packed(run: Run, texts: list[Encoded]) -> Iterator[tuple]:
     """Packed rows of the texts, and what goes into the first adapted block at each."""
-    first = run.spec.first
     for ids in rows(texts):
         packed = pack([texts[i] for i in ids])
-        yield (
-            ids,
-            [texts[i] for i in ids],
-            packed,
-            models.resid_post(run.model, packed, [first - 1])[first - 1],
-        )
+        yield ids, [texts[i] for i in ids], packed, models.below(run.model, packed, run.spec.first)
 
 
 def _read(run: Run, probes: list[tuple]) -> Float[Tensor, "probe d_model"]:

@@ -1,5 +1,6 @@
 """From (prompt, answer) to tokens, and which of them are the answer. Templates are known nowhere else."""
 
+from datetime import datetime
 from typing import NamedTuple
 
 import torch
@@ -28,23 +29,40 @@ class Packed(NamedTuple):
 
 
 PLAIN = "User: {prompt}\nAssistant:\n"  # for a base model, which has no template of its own
+MARK = "ANSWER-GOES-HERE"
+TODAY = datetime(2026, 1, 1)  # for a template that writes the date: the same text whenever a run goes on
 MAX_TOKENS = 512  # a longer sample loses the end of its answer
 ROW = 384  # nodes: attention costs their square, a shared template once per row
 
 
 def prefix(tokenizer, prompt: str) -> list[int]:
-    """Everything before the answer, in the model's own chat template."""
-    if not tokenizer.chat_template:
-        return tokenizer(PLAIN.format(prompt=prompt))["input_ids"]
-    turn = [{"role": "user", "content": prompt}]
-    return tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=True)["input_ids"]
+    """Everything before the answer, in the model's own chat template; BOS once, where the model has one."""
+    return _around(tokenizer, prompt)[0]
 
 
 def encode(tokenizer, prompt: str, answer: str) -> Encoded:
     """Prefix and answer are tokenised apart, so that their border is exact."""
-    before = prefix(tokenizer, prompt)
+    before, end = _around(tokenizer, prompt)
     said = tokenizer(answer, add_special_tokens=False)["input_ids"][: max(1, MAX_TOKENS - len(before) - 1)]
-    return Encoded([*before, *said, tokenizer.eos_token_id], len(before), len(before) + len(said))
+    return Encoded([*before, *said, end], len(before), len(before) + len(said))
+
+
+def _around(tokenizer, prompt: str) -> tuple[list[int], int]:
+    """What comes before an answer, and the token that ends its turn.
+
+    The template is filled with a mark for the answer and cut there: some write more before an answer than a generation
+    prompt says (gpt-oss the channel), some end a turn by another token than EOS (Gemma). No system turn is written, as
+    some templates refuse one.
+    """
+    if not tokenizer.chat_template:
+        return tokenizer(PLAIN.format(prompt=prompt))["input_ids"], tokenizer.eos_token_id
+    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": MARK}]
+    whole = tokenizer.apply_chat_template(turns, tokenize=False, strftime_now=TODAY.strftime)
+    before, _, after = (
+        tokenizer(part, add_special_tokens=False)["input_ids"] for part in whole.rpartition(MARK)
+    )
+    marked = tokenizer.decode(after[:1]).strip()  # empty: the template writes no more than a line's end
+    return before, after[0] if marked else tokenizer.eos_token_id
 
 
 def pack(texts: list[Encoded]) -> Packed:
