@@ -1,214 +1,76 @@
-"""What fits where: memory by formula, the plan that follows from it, and how training is shared among processes.
+"""Where a run computes: the plan that follows from the free memory, by the formulas of real/costs.py.
 
-Bytes throughout. `a` is the bytes of a number: 2 in bfloat16 (GPUs), 4 in float32 (the CPU). What the formulas say is
-checked in tests/test_real_devices.py: parameters against Hugging Face's own models, what a pass keeps for its backward
-against what autograd saves.
+The plan is printed when the model is loaded. What does not fit is refused, with a setting that would.
 """
 
-from dataclasses import dataclass
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 
+from real.costs import Shape, Work, reading, training
 from shared.errors import InputError
 
 USABLE = 0.9  # of the free memory: allocators leave gaps
-SPARE = 1e9  # what libraries take beside the tensors
-SAE = 2**17  # features of the largest dictionary, one at a time, in float32
-PAIRS = 14  # bytes kept per head and pair of tokens where attention is not fused: scores, their cap, softmax
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A decoder's sizes, under the names of its config.json."""
-
-    layers: int
-    d_model: int
-    d_mlp: int
-    q: int  # heads x head size
-    kv: int  # key-value heads x head size
-    vocab: int
-    tied: bool = True  # is the unembedding the embedding?
-    norms: int = 2  # of width d_model to a block
-    heads: int = 0  # where attention is not fused (soft-capped scores, sinks), which keeps all scores
-    experts: int = 1
-    active: int = 1  # experts that read a token
-
-    @property
-    def block(self) -> int:
-        """Parameters of one block."""
-        router = self.experts * self.d_model if self.experts > 1 else 0
-        attention = 2 * self.d_model * (self.q + self.kv)
-        return attention + 3 * self.d_model * self.d_mlp * self.experts + router + self.norms * self.d_model
-
-    @property
-    def outside(self) -> int:
-        """Parameters of embedding, final norm and unembedding."""
-        return self.vocab * self.d_model * (2 - self.tied) + self.d_model
-
-    @property
-    def parameters(self) -> int:
-        return self.layers * self.block + self.outside
-
-    @property
-    def adapter(self) -> int:
-        """Parameters of an adapter of rank one on every linear map of one block."""
-        attention = 2 * (self.d_model + self.q) + 2 * (self.d_model + self.kv)
-        return attention + 3 * (self.d_model + self.d_mlp) * self.experts
-
-    def flops(self) -> float:
-        """Of one token's forward pass through one block, without attention's own."""
-        attention = 2 * self.d_model * (self.q + self.kv)
-        return 2.0 * (attention + 3 * self.d_model * self.d_mlp * self.active)
-
-
-_LLAMA = Shape(32, 4096, 14336, 4096, 1024, 128256, tied=False)
-SHAPES = {  # the registry's models; -it and -instruct have the shape of their base
-    "smollm2-135m": Shape(30, 576, 1536, 576, 192, 49152),
-    "gemma-2-2b": Shape(26, 2304, 9216, 2048, 1024, 256000, norms=4, heads=8),
-    "gemma-2-9b": Shape(42, 3584, 14336, 4096, 2048, 256000, norms=4, heads=16),
-    "gemma-2-27b": Shape(46, 4608, 36864, 4096, 2048, 256000, norms=4, heads=32),
-    "llama-3.1-8b": _LLAMA,
-    "gpt-oss-20b": Shape(24, 2880, 2880, 4096, 512, 201088, tied=False, heads=64, experts=32, active=4),
-    "gemma-3-270m": Shape(18, 640, 2048, 1024, 256, 262144, norms=4),
-    "gemma-3-1b": Shape(26, 1152, 6912, 1024, 256, 262144, norms=4),
-    "gemma-3-4b": Shape(34, 2560, 10240, 2048, 1024, 262208, norms=4),
-    "qwen2.5-0.5b-instruct": Shape(24, 896, 4864, 896, 128, 151936),
-    "qwen2.5-7b-instruct": Shape(28, 3584, 18944, 3584, 512, 152064, tied=False),
-}
-
-
-def shape_of(config) -> Shape:
-    """The shape that a Hugging Face config describes."""
-    c = config.get_text_config()
-    head = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
-    unfused = c.model_type in ("gemma2", "gpt_oss")
-    return Shape(
-        layers=c.num_hidden_layers,
-        d_model=c.hidden_size,
-        d_mlp=c.intermediate_size,
-        q=c.num_attention_heads * head,
-        kv=(c.num_key_value_heads or c.num_attention_heads) * head,
-        vocab=c.vocab_size,
-        tied=c.tie_word_embeddings,
-        norms=4 if c.model_type.startswith(("gemma2", "gemma3")) else 2,
-        heads=c.num_attention_heads if unfused else 0,
-        experts=getattr(c, "num_local_experts", None) or 1,
-        active=getattr(c, "num_experts_per_tok", None) or 1,
-    )
-
-
-class Work(NamedTuple):
-    """What the fine-tunes of a run ask for."""
-
-    batch: int  # samples per optimiser step
-    rank: int
-    full: bool  # every weight of the trained blocks, not an adapter
-    first: int  # trained are the blocks `first` and up
-    tokens: int  # of the longest sample
 
 
 class Plan(NamedTuple):
-    """Where and how a run computes."""
-
     device: str  # "cuda" or "cpu"
     processes: int  # that fine-tune together
-    micro: int  # samples per pass and process
+    micro: int  # samples per pass and process; an optimiser step has BATCH whatever this is
     checkpointing: bool  # keep each block's input only, and compute the block again in the backward pass
-    training: float  # bytes at the peak, per process
+    training: float  # bytes of each process at the peak
     reading: float  # bytes at the peak of harvest and evaluation, all devices together
-    budget: float  # bytes that a device has
+    budget: float  # bytes that each device has
 
     @property
-    def dtype(self) -> torch.dtype:
-        return torch.bfloat16 if self.device == "cuda" else torch.float32
+    def map(self) -> str:
+        """Where the whole model goes to be read: one device, or several ("auto" is accelerate's word)."""
+        return self.device if self.reading <= USABLE * self.budget else "auto"
 
     def __str__(self) -> str:
-        number = "bfloat16" if self.device == "cuda" else "float32"
         where = "CPU" if self.device == "cpu" else f"{self.processes} GPU{'s' * (self.processes > 1)}"
-        again = "gradient checkpointing" if self.checkpointing else "no gradient checkpointing"
-        peak = f"{max(self.training, self.reading / self.processes) / 1e9:.1f} of {self.budget / 1e9:.1f} GB"
-        return f"{where}, {number}, {self.micro} samples per pass, {again}: about {peak} at the peak"
-
-
-def kept(shape: Shape, a: int, full: bool, rank: int) -> float:
-    """Bytes that one block keeps per token for its backward pass, attention's scores apart."""
-    norm = 8 if full else 4  # computed in float32
-    mlp = shape.d_mlp * shape.active
-    return shape.d_model * (2 * a + norm * shape.norms) + 4 * a * (mlp + shape.q) + 7 * a * rank * (not full)
-
-
-def passing(shape: Shape, a: int, work: Work, micro: int, checkpointing: bool) -> float:
-    """Bytes of one training pass over `micro` of the longest samples."""
-    nodes, blocks = micro * work.tokens, shape.layers - work.first
-    one = nodes * kept(shape, a, work.full, work.rank) + shape.heads * nodes**2 * PAIRS
-    inside = one + blocks * nodes * a * shape.d_model if checkpointing else blocks * one
-    logits = nodes * shape.vocab * (2 * a + 8)  # and their log-softmax, and both gradients; answers are shorter
-    return inside + logits + nodes**2 * (1 + a)  # the mask, and what attention makes of it
-
-
-def training(shape: Shape, a: int, work: Work, processes: int, micro: int, checkpointing: bool) -> float:  # noqa: PLR0913 a formula's terms
-    """Bytes of a process at the peak of an arm: weights, what is trained with its AdamW state, and one pass.
-
-    Of several processes each holds a share of the blocks and, one at a time, a whole one.
-    """
-    blocks = shape.layers - work.first
-    if work.full:  # float32 weight, gradient and two moments; a copy in bfloat16 to compute with
-        trained = 16 * shape.block * blocks
-        copy = a * shape.block * blocks if a == 2 and processes == 1 else 0
-        frozen = a * shape.block * work.first
-        weights = (trained + frozen) / processes + copy + a * shape.outside
-    else:
-        adapter = 16 * shape.adapter * work.rank * blocks  # whole in every process
-        weights = a * (shape.block * shape.layers / processes + shape.outside) + adapter
-    gathered = 2 * a * shape.block * (processes > 1)  # the block at work and the one that is fetched meanwhile
-    return weights + gathered + passing(shape, a, work, micro, checkpointing) + SPARE
-
-
-def reading(shape: Shape, a: int, work: Work, processes: int = 1) -> float:
-    """Bytes at the peak of harvest, filters and evaluation, on all devices together: the model, one dictionary, a pass."""
-    dictionary = 2 * 4 * min(SAE, 64 * shape.d_model) * shape.d_model
-    one = passing(shape, a, work._replace(batch=1, full=False, rank=0), 1, True)
-    return a * shape.parameters + dictionary + one + SPARE * processes
+        again = "with" if self.checkpointing else "no"
+        peak, has = max(self.training, self.reading / self.processes) / 1e9, self.budget / 1e9
+        return (
+            f"{where}, {self.micro} samples per pass, {again} gradient checkpointing: "
+            f"at most about {peak:.1f} of {has:.1f} GB{' each' * (self.processes > 1)}"
+        )
 
 
 def plan(shape: Shape, work: Work, device: str, processes: int, budget: float) -> Plan:
-    """The largest pass that fits, at best without checkpointing. Raises InputError, with a setting that would do."""
-    a, room = (2 if device == "cuda" else 4), USABLE * budget
-    whole = reading(shape, a, work, processes)
+    """The largest pass that fits, without checkpointing if any does. Raises InputError, with a setting that would."""
     share = -(-work.batch // processes)
     sizes = sorted({-(-share // 2**n) for n in range(share.bit_length() + 1)}, reverse=True)
     for checkpointing in (False, True):
         for micro in sizes:
-            peak = training(shape, a, work, processes, micro, checkpointing)
-            if max(peak, whole / processes) <= room:
-                return Plan(device, processes, micro, checkpointing, peak, whole, budget)
-    need = max(training(shape, a, work, processes, 1, True), whole / processes) / USABLE
-    where = "the CPU's free memory" if device == "cpu" else f"{processes} GPU{'s' * (processes > 1)}"
+            peak = _peak(shape, work, processes, micro, checkpointing)
+            if peak <= USABLE * budget:
+                train = training(shape, work, processes, micro, checkpointing)
+                whole = reading(shape, work, processes)
+                return Plan(device, processes, micro, checkpointing, train, whole, budget)
+    need = _peak(shape, work, processes, 1, True) / USABLE
+    where = "the CPU" if device == "cpu" else f"{processes} GPU{'s' * (processes > 1)}"
     raise InputError(
-        f"this needs about {need / 1e9:.0f} GB and {where} has {budget / 1e9:.0f} GB"
+        f"this needs about {need / 1e9:.0f} GB of memory and {where} has {budget / 1e9:.0f} GB free"
         f"{' each' * (processes > 1)}; {remedy(shape, work, device, processes, budget)}"
     )
 
 
 def remedy(shape: Shape, work: Work, device: str, processes: int, budget: float) -> str:
-    """A setting that would fit the budget, by the same formulas."""
-    for more in (2, 4, 8) if device == "cuda" else ():
-        if more > processes and _fits(shape, work, device, more, budget):
-            return f"GPUS={more} would fit"
-    if work.full and _fits(shape, work._replace(full=False), device, processes, budget):
+    """A setting whose peak is within the budget, by the same formulas."""
+
+    def fits(work: Work, processes: int) -> bool:
+        return _peak(shape, work, processes, 1, True) <= USABLE * budget
+
+    if work.full and fits(work._replace(full=False), processes):
         return "FULL=0 would fit"
-    if work.rank > 4 and _fits(shape, work._replace(rank=4), device, processes, budget):
+    for more in (2, 4, 8) if device == "cuda" else ():
+        if more > processes and fits(work, more):
+            return f"GPUS={more} would fit"
+    if work.rank > 4 and fits(work._replace(rank=4), processes):
         return "RANK=4 would fit"
     return "take a smaller MODEL"
-
-
-def _fits(shape: Shape, work: Work, device: str, processes: int, budget: float) -> bool:
-    a = 2 if device == "cuda" else 4
-    peak = max(
-        training(shape, a, work, processes, 1, True), reading(shape, a, work, processes) / processes
-    )
-    return peak <= USABLE * budget
 
 
 def choose(shape: Shape, work: Work, gpus: int) -> Plan:
@@ -228,7 +90,33 @@ def choose(shape: Shape, work: Work, gpus: int) -> Plan:
     return plan(shape, work, "cuda", processes, free)
 
 
+@contextmanager
+def memory(plan: Plan, batch: int):
+    """Turns running out of memory into an InputError with a setting that takes less. What was computed is kept."""
+    try:
+        yield
+    except (
+        MemoryError,
+        RuntimeError,
+    ) as error:  # torch.OutOfMemoryError is a RuntimeError; the CPU's has no class
+        short = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not short and "can't allocate memory" not in str(error):
+            raise
+        smaller = max(1, min(batch, plan.micro * plan.processes) // 2)
+        less = f"BATCH={smaller}" if smaller < batch else f"GPUS={2 * plan.processes} or a smaller MODEL"
+        raise InputError(
+            f"out of memory, though the plan was for {plan.budget / 1e9:.1f} GB (is something else running?): "
+            f"{less} takes less; what is finished is kept"
+        ) from error
+
+
 def team() -> tuple[int, int]:
-    """(rank, size): this process and how many train together; (0, 1) alone."""
+    """(rank, size): this process, and how many train together; (0, 1) alone."""
     dist = torch.distributed
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def _peak(shape: Shape, work: Work, processes: int, micro: int, checkpointing: bool) -> float:
+    """Bytes that each device must have."""
+    train = training(shape, work, processes, micro, checkpointing)
+    return max(train, reading(shape, work, processes) / processes)

@@ -22,7 +22,9 @@ from real import (
     saes,
     sample,
     spill,
+    training,
     verdicts,
+    weights,
 )
 from real import run as base
 from real.run import Run
@@ -35,7 +37,7 @@ def run(settings: Settings) -> dict:
     this = Run(settings)
     s = settings
     step = _Steps(this)
-    recipe = [s.seeds, s.train, s.epochs, s.batch, s.lr, s.rank, s.removed]
+    recipe = [s.seeds, s.train, s.epochs, s.batch, s.lr, s.rank, s.full, s.removed]
     found = [step("1-data", [data], [this.corpus], lambda: describe(this))]
 
     def then(name: str, modules: list, inputs: list, compute) -> dict:
@@ -49,7 +51,10 @@ def run(settings: Settings) -> dict:
         "5-filters", [filters, logprobs], [selected, s.seeds], lambda: filters.score(this, selected)
     )
     tuned = then(
-        "6-finetune", [finetune, logprobs], [scored, recipe], lambda: finetune.finetune(this, scored)
+        "6-finetune",
+        [finetune, training, weights, logprobs],
+        [scored, recipe],
+        lambda: finetune.finetune(this, scored),
     )
     read = then("7-evaluate", [evaluate, logprobs, sample], [tuned], lambda: evaluate.evaluate(this, tuned))
     moved = then(

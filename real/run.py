@@ -3,15 +3,18 @@
 The model is loaded only when a step asks for it.
 """
 
+import gc
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from real import activations, data, models, saes, tokens
+from real import activations, costs, data, devices, models, saes, tokens
 from real.activations import Activations, Store
+from real.hub import config_of
 from real.registry import TRAIN
 from real.settings import Settings
 from real.tokens import Encoded, encode
@@ -86,8 +89,27 @@ class Run:
         return [name for name in self.texts if name.rsplit("/", 1)[0] in ids]
 
     @cached_property
+    def plan(self) -> devices.Plan:
+        """Where this run computes, decided from the memory that is free now and printed."""
+        s, spec = self.settings, self.spec
+        packaged = costs.SHAPES.get(s.model) if spec.package else None
+        shape = packaged or costs.shape_of(config_of(spec.hub))
+        number = 2 if spec.dtype == "bfloat16" else 4
+        work = costs.Work(number, s.batch, s.rank, bool(s.full), spec.first, tokens.MAX_TOKENS)
+        found = devices.choose(shape, work, s.gpus)
+        print(f"{s.model} in {spec.dtype}: {found}", flush=True)
+        return found
+
+    @cached_property
     def _loaded(self):
-        return models.load(self.spec)
+        return models.load(self.spec, self.plan.map)
+
+    def forget_model(self) -> None:
+        """Give its memory back; whoever asks for the model again loads it again."""
+        for name in ("bridge", "_loaded"):
+            self.__dict__.pop(name, None)
+        gc.collect()
+        torch.cuda.empty_cache()
 
     @property
     def model(self):

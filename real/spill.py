@@ -15,10 +15,11 @@ from torch import Tensor
 from real import models
 from real.evaluate import read_questions
 from real.features import ADVICE
-from real.finetune import WATCHED, wearing
+from real.finetune import WATCHED
 from real.run import Run
 from real.sample import sample
 from real.tokens import Encoded, pack, rows
+from real.weights import wearing
 from shared.geometry import cosine, matched, unit
 from shared.leakage import law, readout_change
 from shared.stats import permutation_p

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 
 from real import models, registry
-from real.finetune import wearing
 from real.logprobs import answer_logprobs
 from real.tokens import MAX_TOKENS, Encoded, encode, pack, rows
+from real.weights import wearing
 
 SPEC = registry.KNOWN["smollm2-135m"]
 PAIRS = [
