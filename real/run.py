@@ -120,6 +120,11 @@ class Run:
         return self._loaded[1]
 
     @cached_property
+    def d_model(self) -> int:
+        """As the model's own config has it: no model need be loaded to refuse a dictionary."""
+        return self.spec.d_model if self.spec.package else config_of(self.spec.hub).hidden_size
+
+    @cached_property
     def bridge(self):
         """TransformerLens hooks on the model's own weights: an adapter that the model wears, it wears too."""
         return models.hooked(self.model, self.tokenizer, self.spec)
@@ -180,7 +185,7 @@ class Run:
         """The dictionary at a layer, float32. Raises InputError when a published one does not fit the model."""
         if self.spec.sae == TRAIN:
             return saes.load(self.sae_folder(layer))
-        return saes.published(self.spec.sae, layer, self.spec.d_model)
+        return saes.published(self.spec.sae, layer, self.d_model)
 
     def indices(self, names: list[str]) -> list[int]:
         """Where these texts are in `texts`."""

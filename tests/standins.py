@@ -1,7 +1,7 @@
 """Stand-ins for what the hub holds: tiny random weights under the real repository ids, file names and formats.
 
 `python tests/standins.py DATA_FOLDER KEY=value ...` is the unmodified command on a few short texts. With HF_HOME at a
-cache that `fill` has filled, and HF_HUB_OFFLINE=1, it finds a known model and its dictionaries there. They are as deep as
+cache that `fill` has filled, and HF_HUB_OFFLINE=1, it finds a known model and its dictionaries there, as deep as
 the real ones and as wide only where they must be: SAELens knows Gemma Scope's widths by name.
 """
 
@@ -25,7 +25,7 @@ from real.registry import KNOWN
 
 REVISION = "0" * 40
 SMALL = dict(vocab_size=600, intermediate_size=32, num_attention_heads=2, num_key_value_heads=1, head_dim=32)
-WIDE = {"hidden_size": 64}
+WIDE, EXPERTS = {"hidden_size": 64}, {"num_local_experts": 4, "num_experts_per_tok": 2}
 D_SAE = 256
 
 
@@ -52,7 +52,7 @@ def config(model: str, **changes):
     kinds = {
         "gemma-2-2b": lambda **size: Gemma2Config(**{"hidden_size": 2304} | size, sliding_window=16),
         "llama-3.1-8b": lambda **size: LlamaConfig(**WIDE | size, rope_parameters=ROPE),
-        "gpt-oss-20b": lambda **size: GptOssConfig(**WIDE | size, num_local_experts=4, num_experts_per_tok=2, sliding_window=16),
+        "gpt-oss-20b": lambda **size: GptOssConfig(**WIDE | EXPERTS | size, sliding_window=16),
         "gemma-3-270m": lambda **size: Gemma3TextConfig(**WIDE | size, sliding_window=16),
         "qwen2.5-0.5b-instruct": lambda **size: Qwen2Config(**WIDE | size),
     }  # fmt: skip
@@ -93,8 +93,10 @@ SPECIAL = {  # BOS, EOS and what else the templates write
     "qwen": ("<|unused|>", "<|im_end|>", "<|im_start|>"),
 }
 GEMMA_TEMPLATE = (
-    "{{ bos_token }}{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
-    "<start_of_turn>{{ 'model' if m.role == 'assistant' else m.role }}\n{{ m.content | trim }}<end_of_turn>\n{% endfor %}"
+    "{{ bos_token }}{% for m in messages %}"
+    "{% if m.role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    "<start_of_turn>{{ 'model' if m.role == 'assistant' else m.role }}\n"
+    "{{ m.content | trim }}<end_of_turn>\n{% endfor %}"
     "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
 GPT_TEMPLATE = (
