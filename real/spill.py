@@ -135,7 +135,8 @@ def _read(run: Run, probes: list[tuple]) -> Float[Tensor, "probe d_model"]:
         with models.blocks(run.model, run.spec.first):
             resid = models.resid_post(run.model, packed, [run.layer], inputs)[run.layer]
         for i, text, path in zip(ids, texts, packed.paths, strict=True):
-            means[i] = resid[path[text.start : text.end]].mean(0)
+            said = path[text.start : max(text.end, text.start + 1)]  # of an empty answer its end of turn
+            means[i] = resid[said].mean(0)
     return torch.stack([means[i] for i in range(len(means))])
 
 
