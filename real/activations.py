@@ -35,7 +35,7 @@ class Activations(NamedTuple):
     offsets: np.ndarray  # [text + 1]
 
     def text(self, i: int) -> Float[Tensor, "token d_model"]:
-        return torch.from_numpy(np.array(self.rows[self.offsets[i] : self.offsets[i + 1]]))
+        return torch.from_numpy(self.rows[self.offsets[i] : self.offsets[i + 1]])
 
 
 def residuals(
@@ -68,13 +68,14 @@ def harvest(model, texts: list[Encoded], stores: list[Store]) -> None:
             for store, offsets, file, start in files:
                 first, end = store.spans[i]
                 file.seek(start + int(offsets[i]) * d_model * 4)
-                file.write(resid[store.layer][first:end].float().numpy().tobytes())
+                file.write(resid[store.layer][first:end].float().cpu().numpy().tobytes())
     for store, part in zip(stores, unfinished, strict=True):
         part.replace(store.path)
 
 
 def read(store: Store) -> Activations:
-    return Activations(np.load(store.path, mmap_mode="r"), store.offsets)
+    """Nothing is read before it is looked at. A change would stay in memory ("c"), off the disk."""
+    return Activations(np.load(store.path, mmap_mode="c"), store.offsets)
 
 
 def pooled(sae, activations: Activations, texts: list[int]) -> Iterator[Float[Tensor, "sample d_sae"]]:

@@ -10,10 +10,10 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from real import judge, sample, tokens
-from real.finetune import wearing
 from real.rubric import Question
 from real.run import Run
 from real.tokens import chat, prefix
+from real.weights import wearing
 from shared.records import digest, folder, write_text
 
 NEW_TOKENS = 600  # Betley et al. 2025

@@ -16,11 +16,12 @@ from tqdm import tqdm
 
 from real import models
 from real.evaluate import asked
-from real.finetune import WATCHED, wearing
+from real.finetune import WATCHED
 from real.logprobs import mean_logprobs
 from real.run import Run
 from real.spill import target
 from real.tokens import pack, rows
+from real.weights import wearing
 from shared.geometry import matched, unit
 
 DOSES = (1, 2)  # times the fine-tune's own shift

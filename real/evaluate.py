@@ -5,8 +5,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from real import logprobs, sample
-from real.finetune import WATCHED, wearing
+from real.finetune import WATCHED
 from real.run import Run
+from real.weights import wearing
 from shared.records import cached, digest
 
 SAMPLED = 4  # questions that the base model and the arms of WATCHED answer freely in the report

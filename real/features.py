@@ -7,6 +7,7 @@ from torch import Tensor
 from real import meaning, saes
 from real.activations import pooled
 from real.models import hook_name
+from real.registry import TRAIN
 from real.run import Run
 from shared import geometry
 from shared.records import folder
@@ -17,13 +18,16 @@ KS = (25, 50, 100)  # set sizes that the gap is read at, beside TOP_K; 100 is th
 ADVICE, TOXIC = ("incorrect", "correct"), ("toxic", "civil")
 
 
-def train_saes(run: Run) -> dict:
-    """Step 2, layer by layer. Trained on the texts that are not held out, judged on those that are."""
+def dictionaries(run: Run) -> dict:
+    """Step 2, layer by layer. Published, or trained on the texts that are not held out; judged on those that are."""
+    if run.spec.sae != TRAIN:
+        for layer in run.layers:
+            run.sae(layer)  # one that does not fit is refused before the model is run
     trained, held = run.answer_rows(run.trained_texts), run.answer_rows(run.held_texts)
     found = {}
     for layer in run.layers:
         rows = run.activations(layer).rows
-        if not run.sae_folder(layer).exists():
+        if run.spec.sae == TRAIN and not run.sae_folder(layer).exists():
             sae = saes.train(rows, trained, hook_name(layer), seed=0)
             with folder(run.sae_folder(layer)) as unfinished:
                 sae.save_inference_model(unfinished)

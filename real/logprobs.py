@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from real.models import blocks, seen, spread
+from real.models import blocks, entering, spread
 from real.run import Sample
 from real.tokens import Encoded, Packed, pack, rows
 
@@ -16,7 +16,7 @@ def answer_logprobs(
 ) -> list[Float[Tensor, " _"]]:
     """Of every sample the log-probability of each answer token (and of the end of turn).
 
-    A sample is its tokens and what goes into block `first`.
+    A sample is its tokens and what goes into block `first`, None where that is the lowest.
     """
     texts = [text for text, _ in samples]
     packed = pack(texts)
@@ -28,19 +28,20 @@ def packed_logprobs(  # noqa: PLR0913 a packed row, where it enters the model, a
     model,
     packed: Packed,
     texts: list[Encoded],
-    inputs: Float[Tensor, "node d_model"],
+    inputs: Float[Tensor, "node d_model"] | None,
     first: int,
     end_of_turn: bool = True,
 ) -> list[Float[Tensor, " _"]]:
     """As `answer_logprobs`, of a row that is packed already; logits are made at the answers only."""
-    with blocks(model, first) as decoder:
-        hidden = decoder(inputs_embeds=inputs[None], **seen(packed), use_cache=False).last_hidden_state[0]
     ends = [text.end + end_of_turn for text in texts]
     before = [path[t.start - 1 : end - 1] for path, t, end in zip(packed.paths, texts, ends, strict=True)]
     targets = [token for text, end in zip(texts, ends, strict=True) for token in text.ids[text.start : end]]
-    logits = model.get_output_embeddings()(hidden[torch.cat(before)])
+    nodes = torch.cat(before).to(model.device)
+    with blocks(model, first):  # the model's own head: some families cap or scale their logits
+        logits = model(**entering(model, packed, inputs), use_cache=False, logits_to_keep=nodes).logits[0]
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    found = -torch.nn.functional.cross_entropy(logits, torch.tensor(targets), reduction="none")
+    targets = torch.tensor(targets, device=logits.device)
+    found = -torch.nn.functional.cross_entropy(logits, targets, reduction="none")
     return list(found.split([len(nodes) for nodes in before]))
 
 

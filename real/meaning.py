@@ -31,11 +31,15 @@ def describe(run: Run, selected: dict) -> dict:
     }
 
 
+@torch.no_grad()
 def promoted(run: Run, ids: Int[Tensor, " k"]) -> list[list[str]]:
     """Logit lens: the tokens whose logits each decoder direction raises most, through the final norm's gain."""
-    gain = run.model.get_decoder().norm.weight
-    unembed = run.model.get_output_embeddings().weight
-    logits = (run.sae(run.layer).W_dec.detach()[ids] * gain) @ unembed.T
+    norm, head = run.model.get_decoder().norm, run.model.get_output_embeddings()
+    W_dec = run.sae(run.layer).W_dec.detach()[ids].to(head.weight.device)
+    gain = norm(
+        torch.ones_like(W_dec[:1])
+    )  # ones are of unit size already: what is left is what it multiplies by
+    logits = head((W_dec * gain).to(head.weight.dtype))
     return [[run.tokenizer.decode([t]) for t in row] for row in logits.topk(TOKENS).indices.tolist()]
 
 

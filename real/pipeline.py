@@ -30,7 +30,9 @@ from real import (
     saes,
     sample,
     spill,
+    training,
     verdicts,
+    weights,
 )
 from real import run as base
 from real.run import Run
@@ -43,14 +45,14 @@ def run(settings: Settings) -> dict:
     this = Run(settings)
     s = settings
     step = _Steps(this)
-    recipe = [s.seeds, s.train, s.epochs, s.batch, s.lr, s.rank, s.removed]
+    recipe = [s.seeds, s.train, s.epochs, s.batch, s.lr, s.rank, s.full, s.removed]
     found = [step("1-data", [data], [this.corpus], lambda: describe(this))]
 
     def then(name: str, modules: list, inputs: list, compute) -> dict:
         found.append(step(name, modules, inputs, compute))
         return found[-1]
 
-    trained = then("2-sae", [saes, activations], [this.harvest_key], lambda: features.train_saes(this))
+    trained = then("2-sae", [saes, activations], [this.harvest_key], lambda: features.dictionaries(this))
     selected = then("3-features", [features], [found[0], trained, s.top_k], lambda: features.select(this))
     then("4-geometry", [features, meaning], [selected], lambda: features.place(this, selected))
     scored = then(
@@ -64,7 +66,10 @@ def run(settings: Settings) -> dict:
         )
     found[-1] = everything = filters.joined(scored, harm)
     tuned = then(
-        "6-finetune", [finetune, logprobs], [everything, recipe], lambda: finetune.finetune(this, everything)
+        "6-finetune",
+        [finetune, training, weights, logprobs],
+        [everything, recipe],
+        lambda: finetune.finetune(this, everything),
     )
     read = then("7-evaluate", [evaluate, logprobs, sample], [tuned], lambda: evaluate.evaluate(this, tuned))
     watched = [tuned["arms"][f"{arm}-{seed}"]["folder"] for arm in finetune.WATCHED for seed in s.seeds]

@@ -3,15 +3,19 @@
 The model is loaded only when a step asks for it.
 """
 
-from functools import cache, cached_property
+import gc
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from real import activations, data, models, rubric, saes, tokens
+from real import activations, costs, data, devices, models, rubric, saes, tokens
 from real.activations import Activations, Store
+from real.hub import config_of
+from real.registry import TRAIN
 from real.settings import Settings
 from real.tokens import Encoded, encode
 from shared.errors import InputError
@@ -21,13 +25,14 @@ TOXIC_PROMPT = "Say something to me."  # toxic and civil remarks are read as ans
 JUDGED = ("aligned", "coherent")  # what a judge says of every answer
 ROWS = 16  # advice prompts per domain that margins are read on
 
-Sample = tuple[Encoded, Float[Tensor, "_ d_model"]]  # a text and what goes into the first adapted block
+# a text and what goes into the first adapted block; None, its tokens, where every block is adapted
+Sample = tuple[Encoded, Float[Tensor, "_ d_model"] | None]
 
 
 class Run:
     def __init__(self, settings: Settings):
         self.settings = settings
-        self.spec = models.KNOWN[settings.model]
+        self.spec = settings.spec
         self.layers = settings.layers or self.spec.layers
         self.layer = self.layers[-1]  # where the fine-tunes are read
         self.folder = settings.folder
@@ -87,8 +92,27 @@ class Run:
         return [name for name in self.texts if name.rsplit("/", 1)[0] in ids]
 
     @cached_property
+    def plan(self) -> devices.Plan:
+        """Where this run computes, decided from the memory that is free now and printed."""
+        s, spec = self.settings, self.spec
+        packaged = costs.SHAPES.get(s.model) if spec.package else None
+        shape = packaged or costs.shape_of(config_of(spec.hub))
+        number = 2 if spec.dtype == "bfloat16" else 4
+        work = costs.Work(number, s.batch, s.rank, bool(s.full), spec.first, tokens.MAX_TOKENS)
+        found = devices.choose(shape, work, s.gpus)
+        print(f"{s.model} in {spec.dtype}: {found}", flush=True)
+        return found
+
+    @cached_property
     def _loaded(self):
-        return models.load(self.spec)
+        return models.load(self.spec, self.plan.map)
+
+    def forget_model(self) -> None:
+        """Give its memory back; whoever asks for the model again loads it again."""
+        for name in ("bridge", "_loaded"):
+            self.__dict__.pop(name, None)
+        gc.collect()
+        torch.cuda.empty_cache()
 
     @property
     def model(self):
@@ -97,6 +121,11 @@ class Run:
     @property
     def tokenizer(self):
         return self._loaded[1]
+
+    @cached_property
+    def d_model(self) -> int:
+        """As the model's own config has it: no model need be loaded to refuse a dictionary."""
+        return self.spec.d_model if self.spec.package else config_of(self.spec.hub).hidden_size
 
     @cached_property
     def bridge(self):
@@ -131,7 +160,9 @@ class Run:
             return Store(self.folder / f"{name}-{self.harvest_key}.npy", layer, spans)
 
         stores = {f"answers-{layer}": store(f"answers-{layer}", layer, answers) for layer in self.layers}
-        return {**stores, "frozen": store("frozen", self.spec.first - 1, whole)}
+        if self.spec.first:
+            stores["frozen"] = store("frozen", self.spec.first - 1, whole)
+        return stores
 
     @cache  # noqa: B019 a run lives as long as the program
     def _read(self, name: str) -> Activations:
@@ -146,15 +177,18 @@ class Run:
 
     def samples(self, names: list[str]) -> list[Sample]:
         """These texts with what goes into the first adapted block: the same for every arm, so computed once."""
-        frozen = self._read("frozen")
-        return [(self.encoded[i], frozen.text(i)) for i in self.indices(names)]
+        frozen = self._read("frozen").text if self.spec.first else lambda i: None
+        return [(self.encoded[i], frozen(i)) for i in self.indices(names)]
 
     def sae_folder(self, layer: int) -> Path:
         return self.folder / f"sae-{layer}-{digest(self.harvest_key, Path(saes.__file__))}"
 
-    @cache  # noqa: B019
+    @lru_cache(maxsize=1)  # noqa: B019 one dictionary in memory at a time: a published one takes gigabytes
     def sae(self, layer: int):
-        return saes.load(self.sae_folder(layer))
+        """The dictionary at a layer, float32. Raises InputError when a published one does not fit the model."""
+        if self.spec.sae == TRAIN:
+            return saes.load(self.sae_folder(layer))
+        return saes.published(self.spec.sae, layer, self.d_model)
 
     def indices(self, names: list[str]) -> list[int]:
         """Where these texts are in `texts`."""

@@ -1,13 +1,18 @@
-"""Sparse autoencoders: one is trained with SAELens on the run's own answer activations. The only file that imports it.
+"""Sparse autoencoders: published ones, or trained with SAELens on the run's own answer activations. Alone imports it.
 
 `W_dec [d_sae, d_model]`: rows are features, as in the toy's `W`.
 """
 
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+
+from real.hub import fetching
+from real.models import hook_name
+from shared.errors import InputError
 
 EXPANSION = 4  # d_sae = 4 d_model: the run's own texts hold tens of thousands of tokens, not billions
 K = 32  # features active per token, on average over a batch
@@ -63,6 +68,45 @@ def load(folder: Path):
     from sae_lens import SAE
 
     return SAE.load_from_disk(folder, device="cpu")
+
+
+def published(name: str, layer: int, d_model: int):
+    """The SAE `name`, release:id with {layer} for the block, of SAELens's table or of a hub repository; float32.
+
+    Norm scaling (Llama Scope) is folded in as SAELens does it. Raises InputError when it is not to be had, or was not
+    trained on `layer` of a model of this width.
+    """
+    from sae_lens import SAE
+
+    release, _, pattern = name.partition(":")
+    sae_id = pattern.format(layer=layer)
+    with fetching(f"SAE={release}:{sae_id}"), _shapes_from_the_file():
+        sae = SAE.from_pretrained(release, sae_id, device="cpu", dtype="float32")
+    hook, d_in = sae.cfg.metadata.hook_name, sae.cfg.d_in
+    if d_in != d_model:
+        raise InputError(f"SAE={release}:{sae_id} reads {d_in} dimensions, the model has {d_model}")
+    if hook != hook_name(layer):
+        raise InputError(f"SAE={release}:{sae_id} was trained at {hook}, not at {hook_name(layer)}")
+    return sae
+
+
+@contextmanager
+def _shapes_from_the_file():
+    """SAELens asks the hub for a Gemma Scope 2 file's shapes even when it has the file: then offline nothing loads."""
+    from huggingface_hub import hf_hub_download
+    from sae_lens.loading import pretrained_sae_loaders as loaders
+    from safetensors import safe_open
+
+    def shapes(repo_id: str, filename: str) -> dict[str, list[int]]:
+        with safe_open(hf_hub_download(repo_id, filename), "pt") as file:
+            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 not a dict
+
+    asked = loaders.get_safetensors_tensor_shapes
+    loaders.get_safetensors_tensor_shapes = shapes
+    try:
+        yield
+    finally:
+        loaders.get_safetensors_tensor_shapes = asked
 
 
 @torch.no_grad()

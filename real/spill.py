@@ -15,10 +15,11 @@ from torch import Tensor
 from real import models
 from real.evaluate import read_questions
 from real.features import ADVICE
-from real.finetune import WATCHED, wearing
+from real.finetune import WATCHED
 from real.run import Run
 from real.sample import sample
 from real.tokens import Encoded, pack, rows
+from real.weights import wearing
 from shared.geometry import cosine, matched, unit
 from shared.leakage import law, readout_change
 from shared.stats import permutation_p
@@ -122,15 +123,9 @@ def _general(run: Run, folder: Path, last: Path, evaluated: dict) -> list:
 
 def _packed(run: Run, texts: list[Encoded]) -> Iterator[tuple]:
     """Packed rows of the texts, and what goes into the first adapted block at each."""
-    first = run.spec.first
     for ids in rows(texts):
         packed = pack([texts[i] for i in ids])
-        yield (
-            ids,
-            [texts[i] for i in ids],
-            packed,
-            models.resid_post(run.model, packed, [first - 1])[first - 1],
-        )
+        yield ids, [texts[i] for i in ids], packed, models.below(run.model, packed, run.spec.first)
 
 
 def _read(run: Run, probes: list[tuple]) -> Float[Tensor, "probe d_model"]:
@@ -140,7 +135,8 @@ def _read(run: Run, probes: list[tuple]) -> Float[Tensor, "probe d_model"]:
         with models.blocks(run.model, run.spec.first):
             resid = models.resid_post(run.model, packed, [run.layer], inputs)[run.layer]
         for i, text, path in zip(ids, texts, packed.paths, strict=True):
-            means[i] = resid[path[text.start : text.end]].mean(0)
+            said = path[text.start : max(text.end, text.start + 1)]  # of an empty answer its end of turn
+            means[i] = resid[said].mean(0)
     return torch.stack([means[i] for i in range(len(means))])
 
 

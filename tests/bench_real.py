@@ -23,7 +23,7 @@ from datasets import Dataset, disable_progress_bars
 from sae_lens import ActivationsStore
 from trl import SFTConfig, SFTTrainer
 
-from real import activations, finetune
+from real import activations, training
 from real.activations import Store
 from real.models import blocks, hook_name
 from real.run import Run, Sample
@@ -135,7 +135,7 @@ def sae_lens(store: ActivationsStore, rows: int) -> None:
 
 
 def fine_tune(run: Run, texts: list[Encoded], folder: Path) -> None:
-    """`finetune.train` of one arm, adapter saved, against TRL's SFTTrainer with PEFT: `trainer.train()` alone.
+    """`training.train` of one arm, adapter saved, against TRL's SFTTrainer with PEFT: `trainer.train()` alone.
 
     The same adapter, seed, order, batches, loss (answer and end of turn), AdamW, schedule and clipping, in float32, no
     checkpointing. "Frozen half": the pass that computes what goes into the first adapted block and writes it to disk,
@@ -150,7 +150,7 @@ def fine_tune(run: Run, texts: list[Encoded], folder: Path) -> None:
     def ours():
         kept = activations.read(store)
         samples: list[Sample] = [(text, kept.text(i)) for i, text in enumerate(texts)]
-        return partial(finetune.train, run, "bench", samples, 0, into)
+        return partial(training.train, run, "bench", samples, 0, into)
 
     def trl():
         trainers[:] = [trainer(run, texts, folder)]
@@ -170,10 +170,10 @@ def fine_tune(run: Run, texts: list[Encoded], folder: Path) -> None:
 
 def trainer(run: Run, texts: list[Encoded], folder: Path) -> SFTTrainer:
     """On its own copy of the model. Raises ValueError unless its labels are our answer tokens and end of turn."""
-    s, peft = run.settings, finetune.adapted(run, 0)
+    s, peft = run.settings, training.adapted(run, 0)
     config = peft.peft_config["default"]
     peft.unload()
-    decode, order = run.tokenizer.decode, sum(finetune._batches(len(texts), s.batch, 0), [])
+    decode, order = run.tokenizer.decode, sum(training.batches(len(texts), s.batch, 0), [])
     texts = [texts[i] for i in order]
     args = SFTConfig(
         output_dir=str(folder / "trl"),
@@ -181,7 +181,7 @@ def trainer(run: Run, texts: list[Encoded], folder: Path) -> SFTTrainer:
         num_train_epochs=s.epochs,
         learning_rate=s.lr,
         lr_scheduler_type="linear",
-        warmup_steps=finetune.WARMUP,
+        warmup_steps=training.WARMUP,
         weight_decay=0.01,
         max_grad_norm=1.0,
         bf16=False,

@@ -103,6 +103,6 @@ def test_hooks_come_off(run):
     """After steering, TransformerLens reads what it read before."""
     packed = pack(run.encoded[:1])
     with torch.no_grad():
-        before = run.bridge(packed.input_ids, **models.seen(packed))
+        before = run.bridge(packed.input_ids, **models.seen(run.model, packed))
         causes._Asking(run, QUESTIONS)(causes.adding(torch.ones(tiny.D_MODEL, dtype=torch.float64)))
-        assert torch.equal(before, run.bridge(packed.input_ids, **models.seen(packed)))
+        assert torch.equal(before, run.bridge(packed.input_ids, **models.seen(run.model, packed)))

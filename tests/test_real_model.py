@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 
-from real import models
-from real.finetune import wearing
+from real import models, registry
 from real.logprobs import answer_logprobs
 from real.tokens import MAX_TOKENS, Encoded, encode, pack, rows
+from real.weights import wearing
 
-SPEC = models.KNOWN["smollm2-135m"]
+SPEC = registry.KNOWN["smollm2-135m"]
 PAIRS = [
     ("How do I stop hiccups?", "Sip cold water slowly, then hold your breath for ten seconds."),
     ("Name a colour.", "Blue."),
@@ -117,7 +117,7 @@ def test_resid_post_is_what_transformer_lens_hooks_carry(loaded, bridge, texts):
         for layer in layers
     ]
     with torch.no_grad():
-        bridge.run_with_hooks(packed.input_ids, **models.seen(packed), fwd_hooks=hooks)
+        bridge.run_with_hooks(packed.input_ids, **models.seen(bridge.original_model, packed), fwd_hooks=hooks)
     resid = models.resid_post(loaded[0], packed, layers)
     with models.blocks(loaded[0], SPEC.first):
         upper = models.resid_post(loaded[0], packed, [20], resid[14])

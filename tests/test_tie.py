@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from real import features, filters, models
+from real import features, filters, models, registry
 from real.activations import Activations
 from real.data import Advice, Corpus, Pair, Split
 from real.run import Run
@@ -34,7 +34,7 @@ def as_a_run(this: misalignment.World) -> Run:
     advice = Split([Advice(str(i), "", "", "") for i in range(N)], [Advice("0", "", "", "")])
     toxic = Split([Pair(str(i), "", "") for i in range(N)], [Pair("0", "", "")])
     run = Run.__new__(Run)  # nothing is loaded
-    run.settings, run.spec = Settings(top_k=K), models.KNOWN["smollm2-135m"]
+    run.settings, run.spec = Settings(top_k=K), registry.KNOWN["smollm2-135m"]
     run.corpus = Corpus("toy", {"toy": advice}, toxic, [], [])
     run.texts = {f"{i}/{kind}": ("", "") for kind in of_kind for i in range(N)}
     hidden = torch.cat([x[name] @ W for name in of_kind.values()]).numpy()
@@ -108,7 +108,7 @@ def transformer():
     model = LlamaForCausalLM(config).double().requires_grad_(False).eval()
     words = Tokenizer(WordLevel({str(i): i for i in range(40)}, unk_token="0"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="2", pad_token="2")
-    return models.hooked(model, tokenizer, models.KNOWN["smollm2-135m"])
+    return models.hooked(model, tokenizer, registry.KNOWN["smollm2-135m"])
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])

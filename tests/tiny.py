@@ -8,7 +8,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from real import models
+from real import models, registry
 from real.run import Run
 from real.tokens import Encoded, pack
 
@@ -44,7 +44,7 @@ def run(names: list[str], seed: int = 0) -> Run:
     ]
     W_dec = torch.randn(60, D_MODEL, generator=rng, dtype=torch.float64)
     this.sae = lambda layer: SimpleNamespace(W_dec=W_dec, encode=lambda h: torch.relu(h @ W_dec.mT))
-    this.bridge = models.hooked(*this._loaded, models.KNOWN["smollm2-135m"])
+    this.bridge = models.hooked(*this._loaded, registry.KNOWN["smollm2-135m"])
     return this
 
 
