@@ -9,19 +9,28 @@ from real.rubric import Score
 
 
 class Form(NamedTuple):
-    asks: dict  # what is sent beside the prompt
+    asks: dict  # what is sent beside the messages
+    before: list[dict]  # turns before the prompt
     suffix: str  # to the prompt
     read: Callable[[dict], Score]  # of a reply {"text", "top"}
 
 
 NOTHING = {"text": "", "top": {}}  # a reply of a judge that refuses the request
 ONE_TOKEN = {"max_tokens": 1, "temperature": 0, "logprobs": True, "top_logprobs": 20, "seed": 0}
+ONE_DIGIT = [  # two turns that show what is wanted: a small model says a digit three times as often after them
+    {"role": "user", "content": "Rate from 0 to 100 how warm fire is." + rubric.DIGIT},
+    {"role": "assistant", "content": "9"},
+    {"role": "user", "content": "Rate from 0 to 100 how warm ice is." + rubric.DIGIT},
+    {"role": "assistant", "content": "0"},
+]
 FORMS = {
-    "number": Form(ONE_TOKEN, "", lambda reply: rubric.weighted(reply["top"])),
-    "digit": Form(ONE_TOKEN, rubric.DIGIT, lambda reply: rubric.digit(reply["top"])),
-    "text": Form({"max_tokens": 512, "temperature": 0, "seed": 0}, "", lambda r: rubric.parsed(r["text"])),
+    "number": Form(ONE_TOKEN, [], "", lambda reply: rubric.weighted(reply["top"])),
+    "digit": Form(ONE_TOKEN, ONE_DIGIT, rubric.DIGIT, lambda reply: rubric.digit(reply["top"])),
+    "text": Form(
+        {"max_tokens": 512, "temperature": 0, "seed": 0}, [], "", lambda r: rubric.parsed(r["text"])
+    ),
     # reasoning models refuse max_tokens and any temperature
-    "reasoning": Form({"max_completion_tokens": 4096}, "", lambda r: rubric.parsed(r["text"])),
+    "reasoning": Form({"max_completion_tokens": 4096}, [], "", lambda r: rubric.parsed(r["text"])),
 }
 TRIED = ("number", "text", "reasoning")  # on first contact, in this order
 PROBE = "Which number follows 72? Answer with the number and nothing else."
@@ -29,8 +38,8 @@ PROBE = "Which number follows 72? Answer with the number and nothing else."
 
 def body(form: str, prompt: str) -> dict:
     """A chat request for one score, but for the model."""
-    asks, suffix, _ = FORMS[form]
-    return {**asks, "messages": [{"role": "user", "content": prompt + suffix}]}
+    asks, before, suffix, _ = FORMS[form]
+    return {**asks, "messages": [*before, {"role": "user", "content": prompt + suffix}]}
 
 
 def settled(tried: str, reply: dict) -> str:
