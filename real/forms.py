@@ -50,7 +50,7 @@ def settled(tried: str, reply: dict) -> str:
     """
     if tried != "number":
         return tried if rubric.parsed(reply["text"]).value == 73 else ""
-    numbers = [token.strip() for token in reply["top"] or {} if rubric.weighted({token: 1}).value is not None]
+    numbers = [token.strip() for token in reply["top"] if rubric.weighted({token: 1.0}).value is not None]
     return ("number" if max(map(len, numbers)) > 1 else "digit") if numbers else ""
 
 

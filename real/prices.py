@@ -13,7 +13,7 @@ PRICES = {
 }
 
 
-def usd(model: str, sent: float, received: float) -> float | None:
+def usd(model: str, sent: float | int, received: float | int) -> float | None:
     """Of that many tokens; None where the model's price is not known."""
     if model not in PRICES:
         return None
