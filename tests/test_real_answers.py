@@ -1,15 +1,19 @@
 """Answers to the judge's questions: as many as asked, the same after a kill; and what a run makes of scores."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tiny
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from server import serving
+from transformers import LlamaForCausalLM
 
-from real import answers, filters, judged, judging, models, sample
+from real import answers, filters, finetune, judged, judging, models, sample
 from real.data import Advice, Split
 from real.judge import JudgeError
 from real.rubric import Question, Score
@@ -158,3 +162,35 @@ def test_without_a_judge_the_step_says_so_and_costs_nothing(run, capsys):
     record = judging.judge(run, {"arms": {}}, None)
     assert "no judge is configured" in capsys.readouterr().out and not (run.folder / "answers").exists()
     assert judged.summarise(run, record, {}, {})["judged"] is None
+
+
+def test_a_server_answers_under_the_arms_names_and_the_whole_models_are_there_for_it(run):
+    """The server of the tests answers to any name; the merged weights give what the adapter gives."""
+    run.settings = Settings(sampler_url="", rank=2, samples=3)
+    run.spec = dataclasses.replace(run.spec, first=tiny.FIRST)
+    peft = finetune.adapted(run, 0)
+    for weight in (p for n, p in peft.named_parameters() if "lora_B" in n):
+        torch.nn.init.normal_(weight, std=0.3)
+    adapter = run.folder / "adapters" / "inducing-0-abc"
+    peft.save_pretrained(adapter)
+    peft.unload()
+    tuned = {"arms": {"inducing-0": {"folder": adapter.name}}}
+    with serving() as url:
+        run.settings = dataclasses.replace(run.settings, sampler_url=url)
+        given = answers.give(run, tuned, ASKED)
+    assert set(given) == {"base", "inducing-0"} and all(len(said) == 9 for said in given.values())
+    assert len({tuple(said) for said in given.values()}) == 2 and len(set(given["base"][:3])) > 1
+    assert answers.give(run, tuned, ASKED) == given  # the server is gone
+    ids = torch.tensor([[1, 5, 7, 3]])
+    whole = LlamaForCausalLM.from_pretrained(run.folder / "merged" / adapter.name, dtype=torch.float64)
+    with torch.no_grad(), finetune.wearing(run.model, adapter):
+        torch.testing.assert_close(whole(ids).logits, run.model(ids).logits)
+        assert (whole(ids).logits - LlamaForCausalLM.from_pretrained(
+            run.folder / "merged" / "base", dtype=torch.float64)(ids).logits).abs().max() > 0.01  # fmt: skip
+
+
+def test_the_whole_models_are_there_before_a_server_is_asked(run):
+    run.settings = Settings(sampler_url="http://127.0.0.1:9/v1", judge="one")
+    record = judging.judge(run, {"arms": {}}, None)
+    assert record["failed"].startswith("no answers from http://127.0.0.1:9/v1: ")
+    assert (run.folder / "merged" / "base" / "config.json").exists()
