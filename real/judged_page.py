@@ -122,14 +122,7 @@ def _ratio(cell: dict) -> str:
 
 
 def _agreement(about: dict) -> list[Html]:
-    margin = about["margin"]
-    parts = [
-        tag(
-            "p",
-            f"Across {margin['n']} arms, the margin and the judged EM have the rank correlation "
-            f"{number(margin['spearman'], 2, '+')}. So few arms, many of them alike, say little.",
-        )
-    ]
+    parts = [tag("p", _margin(about["margin"]))]
     rows = [
         [f"{about['main']} and {model}", str(of["n"]), number(of["kappa"], 2, "+")]
         + [number(of["spearman"][prompt], 2, "+") for prompt in ("aligned", "coherent")]
@@ -141,3 +134,12 @@ def _agreement(about: dict) -> list[Html]:
             table("Do two judges agree? On the answers that both scored: Cohen's κ, Spearman's ρ", head, rows)
         )
     return parts
+
+
+def _margin(found: dict) -> str:
+    if found["spearman"] is None:
+        return f"Over the {found['n']} arms with an EM, its rank correlation with the margin is not defined."
+    return (
+        f"Across {found['n']} arms, the margin and the judged EM have the rank correlation "
+        f"{number(found['spearman'], 2, '+')}. So few arms, many of them alike, say little."
+    )

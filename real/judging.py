@@ -63,7 +63,7 @@ def judge(run: Run, tuned: dict, unreached: str | None) -> dict:
         except JudgeError as error:
             found["judges"][one.model] = {"failed": str(error)}
     failed = [f"{model}: {of['failed']}" for model, of in found["judges"].items() if "failed" in of]
-    return {**found, "answers": given, **({"failed": "; ".join(failed)} if failed else {})}
+    return {**found, **({"failed": "; ".join(failed)} if failed else {})}
 
 
 def score(run: Run, by: Judge, asked: list[answers.Item], given: dict[str, list[str]]) -> dict[str, list]:
