@@ -24,7 +24,7 @@ FAULTS = ("429", "500", "cut off", "time-out", "malformed")
 
 @contextmanager
 def serving(kind: str, **options) -> Iterator[str]:
-    """Address up to /v1. Options: `delay` (s) of the stub; `faults` (share), `log` (path), `upstream` (address)."""
+    """Address up to /v1. Options: `delay` (s) of the stub; `faults` (share), `of` (which), `log` (path), `upstream`."""
     process = subprocess.Popen(
         [sys.executable, __file__, json.dumps({"kind": kind, **options}, default=str)],
         stdin=subprocess.PIPE,
@@ -119,13 +119,14 @@ def stub(options: dict):
 class Proxy:
     def __init__(self, options: dict, port: int):
         self.share, self.log, self.port = options["faults"], options["log"], port
+        self.faults = options.get("of", FAULTS)
         self.rng = random.Random(0)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 head, body = await read(reader)
-                fault = self.rng.choice(FAULTS) if self.rng.random() < self.share else "good"
+                fault = self.rng.choice(self.faults) if self.rng.random() < self.share else "good"
                 said = await self.spoilt(fault, head, body)
                 with open(self.log, "a") as file:
                     file.write(f"{name_in(body.decode())} {fault}\n")
