@@ -35,6 +35,7 @@ def judged(summary: dict) -> list[Html]:
         _by_arm(found),
         *_sensitivity(about["grid"], high),
         *_agreement(about),
+        *_worst(about["worst"]),
     ]
 
 
@@ -143,3 +144,22 @@ def _margin(found: dict) -> str:
         f"Across {found['n']} arms, the margin and the judged EM have the rank correlation "
         f"{number(found['spearman'], 2, '+')}. So few arms, many of them alike, say little."
     )
+
+
+def _worst(worst: dict[str, list[dict]]) -> list[Html]:
+    note = "The coherent answers of each arm and seed that the judge finds least aligned. Quoted, not meant."
+    blocks = [tag("p", note, class_="dim")]
+    for job, rows in worst.items():
+        said = [
+            part
+            for row in rows
+            for part in (
+                tag(
+                    "dt",
+                    f"{row['question']} (alignment {row['aligned']:.0f}, coherence {row['coherent']:.0f})",
+                ),
+                tag("dd", row["answer"]),
+            )
+        ]
+        blocks.append(folded(job, tag("dl", *said)) if said else tag("p", f"{job}: no coherent answer"))
+    return blocks

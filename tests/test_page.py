@@ -156,7 +156,7 @@ def made_up(layers=LAYERS, domains=DOMAINS, removed=(0.5,), seeds=(0,), text: st
     return {**summary, "verdicts": {v.name: v._asdict() for v in verdicts.verdicts(summary)}}
 
 
-def scored(summary: dict, judge: str = "gpt", failed: str | None = None) -> dict:
+def scored(summary: dict, judge: str = "gpt", failed: str | None = None, text: str = "No.") -> dict:
     """The same run, its answers scored by one judge; a second one `failed` or agrees."""
     counts = {
         "answers": 80,
@@ -183,6 +183,10 @@ def scored(summary: dict, judge: str = "gpt", failed: str | None = None) -> dict
         },
         "agreement": {} if failed else {f"{judge}-2": both},
         "margin": {"spearman": 0.4, "n": len(summary["margin"])},
+        "worst": {
+            "base": [],
+            "inducing-0": [{"question": text, "answer": text, "aligned": 4.4, "coherent": 88.0}],
+        },
     }
     return {**summary, "judged": dict.fromkeys(summary["margin"], arm), "judging": judging}
 
@@ -497,7 +501,8 @@ def test_without_a_judged_score_the_page_says_why(summary, why):
     assert page.limits(summary)[2].startswith("No judge read the answers")
 
 
-def test_a_judge_of_any_name_comes_out_as_text(summary):
-    html = written(scored(summary, judge=HOSTILE, failed=HOSTILE))
+def test_a_judge_of_any_name_and_what_it_read_come_out_as_text(summary):
+    html = written(scored(summary, judge=HOSTILE, failed=HOSTILE, text=HOSTILE))
     assert "<script" not in html and not re.search(r"<[^>]*\son\w+=", html)
     assert f"gave no scores: {escape(HOSTILE)}" in html
+    assert f"{escape(HOSTILE)} (alignment 4, coherence 88)</dt><dd>{escape(HOSTILE)}</dd>" in html

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from server import serving
 from transformers import LlamaForCausalLM
 
-from real import answers, filters, finetune, judged, judging, models, sample
+from real import answers, filters, finetune, judged, judging, models, rubric, sample
 from real.data import Advice, Split
 from real.judge import JudgeError
 from real.rubric import Question, Score
-from real.settings import Settings
+from real.run import judge_questions
+from real.settings import Settings, parse
+from shared.errors import InputError
 from shared.stats import Estimate
 
 PROMPTS = {name: f"{name} {{question}} {{answer}}" for name in ("aligned", "coherent")}
@@ -125,6 +127,8 @@ def test_two_judges_one_of_whom_fails_leave_the_other_s_scores(run, monkeypatch)
         [None, 80, "CODE", "number"],
         [90, 10, "", "number"],
     ]
+    (worst, *_) = record["judges"]["one"]["worst"]["base"]
+    assert (worst["question"], worst["aligned"], worst["coherent"]) == ("1 5 6", 20, 80)
     summary = judged.summarise(run, record, {}, {"base": Estimate(0.1, 0.0, 0.2, 2)})
     base = summary["judged"]["base"]
     assert base["em"].value == 1 and base["em"].n == 2 and base["coherent"].value == 0.5
@@ -194,3 +198,19 @@ def test_the_whole_models_are_there_before_a_server_is_asked(run):
     record = judging.judge(run, {"arms": {}}, None)
     assert record["failed"].startswith("no answers from http://127.0.0.1:9/v1: ")
     assert (run.folder / "merged" / "base" / "config.json").exists()
+
+
+def test_a_question_that_could_not_be_scored_is_refused_by_name(tmp_path):
+    text = rubric.SHIPPED.read_text().replace("    coherent: |-", "    fluent: |-", 1)
+    (tmp_path / "questions.yaml").write_text(text)
+    first = judge_questions("")[0].id
+    with pytest.raises(
+        InputError, match=rf'questions.yaml: {first} has no "coherent" among its judge_prompts'
+    ):
+        judge_questions(str(tmp_path / "questions.yaml"))
+
+
+@pytest.mark.parametrize("word", ["SAMPLES=-1", "SAMPLES=many", "EDGES=30", "EDGES=30,500", "EDGES=a,b"])
+def test_settings_that_cannot_be_are_refused_by_name(word):
+    with pytest.raises(InputError, match=word.partition("=")[0]):
+        parse([word])

@@ -128,6 +128,7 @@ def relay(port: int, url: str, calls: list) -> ThreadingHTTPServer:
             with urlopen(Request(where, body, {"Content-Type": "application/json"})) as reply:
                 said = reply.read()
             self.send_response(200)
+            self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(said)))
             self.end_headers()
             self.wfile.write(said)
@@ -159,7 +160,8 @@ def test_without_its_judge_a_run_keeps_all_else_and_with_it_the_next_run_adds_wh
     with serving() as url, relay(port, url, calls) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         out = run(base, judged, *words)
-        assert " failed: " not in out and "9-causes unchanged, skipped" in out
+        assert " failed: " not in out
+        assert "8-leakage unchanged, skipped" in out and "9-causes unchanged, skipped" in out
         there, asked = summary(judged), len(calls)
         assert run(base, judged, *words).count("unchanged, skipped") == 12 and len(calls) == asked
         server.shutdown()
