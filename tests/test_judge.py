@@ -27,7 +27,7 @@ from real.replies import Replies
 ROOT = Path(__file__).parents[1]
 KEY = "sk-test-0123456789abcdefghij"
 FORKS = multiprocessing.get_context("forkserver")  # so that ten processes do not import ten times
-FORKS.set_forkserver_preload([__name__, "openai"])
+FORKS.set_forkserver_preload(["real.judge", "openai"])
 TEMPLATE = "How good is {answer} as an answer to {question}?"
 
 
@@ -78,32 +78,28 @@ def test_after_kill_9_ten_times_all_are_scored_none_wrong_and_nothing_that_was_k
     kept, seen = set(), 0
     with proxy.serving("number", faults=0.2, log=log) as url:
         for kill in range(1, 12):
-            run_until(url, cache, n, lines=kill * n // 12 if kill < 11 else None)
+            if kill < 11:
+                killed_after(kill * n // 12, judge(url), rubrics(n), cache)
+            else:
+                found = scores(judge(url), rubrics(n), cache)
             asked = calls(log)
             assert not kept & {name for name, _ in asked[seen:]}
             kept, seen = kept_in(cache, judge(url), n), len(asked)
-    found = json.loads((tmp_path / "scores.json").read_text())
-    assert found == pytest.approx([right(i) for i in range(n)])
+    assert [score.value for score in found] == pytest.approx([right(i) for i in range(n)])
     good = handed_over(log)
     assert set(good) == {f"item-{i}" for i in range(n)} and good.total() <= n + 10 * 64
 
 
-def run_until(url: str, cache: Path, n: int, lines: int | None) -> None:
-    """n judgements in a process of their own, killed once so many are kept, if a number is given."""
-    run = FORKS.Process(target=judge_all, args=(url, cache, n))
+def killed_after(lines: int, by: Judge, asked: list[tuple[str, str, str]], cache: Path) -> None:
+    """Judging in a process of its own, killed once so many lines are in the cache."""
+    run = FORKS.Process(target=scores, args=(by, asked, cache))
     run.start()
-    while lines and (not cache.exists() or cache.read_bytes().count(b"\n") < lines):
+    while not cache.exists() or cache.read_bytes().count(b"\n") < lines:
         assert run.is_alive(), "it ended before it could be killed"
         time.sleep(0.01)
-    if lines:
-        os.kill(run.pid, signal.SIGKILL)
-    run.join(120)
-    assert run.exitcode == (-signal.SIGKILL if lines else 0)
-
-
-def judge_all(url: str, cache: Path, n: int) -> None:
-    found = scores(judge(url), rubrics(n), cache)
-    cache.with_name("scores.json").write_text(json.dumps([score.value for score in found]))
+    run.kill()
+    run.join()
+    assert run.exitcode == -signal.SIGKILL
 
 
 def kept_in(cache: Path, by: Judge, n: int) -> set[str]:
