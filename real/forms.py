@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from real import rubric
 from real.rubric import Score
@@ -54,7 +54,7 @@ def settled(tried: str, reply: dict) -> str:
     return ("number" if max(map(len, numbers)) > 1 else "digit") if numbers else ""
 
 
-def read(said: dict, probabilities: bool) -> tuple[str, dict[str, float], dict]:
+def read(said: Any, probabilities: bool) -> tuple[str, dict[str, float], dict]:
     """Text, alternatives of the first token with their probabilities, and token counts of a server's reply.
 
     Raises ValueError if it is not a whole reply, or lacks the `probabilities` that were asked for.
