@@ -12,13 +12,19 @@ from real.filters import mixed
 from real.judge import Judge, JudgeError, scores
 from real.run import JUDGED, Run
 
+QUEUE = 600.0  # seconds that a call may wait in the queue of a server of one's own
 SHOWN = 3  # answers of every arm that the report quotes
 
 
 def judges(run: Run) -> list[Judge]:
     """In the order of JUDGE: the first one's scores are reported, a second one's agreement with it."""
     s = run.settings
-    return [Judge(model, s.judge_url, max_usd=s.max_usd) for model in s.judge.split(",") if model]
+    patience = QUEUE if s.judge_url else Judge.timeout
+    return [
+        Judge(model, s.judge_url, max_usd=s.max_usd, timeout=patience)
+        for model in s.judge.split(",")
+        if model
+    ]
 
 
 def harm(run: Run) -> dict:
