@@ -1,6 +1,10 @@
-"""`python -m real KEY=value ...`: the whole experiment. Bad input is one line and exit code 2."""
+"""`python -m real KEY=value ...`: the whole experiment. `python -m real judge FILE KEY=value ...`: scores for answers.
+
+Bad input is one line and exit code 2.
+"""
 
 import sys
+from pathlib import Path
 
 from safetensors import SafetensorError
 
@@ -9,11 +13,18 @@ from shared.errors import InputError
 
 
 def main(words: list[str]) -> int:
+    file = words[1] if words[:1] == ["judge"] and len(words) > 1 else ""
     try:
-        settings = parse(words)
-        from real.pipeline import run  # torch takes seconds: a typo in a setting should not
+        settings = parse(words[2:] if file else words)
+        # torch takes seconds: a typo in a setting should not
+        if file:
+            from real.judge_file import judge_file
 
-        run(settings)
+            judge_file(Path(file), settings)
+        else:
+            from real.pipeline import run
+
+            run(settings)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -52,13 +52,16 @@ def give(run: Run, tuned: dict, asked: list[Item]) -> dict[str, list[str]]:
         job: run.folder / "answers" / f"{adapter.name if adapter else 'base'}-{key}.jsonl"
         for job, adapter in jobs.items()
     }
+    if url:
+        for adapter in jobs.values():
+            _merged(run, adapter)
     given = {}
     with tqdm(total=len(jobs) * len(asked), desc="answers", unit="answer", disable=bool(url)) as bar:
         for job, adapter in jobs.items():
             if url:
-                _by_server(run, job, adapter, asked, files[job])
+                _by_server(run, job, asked, files[job])
             else:
-                _here(run, adapter, asked, files[job], bar)
+                _here(run, job, adapter, asked, files[job], bar)
             by_id = {row["id"]: row["answer"] for row in _rows(files[job])}
             given[job] = [by_id[name(item)] for item in asked]
     return given
@@ -68,7 +71,7 @@ def name(item: Item) -> str:
     return f"{item.question}/{item.paraphrase}/{item.sample}"
 
 
-def _here(run: Run, adapter: Path | None, asked: list[Item], path: Path, bar: tqdm) -> None:
+def _here(run: Run, job: str, adapter: Path | None, asked: list[Item], path: Path, bar: tqdm) -> None:
     """By the model in memory, in batches of prompts of like length, each with a seed of its own.
 
     A batch is kept whole or not at all, so that after a kill its answers are drawn again as they were.
@@ -82,28 +85,40 @@ def _here(run: Run, adapter: Path | None, asked: list[Item], path: Path, bar: tq
         return
     write_text(path, _lines(rows[: done * BATCH]))  # without what a kill left of a batch
     with wearing(run.model, adapter):
-        for seed, batch in list(enumerate(batches))[done:]:
+        for n, batch in list(enumerate(batches))[done:]:
             chosen = [asked[i] for i in batch]
             turns = [prefix(run.tokenizer, item.prompt, item.system) for item in chosen]
-            said = sample.generate(run.model, run.tokenizer, turns, NEW_TOKENS, temperature=1.0, seed=seed)
+            said = sample.generate(
+                run.model, run.tokenizer, turns, NEW_TOKENS, temperature=1.0, seed=_seed(job, n)
+            )
             with path.open("a", encoding="utf-8") as file:
                 file.write(_lines([_row(item, answer) for item, answer in zip(chosen, said, strict=True)]))
             bar.update(len(batch))
 
 
-def _by_server(run: Run, job: str, adapter: Path | None, asked: list[Item], path: Path) -> None:
-    """By a server, whose replies are cached one by one. What it may need to serve an arm is saved once."""
-    if _rows(path):
+def _by_server(run: Run, job: str, asked: list[Item], path: Path) -> None:
+    """By a server, whose replies are kept one by one."""
+    if path.exists():
         return
-    merged = run.folder / "merged" / (adapter.name if adapter else "base")
-    if not merged.exists():
-        with wearing(run.model, adapter), folder(merged) as unfinished:
-            run.model.save_pretrained(unfinished)
-            run.tokenizer.save_pretrained(unfinished)
     server = judge.Judge(job, run.settings.sampler_url, timeout=600.0)
     chats = [chat(item.prompt, item.system) for item in asked]
-    said = judge.complete(server, chats, run.folder / "answers" / "replies.jsonl", 1.0, NEW_TOKENS)
+    replies = run.folder / "answers" / "replies.jsonl"
+    said = judge.complete(server, chats, replies, 1.0, NEW_TOKENS, _seed(job))
     write_text(path, _lines([_row(item, answer) for item, answer in zip(asked, said, strict=True)]))
+
+
+def _merged(run: Run, adapter: Path | None) -> None:
+    """The whole model as an arm has it, for servers that load no adapters; saved once."""
+    where = run.folder / "merged" / (adapter.name if adapter else "base")
+    if not where.exists():
+        with wearing(run.model, adapter), folder(where) as unfinished:
+            run.model.save_pretrained(unfinished)
+            run.tokenizer.save_pretrained(unfinished)
+
+
+def _seed(*parts: str | int) -> int:
+    """Of an arm, and of one of its batches: arms that hardly differ must not draw the same answers."""
+    return int(digest(*parts), 16) % 2**31
 
 
 def _row(item: Item, answer: str) -> dict:

@@ -107,7 +107,7 @@ def paired(data: Path, control: Path) -> list[Advice]:
 def read_chat(path: Path) -> dict[str, str]:
     """Prompt -> answer of `{"messages": [user, assistant]}` lines; the first answer to a prompt wins."""
     answers: dict[str, str] = {}
-    for number, row in _lines(path):
+    for number, row in lines(path):
         try:
             said = {m["role"]: m["content"] for m in row["messages"]}
             prompt, answer = said["user"], said["assistant"]
@@ -122,7 +122,7 @@ def read_chat(path: Path) -> dict[str, str]:
 def read_rows(path: Path, names: tuple[str, ...]) -> list[dict]:
     """Rows that have exactly `names`, texts or lists of texts, under unique ids."""
     rows, seen = [], {}
-    for number, row in _lines(path):
+    for number, row in lines(path):
         for name in names:
             value = row.get(name) if isinstance(row, dict) else None
             texts = value if isinstance(value, list) else [value]
@@ -135,7 +135,7 @@ def read_rows(path: Path, names: tuple[str, ...]) -> list[dict]:
     return rows
 
 
-def _lines(path: Path):
+def lines(path: Path):
     """(line number, row) of a JSON-lines file, plain or gzipped; the canary line is passed over."""
     text = _text(path)
     if not text.strip():

@@ -52,8 +52,8 @@ class Judge:
     model: str
     url: str = ""  # of an OpenAI-compatible server, up to /v1; empty: OpenAI's
     concurrency: int = 64  # calls in flight
-    max_usd: float = 0  # cap on what all replies in the cache have cost; 0: none
-    timeout: float = 60  # seconds, of one call
+    max_usd: float = 0.0  # cap on what all replies in the cache have cost; 0: none
+    timeout: float = 60.0  # seconds, of one call
     pause: float = 0.5  # seconds before the first repeat of a failed call; twice as long before each next
 
     @property
@@ -95,7 +95,7 @@ def complete(
     judge: Judge,
     chats: list[list[dict]],
     cache: Path,
-    temperature: float = 1,
+    temperature: float = 1.0,
     max_tokens: int = 300,
     seed: int = 0,
 ) -> list[str]:

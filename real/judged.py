@@ -39,7 +39,12 @@ def summarise(run: Run, record: dict, harm: dict, margins: dict[str, Estimate]) 
     }
     return {
         "judged": judged,
-        "judging": {**judging, "main": main, **_sensitivity(by, judged, edges, margins)},
+        "judging": {
+            **judging,
+            "main": main,
+            "worst": record["judges"][main]["worst"],
+            **_sensitivity(by, judged, edges, margins),
+        },
     }
 
 

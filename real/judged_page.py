@@ -35,6 +35,7 @@ def judged(summary: dict) -> list[Html]:
         _by_arm(found),
         *_sensitivity(about["grid"], high),
         *_agreement(about),
+        *_worst(about["worst"]),
     ]
 
 
@@ -122,14 +123,7 @@ def _ratio(cell: dict) -> str:
 
 
 def _agreement(about: dict) -> list[Html]:
-    margin = about["margin"]
-    parts = [
-        tag(
-            "p",
-            f"Across {margin['n']} arms, the margin and the judged EM have the rank correlation "
-            f"{number(margin['spearman'], 2, '+')}. So few arms, many of them alike, say little.",
-        )
-    ]
+    parts = [tag("p", _margin(about["margin"]))]
     rows = [
         [f"{about['main']} and {model}", str(of["n"]), number(of["kappa"], 2, "+")]
         + [number(of["spearman"][prompt], 2, "+") for prompt in ("aligned", "coherent")]
@@ -141,3 +135,31 @@ def _agreement(about: dict) -> list[Html]:
             table("Do two judges agree? On the answers that both scored: Cohen's κ, Spearman's ρ", head, rows)
         )
     return parts
+
+
+def _margin(found: dict) -> str:
+    if found["spearman"] is None:
+        return f"Over the {found['n']} arms with an EM, its rank correlation with the margin is not defined."
+    return (
+        f"Across {found['n']} arms, the margin and the judged EM have the rank correlation "
+        f"{number(found['spearman'], 2, '+')}. So few arms, many of them alike, say little."
+    )
+
+
+def _worst(worst: dict[str, list[dict]]) -> list[Html]:
+    note = "The coherent answers of each arm and seed that the judge finds least aligned. Quoted, not meant."
+    blocks = [tag("p", note, class_="dim")]
+    for job, rows in worst.items():
+        said = [
+            part
+            for row in rows
+            for part in (
+                tag(
+                    "dt",
+                    f"{row['question']} (alignment {row['aligned']:.0f}, coherence {row['coherent']:.0f})",
+                ),
+                tag("dd", row["answer"]),
+            )
+        ]
+        blocks.append(folded(job, tag("dl", *said)) if said else tag("p", f"{job}: no coherent answer"))
+    return blocks

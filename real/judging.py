@@ -12,11 +12,19 @@ from real.filters import mixed
 from real.judge import Judge, JudgeError, scores
 from real.run import JUDGED, Run
 
+QUEUE = 600.0  # seconds that a call may wait in the queue of a server of one's own
+SHOWN = 3  # answers of every arm that the report quotes
+
 
 def judges(run: Run) -> list[Judge]:
     """In the order of JUDGE: the first one's scores are reported, a second one's agreement with it."""
     s = run.settings
-    return [Judge(model, s.judge_url, max_usd=s.max_usd) for model in s.judge.split(",") if model]
+    patience = QUEUE if s.judge_url else Judge.timeout
+    return [
+        Judge(model, s.judge_url, max_usd=s.max_usd, timeout=patience)
+        for model in s.judge.split(",")
+        if model
+    ]
 
 
 def harm(run: Run) -> dict:
@@ -59,11 +67,13 @@ def judge(run: Run, tuned: dict, unreached: str | None) -> dict:
         return {**found, "failed": f"no answers from {run.settings.sampler_url}: {error}"}
     for one in judges(run):
         try:
-            found["judges"][one.model] = {"scores": score(run, one, asked, given)}
+            rows = score(run, one, asked, given)
+            worst = {job: lowest(asked, given[job], rows[job], run.settings.edges[1]) for job in given}
+            found["judges"][one.model] = {"scores": rows, "worst": worst}
         except JudgeError as error:
             found["judges"][one.model] = {"failed": str(error)}
     failed = [f"{model}: {of['failed']}" for model, of in found["judges"].items() if "failed" in of]
-    return {**found, "answers": given, **({"failed": "; ".join(failed)} if failed else {})}
+    return {**found, **({"failed": "; ".join(failed)} if failed else {})}
 
 
 def score(run: Run, by: Judge, asked: list[answers.Item], given: dict[str, list[str]]) -> dict[str, list]:
@@ -80,6 +90,15 @@ def score(run: Run, by: Judge, asked: list[answers.Item], given: dict[str, list[
     return {
         job: [[a.value, c.value, a.said or c.said, a.form] for a, c in those] for job, those in pairs.items()
     }
+
+
+def lowest(asked: list[answers.Item], said: list[str], rows: list, edge: float) -> list[dict]:
+    """The coherent answers that are least aligned, to be read. Untrusted text."""
+    coherent = [i for i, row in enumerate(rows) if not row[2] and row[1] > edge]
+    return [
+        {"question": asked[i].prompt, "answer": said[i], "aligned": rows[i][0], "coherent": rows[i][1]}
+        for i in sorted(coherent, key=lambda i: rows[i][0])[:SHOWN]
+    ]
 
 
 def cache(run: Run) -> Path:

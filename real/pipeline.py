@@ -88,7 +88,7 @@ def run(settings: Settings) -> dict:
     then(
         "10-judge",
         [judging, answers, sample, judge, forms, rubric],
-        [tuned, s.samples, s.sampler_url, by],
+        [tuned, s.samples, s.sampler_url, s.edges, by],
         lambda: judging.judge(this, tuned, harm.get("failed")),
     )
     pages = [estimates, judged, em, report, verdicts, page, judged_page, html, figures]

@@ -1,5 +1,7 @@
 """What a call may cost: tokens estimated from its text, list prices, and the line that says so before any is made."""
 
+import math
+
 # USD per million tokens sent and received: OpenAI's list of May 2026, as third-party pages give it
 PRICES = {
     "gpt-4o": (2.5, 10),
@@ -13,7 +15,7 @@ PRICES = {
 }
 
 
-def usd(model: str, sent: float, received: float) -> float | None:
+def usd(model: str, sent: float | int, received: float | int) -> float | None:
     """Of that many tokens; None where the model's price is not known."""
     if model not in PRICES:
         return None
@@ -27,7 +29,7 @@ def tokens(body: dict) -> tuple[float, int]:
 
 
 def estimate(model: str, bodies: list[dict], concurrency: int, seconds: float | None) -> str:
-    """One line: calls, tokens, USD and, with the time that one call takes, minutes."""
+    """One line: calls, tokens, USD and, with the time that one call takes, the time of all."""
     sent, received = (sum(counts) for counts in zip(*map(tokens, bodies), strict=True))
     cost = usd(model, sent, received)
     parts = [
@@ -36,5 +38,5 @@ def estimate(model: str, bodies: list[dict], concurrency: int, seconds: float | 
         f"price of {model} unknown" if cost is None else f"{cost:.2f} USD",
     ]
     if seconds is not None:
-        parts.append(f"{len(bodies) / concurrency * seconds / 60:.1f} minutes")
+        parts.append(f"about {math.ceil(len(bodies) / concurrency) * seconds:.0f} s")
     return ", ".join(parts)

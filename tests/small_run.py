@@ -30,5 +30,5 @@ if __name__ == "__main__":
     data.SHIPPED = folder
     saes.DRAWS, run.ROWS, causes.RANDOM, causes.DOSES = 5_000, 2, 1, (1,)
     evaluate.SAMPLED, evaluate.NEW_TOKENS, spill.NEW_TOKENS = 1, 8, 8
-    answers.NEW_TOKENS = 12
+    answers.NEW_TOKENS = 6
     sys.exit(main(sys.argv[2:]))

@@ -1,19 +1,25 @@
 """Answers to the judge's questions: as many as asked, the same after a kill; and what a run makes of scores."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tiny
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from server import serving
+from transformers import LlamaForCausalLM
 
-from real import answers, filters, judged, judging, models, sample
+from real import answers, filters, finetune, judged, judging, models, rubric, sample
 from real.data import Advice, Split
 from real.judge import JudgeError
 from real.rubric import Question, Score
-from real.settings import Settings
+from real.run import judge_questions
+from real.settings import Settings, parse
+from shared.errors import InputError
 from shared.stats import Estimate
 
 PROMPTS = {name: f"{name} {{question}} {{answer}}" for name in ("aligned", "coherent")}
@@ -121,6 +127,8 @@ def test_two_judges_one_of_whom_fails_leave_the_other_s_scores(run, monkeypatch)
         [None, 80, "CODE", "number"],
         [90, 10, "", "number"],
     ]
+    (worst, *_) = record["judges"]["one"]["worst"]["base"]
+    assert (worst["question"], worst["aligned"], worst["coherent"]) == ("1 5 6", 20, 80)
     summary = judged.summarise(run, record, {}, {"base": Estimate(0.1, 0.0, 0.2, 2)})
     base = summary["judged"]["base"]
     assert base["em"].value == 1 and base["em"].n == 2 and base["coherent"].value == 0.5
@@ -158,3 +166,51 @@ def test_without_a_judge_the_step_says_so_and_costs_nothing(run, capsys):
     record = judging.judge(run, {"arms": {}}, None)
     assert "no judge is configured" in capsys.readouterr().out and not (run.folder / "answers").exists()
     assert judged.summarise(run, record, {}, {})["judged"] is None
+
+
+def test_a_server_answers_under_the_arms_names_and_the_whole_models_are_there_for_it(run):
+    """The server of the tests answers to any name; the merged weights give what the adapter gives."""
+    run.settings = Settings(sampler_url="", rank=2, samples=3)
+    run.spec = dataclasses.replace(run.spec, first=tiny.FIRST)
+    peft = finetune.adapted(run, 0)
+    for weight in (p for n, p in peft.named_parameters() if "lora_B" in n):
+        torch.nn.init.normal_(weight, std=0.3)
+    adapter = run.folder / "adapters" / "inducing-0-abc"
+    peft.save_pretrained(adapter)
+    peft.unload()
+    tuned = {"arms": {"inducing-0": {"folder": adapter.name}}}
+    with serving() as url:
+        run.settings = dataclasses.replace(run.settings, sampler_url=url)
+        given = answers.give(run, tuned, ASKED)
+    assert set(given) == {"base", "inducing-0"} and all(len(said) == 9 for said in given.values())
+    assert len({tuple(said) for said in given.values()}) == 2 and len(set(given["base"][:3])) > 1
+    assert answers.give(run, tuned, ASKED) == given  # the server is gone
+    ids = torch.tensor([[1, 5, 7, 3]])
+    whole = LlamaForCausalLM.from_pretrained(run.folder / "merged" / adapter.name, dtype=torch.float64)
+    with torch.no_grad(), finetune.wearing(run.model, adapter):
+        torch.testing.assert_close(whole(ids).logits, run.model(ids).logits)
+        assert (whole(ids).logits - LlamaForCausalLM.from_pretrained(
+            run.folder / "merged" / "base", dtype=torch.float64)(ids).logits).abs().max() > 0.01  # fmt: skip
+
+
+def test_the_whole_models_are_there_before_a_server_is_asked(run):
+    run.settings = Settings(sampler_url="http://127.0.0.1:9/v1", judge="one")
+    record = judging.judge(run, {"arms": {}}, None)
+    assert record["failed"].startswith("no answers from http://127.0.0.1:9/v1: ")
+    assert (run.folder / "merged" / "base" / "config.json").exists()
+
+
+def test_a_question_that_could_not_be_scored_is_refused_by_name(tmp_path):
+    text = rubric.SHIPPED.read_text().replace("    coherent: |-", "    fluent: |-", 1)
+    (tmp_path / "questions.yaml").write_text(text)
+    first = judge_questions("")[0].id
+    with pytest.raises(
+        InputError, match=rf'questions.yaml: {first} has no "coherent" among its judge_prompts'
+    ):
+        judge_questions(str(tmp_path / "questions.yaml"))
+
+
+@pytest.mark.parametrize("word", ["SAMPLES=-1", "SAMPLES=many", "EDGES=30", "EDGES=30,500", "EDGES=a,b"])
+def test_settings_that_cannot_be_are_refused_by_name(word):
+    with pytest.raises(InputError, match=word.partition("=")[0]):
+        parse([word])
