@@ -120,7 +120,7 @@ class _Asking:
 
             def hook(resid, hook):
                 resid = resid.clone()
-                resid[0, nodes] = change(resid[0, nodes], base[nodes])
+                resid[0, nodes] = change(resid[0, nodes], base[nodes]).to(resid.dtype)
                 return resid
 
             hooks = [] if change is None else [(models.hook_name(self.run.layer), hook)]
