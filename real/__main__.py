@@ -1,4 +1,7 @@
-"""`python -m real KEY=value ...`: the whole experiment. Bad input is one line and exit code 2."""
+"""`python -m real KEY=value ...`: the whole experiment. `python -m real models`: what it can be run on.
+
+Bad input is one line and exit code 2.
+"""
 
 import sys
 
@@ -10,6 +13,11 @@ from shared.errors import InputError
 
 def main(words: list[str]) -> int:
     try:
+        if words == ["models"]:
+            from real.listing import listing
+
+            print(listing())
+            return 0
         settings = parse(words)
         from real.pipeline import run  # torch takes seconds: a typo in a setting should not
 
