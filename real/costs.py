@@ -97,14 +97,14 @@ class Work(NamedTuple):
     tokens: int  # of the longest sample
 
 
-def kept(shape: Shape, a: int, full: bool, rank: int) -> float:
+def kept(shape: Shape, a: int, full: bool, rank: int) -> int:
     """Bytes that one block keeps per token for its backward pass, unfused scores apart."""
     norm = 8 if full else 4  # computed in float32
     mlp = shape.d_mlp * shape.active
     return shape.d_model * (2 * a + norm * shape.norms) + 4 * a * (mlp + shape.q) + 7 * a * rank * (not full)
 
 
-def passing(shape: Shape, work: Work, micro: int, checkpointing: bool) -> float:
+def passing(shape: Shape, work: Work, micro: int, checkpointing: bool) -> int:
     """Bytes of one training pass over `micro` of the longest samples."""
     nodes, blocks, a = micro * work.tokens, shape.layers - work.first, work.a
     one = nodes * kept(shape, a, work.full, work.rank) + shape.heads * nodes**2 * PAIRS

@@ -50,27 +50,26 @@ def plan(shape: Shape, work: Work, device: str, processes: int, budget: float) -
                 whole = reading(shape, work, processes)
                 return Plan(device, processes, micro, checkpointing, train, whole, budget)
     need = _peak(shape, work, processes, 1, True) / USABLE
-    where = "the CPU" if device == "cpu" else f"{processes} GPU{'s' * (processes > 1)}"
+    where = (
+        "on the CPU" if device == "cpu" else f"on each of {processes} GPUs" if processes > 1 else "on one GPU"
+    )
     raise InputError(
-        f"this needs about {need / 1e9:.0f} GB of memory and {where} has {budget / 1e9:.0f} GB free"
-        f"{' each' * (processes > 1)}; {remedy(shape, work, device, processes, budget)}"
+        f"this needs about {need / 1e9:.1f} GB {where}, and {budget / 1e9:.1f} GB are free: "
+        f"{remedy(shape, work, device, processes, budget)}"
     )
 
 
 def remedy(shape: Shape, work: Work, device: str, processes: int, budget: float) -> str:
-    """A setting whose peak is within the budget, by the same formulas."""
+    """Settings, each of which would bring the peak within the budget, by the same formulas."""
 
     def fits(work: Work, processes: int) -> bool:
         return _peak(shape, work, processes, 1, True) <= USABLE * budget
 
-    if work.full and fits(work._replace(full=False), processes):
-        return "FULL=0 would fit"
-    for more in (2, 4, 8) if device == "cuda" else ():
-        if more > processes and fits(work, more):
-            return f"GPUS={more} would fit"
-    if work.rank > 4 and fits(work._replace(rank=4), processes):
-        return "RANK=4 would fit"
-    return "take a smaller MODEL"
+    more = [n for n in (2, 4, 8) if n > processes and device == "cuda" and fits(work, n)]
+    found = [f"GPUS={n}" for n in more[:1]]
+    found += ["FULL=0"] * (work.full and fits(work._replace(full=False), processes))
+    found += ["RANK=4"] * (work.rank > 4 and fits(work._replace(rank=4), processes))
+    return f"{' or '.join(found)} would fit" if found else "take a smaller MODEL"
 
 
 def choose(shape: Shape, work: Work, gpus: int) -> Plan:
@@ -84,9 +83,9 @@ def choose(shape: Shape, work: Work, gpus: int) -> Plan:
     if not here:
         import psutil
 
-        return plan(shape, work, "cpu", 1, psutil.virtual_memory().available)
+        return plan(shape, work, "cpu", 1, float(psutil.virtual_memory().available))
     processes = max(1, gpus)
-    free = min(torch.cuda.mem_get_info(device)[0] for device in range(processes))
+    free = float(min(torch.cuda.mem_get_info(device)[0] for device in range(processes)))
     return plan(shape, work, "cuda", processes, free)
 
 
