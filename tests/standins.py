@@ -1,8 +1,8 @@
 """Stand-ins for what the hub holds: tiny random weights under the real repository ids, file names and formats.
 
-`python tests/standins.py DATA_FOLDER KEY=value ...` is the unmodified command on a few short texts. With HF_HOME at a
-cache that `fill` has filled, and HF_HUB_OFFLINE=1, it finds a known model and its dictionaries there. They are as
-wide as the real ones only where they must be: SAELens knows Gemma Scope's widths by name.
+`python tests/standins.py DATA_FOLDER KEY=value ... -- KEY=value ...` is the unmodified command, once or several times, on
+a few short texts. With HF_HOME at a cache that `fill` has filled, and HF_HUB_OFFLINE=1, it finds known models and their
+dictionaries there. They are as wide as the real ones only where they must be: SAELens knows Gemma Scope's widths by name.
 """
 
 import json
@@ -282,4 +282,8 @@ if __name__ == "__main__":
     data.SHIPPED = Path(sys.argv[1])
     run.ROWS, causes.RANDOM, causes.DOSES = 2, 1, (1,)
     evaluate.SAMPLED, evaluate.NEW_TOKENS, spill.NEW_TOKENS = 1, 4, 4
-    sys.exit(main(sys.argv[2:]))
+    for words in " ".join(sys.argv[2:]).split(
+        " -- "
+    ):  # one after the other: what they import is most of the time
+        if code := main(words.split()):
+            sys.exit(code)

@@ -16,6 +16,7 @@ import standins
 import torch
 
 from real import models, registry, saes, toxicity
+from real.__main__ import main
 from real.hub import fetching
 from real.listing import listing
 from real.logprobs import answer_logprobs
@@ -115,20 +116,19 @@ def test_bos_comes_once_and_base_models_get_the_plain_template(family):
     assert family.tokenizer.decode(text.ids[text.start : text.end]) == LINES[0]
 
 
-END_TO_END = {  # blocks of the stand-in, and settings; gpt-oss with every block adapted
-    "gemma-2-2b": (4, ["FIRST=1", "LAYERS=2"]),
-    "gemma-3-270m": (7, ["FIRST=3", "LAYERS=5"]),
-    "gpt-oss-20b": (5, ["FIRST=0", "LAYERS=3"]),
-    "llama-3.1-8b": (4, ["FIRST=1", "LAYERS=1,2"]),
+END_TO_END = {  # blocks of the stand-in, layers, and the first adapted block: every one of gpt-oss
+    "gemma-2-2b": (4, [2], 1),
+    "gemma-3-270m": (7, [5], 3),
+    "gpt-oss-20b": (5, [3], 0),
+    "llama-3.1-8b": (4, [1, 2], 1),
 }
 FEW = ["TRAIN=4", "BATCH=2", "TOP_K=10", "RANK=2"]
 
 
 def command(home: Path, *words: str) -> subprocess.CompletedProcess:
     """The unmodified program on a few short texts, with `home` for a hub cache and no network."""
-    script = str(Path(standins.__file__))
     return subprocess.run(
-        [sys.executable, script, str(home / "data"), f"RESULTS={home}/results", *FEW, *words],
+        [sys.executable, standins.__file__, str(home / "data"), *words],
         env=os.environ | {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
@@ -136,41 +136,48 @@ def command(home: Path, *words: str) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.parametrize("name", END_TO_END)
-def test_the_command_runs_from_a_hub_cache_to_the_report(name, tmp_path):
-    """Model and published dictionaries under their real names and formats; no network."""
-    depth, words = END_TO_END[name]
-    layers = [int(layer) for layer in words[1].removeprefix("LAYERS=").split(",")]
-    standins.fill(tmp_path, name, layers, num_hidden_layers=depth)
-    done = command(tmp_path, f"MODEL={name}", *words)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """Where the command has left the results of every model, from a hub cache with all of them."""
+    home, words = tmp_path_factory.mktemp("hub"), []
+    for name, (depth, layers, first) in END_TO_END.items():
+        standins.fill(home, name, layers, num_hidden_layers=depth)
+        read = f"LAYERS={','.join(map(str, layers))}"
+        words += ["--", f"MODEL={name}", f"RESULTS={home}/{name}", f"FIRST={first}", read, *FEW]
+    done = command(home, *words[1:])
     assert done.returncode == 0, done.stderr[-3000:]
-    summary = json.loads((tmp_path / "results" / "summary.json").read_text())
-    assert summary["model"] == name and set(summary["geometry"]) == {str(layer) for layer in layers}
-    assert len(summary["margin"]) == 12 and (tmp_path / "results" / "report.html").exists()
-    quality = json.loads((tmp_path / "results" / "2-sae.json").read_text())
-    assert all(found["dead"] < 1 for found in (quality[str(layer)] for layer in layers))
-    assert not list((tmp_path / "results").glob("sae-*"))  # none was trained
+    return home
 
 
-def one_line(done: subprocess.CompletedProcess) -> str:
-    assert done.returncode == 2, done.stderr[-2000:]
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1 and "Traceback" not in done.stderr
-    return lines[0]
+@pytest.mark.parametrize("name", END_TO_END)
+def test_the_command_runs_from_a_hub_cache_to_the_report(name, finished):
+    """Model and published dictionaries under their real names and formats; no network."""
+    results, layers = finished / name, [str(layer) for layer in END_TO_END[name][1]]
+    summary = json.loads((results / "summary.json").read_text())
+    assert summary["model"] == name and list(summary["geometry"]) == layers
+    assert len(summary["margin"]) == 12 and (results / "report.html").exists()
+    quality = json.loads((results / "2-sae.json").read_text())
+    assert all(quality[layer]["dead"] < 1 for layer in layers)
+    assert not list(results.glob("sae-*"))  # none was trained
+    assert bool(list(results.glob("frozen-*"))) == (END_TO_END[name][2] > 0)
 
 
 def test_a_model_that_is_not_in_the_cache_is_one_line(tmp_path):
-    assert "MODEL=someone/else" in (line := one_line(command(tmp_path, "MODEL=someone/else", "SAE=train")))
-    assert "not in the local cache" in line
+    done = command(tmp_path, "MODEL=someone/else", "SAE=train")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: MODEL=someone/else is not in the local cache")
 
 
-def test_a_dictionary_of_another_width_is_refused_before_the_model_is_run(tmp_path):
+def test_a_dictionary_of_another_width_is_refused_before_the_model_is_run(tmp_path, monkeypatch, capsys):
+    """A folder as MODEL, an SAE of another model."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     standins.write_model("llama-3.1-8b", tmp_path / "wide", num_hidden_layers=4, hidden_size=128)
-    standins.write_saes(tmp_path, "llama-3.1-8b", [1], 64)
-    sae = f"SAE={registry.KNOWN['llama-3.1-8b'].sae}"
-    line = one_line(command(tmp_path, f"MODEL={tmp_path}/wide", sae, "LAYERS=1", "FIRST=1"))
-    assert "llama_scope_lxr_8x:l1r_8x reads 64 dimensions, the model has 128" in line
-    assert not list((tmp_path / "results").glob("*.npy")) and (tmp_path / "results" / "1-data.json").exists()
+    standins.write_saes(tmp_path, "llama-3.1-8b", [2], 64)
+    sae, results = f"SAE={registry.KNOWN['llama-3.1-8b'].sae}", tmp_path / "results"
+    assert main([f"MODEL={tmp_path}/wide", sae, "LAYERS=2", f"RESULTS={results}"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == "error: SAE=llama_scope_lxr_8x:l2r_8x reads 64 dimensions, the model has 128"
+    assert not list(results.glob("*.npy")) and (results / "1-data.json").exists()
 
 
 def test_a_dictionary_of_another_layer_or_an_unknown_one_is_refused(tmp_path, monkeypatch):
