@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 SPARE = 1e9  # what libraries take beside the tensors
 SAE = 2**17  # features of the largest dictionary, one at a time, in float32
+ROW_GPU = 2048  # nodes to a row that is only read
 PAIRS = 14  # bytes kept per head and pair of tokens where attention is not fused: scores, their cap, softmax
 
 
@@ -140,7 +141,12 @@ def training(shape: Shape, work: Work, processes: int, micro: int, checkpointing
 def reading(shape: Shape, work: Work, processes: int = 1) -> float:
     """Bytes at the peak of harvest, filters and evaluation, all devices together: model, one dictionary, one pass."""
     dictionary = 2 * 4 * min(SAE, 64 * shape.d_model) * shape.d_model
-    one = passing(shape, work._replace(full=False, rank=0), 1, checkpointing=True)
+    one = passing(
+        shape,
+        work._replace(full=False, rank=0, first=shape.layers - 1, tokens=ROW_GPU),
+        1,
+        checkpointing=False,
+    )
     return work.a * shape.parameters + dictionary + one + SPARE * processes
 
 

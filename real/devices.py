@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import torch
 
-from real.costs import Shape, Work, reading, training
+from real.costs import ROW_GPU, Shape, Work, reading, training
+from real.tokens import ROW
 from shared.errors import InputError
 
 USABLE = 0.9  # of the free memory: allocators leave gaps
@@ -90,8 +91,8 @@ def choose(shape: Shape, work: Work, gpus: int) -> Plan:
 
 
 @contextmanager
-def memory(plan: Plan, batch: int):
-    """Turns running out of memory into an InputError with a setting that takes less. What was computed is kept."""
+def memory(run):
+    """Turns a Run's running out of memory into an InputError that names a setting which takes less."""
     try:
         yield
     except (
@@ -101,12 +102,18 @@ def memory(plan: Plan, batch: int):
         short = isinstance(error, MemoryError | torch.OutOfMemoryError)
         if not short and "can't allocate memory" not in str(error):
             raise
+        plan, batch = run.plan, run.settings.batch
         smaller = max(1, min(batch, plan.micro * plan.processes) // 2)
         less = f"BATCH={smaller}" if smaller < batch else f"GPUS={2 * plan.processes} or a smaller MODEL"
         raise InputError(
             f"out of memory, though the plan was for {plan.budget / 1e9:.1f} GB (is something else running?): "
             f"{less} takes less; what is finished is kept"
         ) from error
+
+
+def row_size(device: torch.device) -> int:
+    """Nodes to a packed row that is only read: a GPU's matrix products want more of them."""
+    return ROW if device.type == "cpu" else ROW_GPU
 
 
 def team() -> tuple[int, int]:

@@ -7,6 +7,7 @@ from real import (
     activations,
     causes,
     data,
+    devices,
     estimates,
     evaluate,
     features,
@@ -89,7 +90,8 @@ class _Steps:
         def announced() -> dict:
             ran.append(name)
             print(f"{name} ...", flush=True)
-            return {**compute(), "peak_gb": peak_gb()}
+            with devices.memory(self.run):
+                return {**compute(), "peak_gb": peak_gb()}
 
         record = records.cached(path, key, announced)
         done = f"done in {record['seconds']:.1f} s" if ran else "unchanged, skipped"

@@ -29,7 +29,7 @@ def main(words: list[str]) -> int:
     try:
         run = Run(parse(words[1:]))
         run.plan = plan
-        with devices.memory(plan, run.settings.batch):
+        with devices.memory(run):
             model, tokenizer = models.load(run.spec)
             run._loaded = shard(model, run.settings.full, run.spec.first, state.device), tokenizer
             held, whole = (sum(f(p).numel() for p in model.parameters()) for f in (local, lambda p: p))

@@ -3,6 +3,7 @@
 import gc
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -54,12 +55,16 @@ def test_parameters_are_those_of_hugging_faces_model(family, d):
     assert costs.shape_of(made.config).parameters == pytest.approx(counted, rel=0.01)
 
 
+PUBLISHED = {  # billions, as the hub counts them
+    "smollm2-135m": 0.1345, "gemma-2-2b": 2.61, "gemma-2-9b": 9.24, "gemma-2-27b": 27.23, "llama-3.1-8b": 8.03,
+    "gpt-oss-20b": 20.91, "gemma-3-270m": 0.268, "gemma-3-1b": 1.0, "gemma-3-4b": 3.88, "qwen2.5-0.5b": 0.494,
+    "qwen2.5-7b": 7.62,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_the_written_shapes_have_the_published_number_of_parameters(name):
-    spec = next(spec for known, spec in registry.KNOWN.items() if known.startswith(name))
-    shape = SHAPES[name]
-    assert (shape.layers, shape.d_model) == (spec.n_layers, spec.d_model)
-    assert shape.parameters / 1e9 == pytest.approx(spec.params, rel=0.01, abs=0.006)
+    assert SHAPES[name].parameters / 1e9 == pytest.approx(PUBLISHED[name], rel=0.01)
 
 
 def adapted(made, rank: int):
@@ -191,33 +196,33 @@ def test_more_gpus_than_there_are_and_a_model_too_large_are_one_line():
 
 
 def test_out_of_memory_is_one_line_with_a_smaller_setting_and_other_errors_pass():
-    plan = devices.Plan("cpu", 1, 8, False, 1e9, 1e9, 2e9)
-    with (
-        pytest.raises(InputError, match="^out of memory[^\n]*BATCH=4 takes less[^\n]*$"),
-        devices.memory(plan, 8),
-    ):
+    run = SimpleNamespace(plan=devices.Plan("cpu", 1, 8, False, 1e9, 1e9, 2e9), settings=Settings(batch=8))
+    line = "^out of memory[^\n]*: BATCH=4 takes less; what is finished is kept$"
+    with pytest.raises(InputError, match=line), devices.memory(run):
         torch.empty(2**50)
-    with pytest.raises(InputError, match="GPUS=2"), devices.memory(plan._replace(micro=1), 1):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-    with pytest.raises(RuntimeError, match="shape"), devices.memory(plan, 8):
+    with pytest.raises(RuntimeError, match="shape"), devices.memory(run):
         raise RuntimeError("shape")
+    run.settings = Settings(batch=1)
+    with pytest.raises(InputError, match="GPUS=2"), devices.memory(run):
+        raise torch.OutOfMemoryError("CUDA out of memory")
 
 
 # ------------------------------------------------------------------------------------------------ one model in memory
 
 
 def alive() -> int:
-    """Bytes of all tensors."""
+    """Bytes of all tensors that Python holds, and of their gradients."""
     gc.collect()
-    tensors = [x for x in gc.get_objects() if type(x) in (torch.Tensor, torch.nn.Parameter)]
-    return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
+    held = [x for x in gc.get_objects() if type(x) in (torch.Tensor, torch.nn.Parameter)]
+    held += [x.grad for x in held if x.is_leaf and x.grad is not None]
+    return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in held}.values())
 
 
 @pytest.fixture
 def run(tmp_path):
     """A model whose weights outweigh what a pass over a few tokens keeps, and samples."""
     this = Run.__new__(Run)
-    this.settings = Settings(rank=4, batch=4, train=8, lr=1e-3)
+    this.settings = Settings(rank=4, batch=2, train=8, lr=1e-3)
     this.spec = replace(registry.KNOWN["smollm2-135m"], first=0)
     torch.manual_seed(0)
     this._loaded = model("llama", "cpu", 4, hidden_size=256, intermediate_size=1024), None
@@ -259,13 +264,13 @@ def test_training_and_wearing_hold_one_model_and_leave_it_as_it_was_bit_for_bit(
     assert max(at_step) == pytest.approx(holding - copy, rel=0.05)
     assert all(torch.equal(t, before[name]) for name, t in made.state_dict().items())
 
-    for arm in ("arm/step-1", "arm"):
+    for arm in ("arm/step-2", "arm"):
         with weights.wearing(made, run.folder / "adapters" / arm):
             assert alive() - others == pytest.approx(own, rel=0.02)
             assert not all(torch.equal(t, before[name]) for name, t in made.state_dict().items())
         assert all(torch.equal(t, before[name]) for name, t in made.state_dict().items())
     assert not any(p.requires_grad for p in made.parameters())
-    assert len(json.loads((run.folder / "adapters/arm/training.json").read_text())["loss"]) == 2
+    assert len(json.loads((run.folder / "adapters/arm/training.json").read_text())["loss"]) == 4
     folder = made.kept_in
     del made, run._loaded, before
     gc.collect()

@@ -98,7 +98,7 @@ def test_after_kill_9_of_one_of_two_processes_one_line_and_a_rerun_that_ends_as_
     folder, stamps = base / "killed" / "adapters", {}
 
     def kill():
-        while not list(folder.glob("[a-z]*")):
+        while not list(folder.glob("[a-z]*")):  # until an arm is finished
             time.sleep(0.02)
         ours = [p for p in psutil.Process().children(recursive=True) if "real.worker" in p.cmdline()]
         (second,) = [p.pid for p in ours if p.environ().get("RANK") == "1"]
@@ -109,13 +109,13 @@ def test_after_kill_9_of_one_of_two_processes_one_line_and_a_rerun_that_ends_as_
     killer.start()
     capsys.readouterr()
     assert command(base, "killed", 2, "FULL=1") == 2
-    killer.join()
+    killer.join(timeout=10)
     said = capsys.readouterr().err.strip().split("\n")[-1]
     assert re.fullmatch(
         r"error: fine-tune: process 1 ended with code -9, see \S+; finished arms are kept: .*", said
     )
     assert not psutil.Process().children(recursive=True)
     assert 0 < len(stamps) < len(arms(base, "whole"))
-    assert command(base, "killed", 2, "FULL=1") == 0
+    assert command(base, "killed", 1, "FULL=1") == 0  # with as many processes as one likes
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
     check_same(base, "whole", "killed")
