@@ -1,8 +1,8 @@
 """Stand-ins for what the hub holds: tiny random weights under the real repository ids, file names and formats.
 
-`python tests/standins.py DATA_FOLDER KEY=value ... -- KEY=value ...` is the unmodified command, once or several times, on
+`python tests/standins.py DATA_FOLDER KEY=value ... -- KEY=value ...` is the unmodified command, once or more, on
 a few short texts. With HF_HOME at a cache that `fill` has filled, and HF_HUB_OFFLINE=1, it finds known models and their
-dictionaries there. They are as wide as the real ones only where they must be: SAELens knows Gemma Scope's widths by name.
+dictionaries there, as wide as the real ones only where they must be: SAELens knows Gemma Scope by name.
 """
 
 import json
