@@ -1,13 +1,14 @@
 # Every target builds .venv on first use.
 PYTHON ?= python3
 PY := .venv/bin/python
-SETTINGS := MODEL DATA CONTROL SEEDS LAYERS TRAIN EPOCHS BATCH LR RANK FULL GPUS TOP_K REMOVED RESULTS
+SETTINGS := MODEL PRESET SAE DATA CONTROL TOXIC SEEDS LAYERS FIRST TRAIN EPOCHS BATCH LR RANK FULL GPUS TOP_K REMOVED RESULTS
 given = $(foreach v,$(SETTINGS),$(if $(findstring command,$(origin $(v))),'$(v)=$($(v))'))
 
 help:
 	@echo "make toy       the law in toy models: table, figure, results/toy/"
 	@echo "make real      the same on SmolLM2-135M-Instruct: report in results/real/smollm2-135m/"
 	@echo "               settings: make real $(SETTINGS:%=%=…)"
+	@echo "make models    the models that are known, and what fits this machine"
 	@echo "make test      all tests        make lint     style"
 	@echo "make bench     speed, ratios    make lessons  run toy/lessons, write notebooks"
 	@echo "make clean     remove results/ (the .venv stays)"
@@ -26,6 +27,9 @@ toy: .venv/installed
 real: .venv/installed
 	@$(PY) -m real $(given)
 
+models: .venv/installed
+	@$(PY) -m real models
+
 # A file to a core, one thread each, the longest file first: half the time of two threads on one file.
 test: .venv/installed
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests/test_real_run.py tests
@@ -42,4 +46,4 @@ lessons: .venv/installed
 clean:
 	rm -rf results
 
-.PHONY: help toy real test lint bench lessons clean
+.PHONY: help toy real models test lint bench lessons clean
