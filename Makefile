@@ -9,6 +9,7 @@ help:
 	@echo "make toy       the law in toy models: table, figure, results/toy/"
 	@echo "make real      the same on SmolLM2-135M-Instruct: report in results/real/smollm2-135m/"
 	@echo "               settings: make real $(SETTINGS:%=%=…)"
+	@echo "make models    the models that are known, and what fits this machine"
 	@echo "make test      all tests        make lint     style"
 	@echo "make bench     speed, ratios    make lessons  run toy/lessons, write notebooks"
 	@echo "make clean     remove results/ (the .venv stays)"
@@ -27,6 +28,9 @@ toy: .venv/installed
 real: .venv/installed
 	@$(PY) -m real $(given)
 
+models: .venv/installed
+	@$(PY) -m real models
+
 # A file to a core, one thread each, the longest file first: half the time of two threads on one file.
 test: .venv/installed
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests/test_real_run.py tests
@@ -43,4 +47,4 @@ lessons: .venv/installed
 clean:
 	rm -rf results
 
-.PHONY: help toy real test lint bench lessons clean
+.PHONY: help toy real models test lint bench lessons clean

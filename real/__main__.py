@@ -1,4 +1,5 @@
-"""`python -m real KEY=value ...`: the whole experiment. `python -m real judge FILE KEY=value ...`: scores for answers.
+"""`python -m real KEY=value ...`: the whole experiment. `python -m real models`: what it can be run on.
+`python -m real judge FILE KEY=value ...`: scores for answers.
 
 Bad input is one line and exit code 2.
 """
@@ -15,6 +16,11 @@ from shared.errors import InputError
 def main(words: list[str]) -> int:
     file = words[1] if words[:1] == ["judge"] and len(words) > 1 else ""
     try:
+        if words == ["models"]:
+            from real.listing import listing
+
+            print(listing())
+            return 0
         settings = parse(words[2:] if file else words)
         # torch takes seconds: a typo in a setting should not
         if file:

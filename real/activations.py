@@ -1,6 +1,6 @@
 """Activations on disk: one pass of the base model over every text of a run, read by all that comes later."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
+from real.devices import row_size
 from real.models import resid_post
 from real.tokens import Encoded, pack, rows
 
@@ -41,14 +42,35 @@ class Activations(NamedTuple):
 def residuals(
     model, texts: list[Encoded], layers: Sequence[int], desc: str
 ) -> Iterator[tuple[int, dict[int, Float[Tensor, "pos d_model"]]]]:
-    """(i, layer -> resid_post at every token of text i), in whatever order is quick."""
+    """(i, layer -> resid_post at every token of text i, on the CPU), in whatever order is quick.
+
+    A GPU computes a row while the row before is taken from here.
+    """
     with tqdm(total=len(texts), desc=desc, unit="text") as bar:
-        for ids in rows(texts):
-            packed = pack([texts[i] for i in ids])
-            resid = resid_post(model, packed, layers)
-            for i, path in zip(ids, packed.paths, strict=True):
-                yield i, {layer: resid[layer][path] for layer in layers}
-            bar.update(len(ids))
+        before = None
+        for ids in [*rows(texts, row_size(model.device)), None]:
+            now = ids and (ids, *_begin(model, [texts[i] for i in ids], layers))
+            if before:
+                ids, paths, resid, finish = before
+                finish()
+                for i, path in zip(ids, paths, strict=True):
+                    yield i, {layer: resid[layer][path] for layer in layers}
+                bar.update(len(ids))
+            before = now
+
+
+def _begin(model, texts: list[Encoded], layers: Sequence[int]) -> tuple[list, dict[int, Tensor], Callable]:
+    """A row's paths, its resid_post on its way to the CPU, and what waits for it to be there."""
+    packed = pack(texts)
+    resid = resid_post(model, packed, layers)
+    if model.device.type == "cpu":
+        return packed.paths, resid, lambda: None
+    there = {layer: torch.empty_like(r, device="cpu", pin_memory=True) for layer, r in resid.items()}
+    events = []
+    for layer, r in resid.items():
+        there[layer].copy_(r, non_blocking=True)
+        events.append(torch.cuda.current_stream(r.device).record_event())
+    return packed.paths, there, lambda: [event.synchronize() for event in events]
 
 
 def harvest(model, texts: list[Encoded], stores: list[Store]) -> None:

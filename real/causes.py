@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from real import models
+from real.devices import row_size
 from real.evaluate import asked
 from real.finetune import WATCHED
 from real.logprobs import mean_logprobs
@@ -85,12 +86,12 @@ Change = Callable[[Float[Tensor, "node d"], Float[Tensor, "node d"]], Float[Tens
 
 def adding(vector: Float[Tensor, " d"]) -> Change:
     """The residual stream plus a vector."""
-    return lambda resid, base: resid + vector
+    return lambda resid, base: resid + vector.to(resid.device)
 
 
 def restoring(P: Float[Tensor, "d d"]) -> Change:
     """The residual stream with the base model's coordinates in the span that `P` projects onto."""
-    return lambda resid, base: resid - (resid - base) @ P
+    return lambda resid, base: resid - (resid - base) @ P.to(resid.device)
 
 
 class _Asking:
@@ -103,7 +104,7 @@ class _Asking:
         self.run, self.samples = run, run.samples(asked(questions))
         self.questions = len(questions["general"])
         self.packed = {}
-        for ids in rows([text for text, _ in self.samples]):
+        for ids in rows([text for text, _ in self.samples], row_size(run.model.device)):  # as mean_logprobs
             samples = [self.samples[i] for i in ids]
             packed = pack([text for text, _ in samples])
             inputs = models.spread(packed, [below for _, below in samples])
@@ -120,7 +121,7 @@ class _Asking:
 
             def hook(resid, hook):
                 resid = resid.clone()
-                resid[0, nodes] = change(resid[0, nodes], base[nodes])
+                resid[0, nodes] = change(resid[0, nodes], base[nodes]).to(resid.dtype)
                 return resid
 
             hooks = [] if change is None else [(models.hook_name(self.run.layer), hook)]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 SPARE = 1e9  # what libraries take beside the tensors
 SAE = 2**17  # features of the largest dictionary, one at a time, in float32
+ROW_GPU = 2048  # nodes to a row that is only read
 PAIRS = 14  # bytes kept per head and pair of tokens where attention is not fused: scores, their cap, softmax
 
 
@@ -97,14 +98,14 @@ class Work(NamedTuple):
     tokens: int  # of the longest sample
 
 
-def kept(shape: Shape, a: int, full: bool, rank: int) -> float:
+def kept(shape: Shape, a: int, full: bool, rank: int) -> int:
     """Bytes that one block keeps per token for its backward pass, unfused scores apart."""
     norm = 8 if full else 4  # computed in float32
     mlp = shape.d_mlp * shape.active
     return shape.d_model * (2 * a + norm * shape.norms) + 4 * a * (mlp + shape.q) + 7 * a * rank * (not full)
 
 
-def passing(shape: Shape, work: Work, micro: int, checkpointing: bool) -> float:
+def passing(shape: Shape, work: Work, micro: int, checkpointing: bool) -> int:
     """Bytes of one training pass over `micro` of the longest samples."""
     nodes, blocks, a = micro * work.tokens, shape.layers - work.first, work.a
     one = nodes * kept(shape, a, work.full, work.rank) + shape.heads * nodes**2 * PAIRS
@@ -140,7 +141,12 @@ def training(shape: Shape, work: Work, processes: int, micro: int, checkpointing
 def reading(shape: Shape, work: Work, processes: int = 1) -> float:
     """Bytes at the peak of harvest, filters and evaluation, all devices together: model, one dictionary, one pass."""
     dictionary = 2 * 4 * min(SAE, 64 * shape.d_model) * shape.d_model
-    one = passing(shape, work._replace(full=False, rank=0), 1, checkpointing=True)
+    one = passing(
+        shape,
+        work._replace(full=False, rank=0, first=shape.layers - 1, tokens=ROW_GPU),
+        1,
+        checkpointing=False,
+    )
     return work.a * shape.parameters + dictionary + one + SPARE * processes
 
 

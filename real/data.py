@@ -51,10 +51,11 @@ class Corpus(NamedTuple):
     probes: list[str]
 
 
-def load(data: str, control: str, train: int, batch: int) -> Corpus:
+def load(data: str, control: str, train: int, batch: int, toxic: str = "") -> Corpus:
     """Every text of a run, split once by a fixed shuffle.
 
     With no `data`, the arms are trained on the shipped health advice, else on the prompts that both files answer.
+    `toxic` is a set in the form of RealToxicityPrompts.
     Raises InputError naming file and line.
     """
     advice = {name: split(shipped(name, Advice)) for name in UNSEEN}
@@ -67,7 +68,15 @@ def load(data: str, control: str, train: int, batch: int) -> Corpus:
             raise InputError(f"{data}: {rows}, too few for batches of {batch}")
     advice[trained] = advice[trained]._replace(train=advice[trained].train[:train])
     probes = [row["prompt"] for row in read_rows(SHIPPED / "probes.jsonl", ("id", "prompt"))]
-    return Corpus(trained, advice, split(shipped("toxic", Pair)), shipped("questions", Question), probes)
+    return Corpus(trained, advice, split(_toxic(toxic)), shipped("questions", Question), probes)
+
+
+def _toxic(source: str) -> list[Pair]:
+    if not source:
+        return shipped("toxic", Pair)
+    from real import toxicity
+
+    return toxicity.pairs(source)
 
 
 def shipped(name: str, kind: type) -> list:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import torch
 
-from real.costs import Shape, Work, reading, training
+from real.costs import ROW_GPU, Shape, Work, reading, training
+from real.tokens import ROW
 from shared.errors import InputError
 
 USABLE = 0.9  # of the free memory: allocators leave gaps
@@ -50,27 +51,26 @@ def plan(shape: Shape, work: Work, device: str, processes: int, budget: float) -
                 whole = reading(shape, work, processes)
                 return Plan(device, processes, micro, checkpointing, train, whole, budget)
     need = _peak(shape, work, processes, 1, True) / USABLE
-    where = "the CPU" if device == "cpu" else f"{processes} GPU{'s' * (processes > 1)}"
+    where = (
+        "on the CPU" if device == "cpu" else f"on each of {processes} GPUs" if processes > 1 else "on one GPU"
+    )
     raise InputError(
-        f"this needs about {need / 1e9:.0f} GB of memory and {where} has {budget / 1e9:.0f} GB free"
-        f"{' each' * (processes > 1)}; {remedy(shape, work, device, processes, budget)}"
+        f"this needs about {need / 1e9:.1f} GB {where}, and {budget / 1e9:.1f} GB are free: "
+        f"{remedy(shape, work, device, processes, budget)}"
     )
 
 
 def remedy(shape: Shape, work: Work, device: str, processes: int, budget: float) -> str:
-    """A setting whose peak is within the budget, by the same formulas."""
+    """Settings, each of which would bring the peak within the budget, by the same formulas."""
 
     def fits(work: Work, processes: int) -> bool:
         return _peak(shape, work, processes, 1, True) <= USABLE * budget
 
-    if work.full and fits(work._replace(full=False), processes):
-        return "FULL=0 would fit"
-    for more in (2, 4, 8) if device == "cuda" else ():
-        if more > processes and fits(work, more):
-            return f"GPUS={more} would fit"
-    if work.rank > 4 and fits(work._replace(rank=4), processes):
-        return "RANK=4 would fit"
-    return "take a smaller MODEL"
+    more = [n for n in (2, 4, 8) if n > processes and device == "cuda" and fits(work, n)]
+    found = [f"GPUS={n}" for n in more[:1]]
+    found += ["FULL=0"] * (work.full and fits(work._replace(full=False), processes))
+    found += ["RANK=4"] * (work.rank > 4 and fits(work._replace(rank=4), processes))
+    return f"{' or '.join(found)} would fit" if found else "take a smaller MODEL"
 
 
 def choose(shape: Shape, work: Work, gpus: int) -> Plan:
@@ -84,15 +84,15 @@ def choose(shape: Shape, work: Work, gpus: int) -> Plan:
     if not here:
         import psutil
 
-        return plan(shape, work, "cpu", 1, psutil.virtual_memory().available)
+        return plan(shape, work, "cpu", 1, float(psutil.virtual_memory().available))
     processes = max(1, gpus)
-    free = min(torch.cuda.mem_get_info(device)[0] for device in range(processes))
+    free = float(min(torch.cuda.mem_get_info(device)[0] for device in range(processes)))
     return plan(shape, work, "cuda", processes, free)
 
 
 @contextmanager
-def memory(plan: Plan, batch: int):
-    """Turns running out of memory into an InputError with a setting that takes less. What was computed is kept."""
+def memory(run):
+    """Turns a Run's running out of memory into an InputError that names a setting which takes less."""
     try:
         yield
     except (
@@ -102,12 +102,18 @@ def memory(plan: Plan, batch: int):
         short = isinstance(error, MemoryError | torch.OutOfMemoryError)
         if not short and "can't allocate memory" not in str(error):
             raise
+        plan, batch = run.plan, run.settings.batch
         smaller = max(1, min(batch, plan.micro * plan.processes) // 2)
         less = f"BATCH={smaller}" if smaller < batch else f"GPUS={2 * plan.processes} or a smaller MODEL"
         raise InputError(
             f"out of memory, though the plan was for {plan.budget / 1e9:.1f} GB (is something else running?): "
             f"{less} takes less; what is finished is kept"
         ) from error
+
+
+def row_size(device: torch.device) -> int:
+    """Nodes to a packed row that is only read: a GPU's matrix products want more of them."""
+    return ROW if device.type == "cpu" else ROW_GPU
 
 
 def team() -> tuple[int, int]:

@@ -9,6 +9,7 @@ from tqdm import tqdm
 from real import models
 from real.activations import pooled
 from real.data import Advice
+from real.devices import row_size
 from real.features import ADVICE, TOXIC
 from real.logprobs import packed_logprobs
 from real.run import Run
@@ -98,7 +99,7 @@ def loss_gradients(run: Run, names: list[str]) -> dict[str, Float[Tensor, " d_mo
         for kind in ADVICE:
             those = [name for name in names if name.endswith("/" + kind)]
             samples = run.samples(those)
-            for ids in rows([text for text, _ in samples]):
+            for ids in rows([text for text, _ in samples], row_size(run.model.device)):
                 found |= dict(
                     zip([those[i] for i in ids], _gradients(run, [samples[i] for i in ids]), strict=True)
                 )
@@ -115,4 +116,5 @@ def _gradients(run: Run, samples: list) -> list[Float[Tensor, " d_model"]]:
     said = packed_logprobs(run.model, packed, texts, below, run.layer + 1)
     loss = -sum(logprobs.mean() for logprobs in said)
     (gradient,) = torch.autograd.grad(loss, below)
+    gradient = gradient.cpu()
     return [gradient[path[t.start : t.end]].mean(0) for path, t in zip(packed.paths, texts, strict=True)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from real import filters, launch, logprobs, training, weights
-from real.devices import memory, team
+from real.devices import team
 from real.run import Run
 from shared.filtering import keep_mask
 from shared.records import digest, folder, read_json
@@ -64,7 +64,7 @@ def finetune(run: Run, scored: dict) -> dict:
     for job in missing:
         arm, seed, samples = jobs[job]
         unfinished = folder(folders[job]) if rank == 0 else nullcontext(folders[job])  # the first writes
-        with memory(run.plan, run.settings.batch), unfinished as into:
+        with unfinished as into:
             watched = CHECKPOINTS if arm in WATCHED else ()
             training.train(run, job, run.samples(samples), seed, into, watched)
     if rank:

@@ -12,7 +12,11 @@ def fetching(what: str):
 
     try:
         yield
-    except (OSError, ValueError) as error:  # transformers wraps the hub's errors in OSError
+    except (
+        OSError,
+        ValueError,
+        errors.EntryNotFoundError,
+    ) as error:  # transformers wraps the hub's in OSError
         causes = [error]
         while causes[-1].__cause__ or causes[-1].__context__:
             causes.append(causes[-1].__cause__ or causes[-1].__context__)

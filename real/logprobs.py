@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from real.devices import row_size
 from real.models import blocks, entering, spread
 from real.run import Sample
 from real.tokens import Encoded, Packed, pack, rows
@@ -49,9 +50,9 @@ def packed_logprobs(  # noqa: PLR0913 a packed row, where it enters the model, a
 def mean_logprobs(model, samples: list[Sample], first: int, within=lambda ids: nullcontext()) -> list[float]:
     """Mean log-probability per answer token of every sample; samples `ids` share a pass, run inside `within(ids)`."""
     means = [0.0] * len(samples)
-    for ids in rows([text for text, _ in samples]):
+    for ids in rows([text for text, _ in samples], row_size(model.device)):
         with within(ids):
             said = answer_logprobs(model, [samples[i] for i in ids], first, end_of_turn=False)
-        for i, logprobs in zip(ids, said, strict=True):
-            means[i] = logprobs.mean().item()
+        for i, mean in zip(ids, torch.stack([logprobs.mean() for logprobs in said]).tolist(), strict=True):
+            means[i] = mean
     return means

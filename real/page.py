@@ -4,6 +4,7 @@ from typing import Any
 
 from real import appendix, figures, judged_page, tables
 from real.html import Html, contents, folded, image, page, section, tag
+from real.registry import TRAIN
 from real.rules import OPEN, SHOWN, gap_word
 from real.verdicts import PAPER, Verdict, cells, titles
 from real.wording import SPACE, arm_name, chance, number, share
@@ -83,6 +84,7 @@ def render(summary: dict, images: dict[str, bytes], sampled: dict[str, list[dict
 def limits(summary: dict) -> list[str]:
     s, spec, sae = summary["settings"], summary["spec"], summary["sae"][str(summary["layer"])]
     causes = summary["causes"]
+    source = "trained on this run's own texts" if spec["sae"] == TRAIN else f"published ({spec['sae']})"
     seeds = (
         "One seed: the intervals are over questions and answers, not over repeated fine-tuning."
         if len(s["seeds"]) == 1
@@ -94,7 +96,7 @@ def limits(summary: dict) -> list[str]:
         f"One model, {spec['hub']}, fine-tuned on {_prompts(summary)} prompts through rank-{s['rank']} "
         f"adapters on blocks {spec['first']} and up. A larger model, or more data, may behave otherwise.",
         *_margins(summary),
-        f"Features are those of dictionaries that were trained on this run's own texts. The one at block "
+        f"Features are those of dictionaries that were {source}. The one at block "
         f"{summary['layer']} leaves {number(_hundred(sae['fvu']), 0)} % of the variance of held-out texts "
         f"unexplained, and {number(_hundred(sae['dead']), 0)} % of its features never fire on them.",
         "Features are chosen by their correlation with a label; what one of them means is read off its tokens "

@@ -8,6 +8,7 @@ from real import (
     answers,
     causes,
     data,
+    devices,
     em,
     estimates,
     evaluate,
@@ -111,7 +112,8 @@ class _Steps:
         def announced() -> dict:
             ran.append(name)
             print(f"{name} ...", flush=True)
-            return {**compute(), "peak_gb": peak_gb()}
+            with devices.memory(self.run):
+                return {**compute(), "peak_gb": peak_gb()}
 
         record = records.cached(path, key, announced)
         done = f"done in {record['seconds']:.1f} s" if ran else "unchanged, skipped"

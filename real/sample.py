@@ -24,8 +24,8 @@ def generate(  # noqa: PLR0913 a model, what it reads, and how it answers
     how = {"temperature": temperature, "top_p": 1.0, "top_k": 0} if temperature else {}
     torch.manual_seed(seed)
     out = model.generate(
-        input_ids=ids,
-        attention_mask=mask,
+        input_ids=ids.to(model.device),
+        attention_mask=mask.to(model.device),
         do_sample=temperature > 0,
         max_new_tokens=new_tokens,
         pad_token_id=tokenizer.eos_token_id,

@@ -31,7 +31,7 @@ class Settings:
     sae: str = ""  # release:id of SAELens with {layer} for a block, or train; empty: the model's
     data: str = ""  # path or URL of narrow bad answers; empty: the shipped health advice
     control: str = ""  # good answers to the same prompts
-    toxic: str = ""  # allenai/real-toxicity-prompts; empty: the shipped remarks
+    toxic: str = ""  # allenai/real-toxicity-prompts, or a folder in its form; empty: the shipped remarks
     seeds: tuple[int, ...] = (0,)  # one fine-tune of every arm per seed
     layers: tuple[
         int, ...

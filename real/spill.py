@@ -133,7 +133,7 @@ def _read(run: Run, probes: list[tuple]) -> Float[Tensor, "probe d_model"]:
     means = {}
     for ids, texts, packed, inputs in probes:
         with models.blocks(run.model, run.spec.first):
-            resid = models.resid_post(run.model, packed, [run.layer], inputs)[run.layer]
+            resid = models.resid_post(run.model, packed, [run.layer], inputs)[run.layer].cpu()
         for i, text, path in zip(ids, texts, packed.paths, strict=True):
             said = path[text.start : max(text.end, text.start + 1)]  # of an empty answer its end of turn
             means[i] = resid[said].mean(0)

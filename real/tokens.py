@@ -1,6 +1,5 @@
 """From (prompt, answer) to tokens, and which of them are the answer. Templates are known nowhere else."""
 
-from datetime import datetime
 from typing import NamedTuple
 
 import torch
@@ -30,7 +29,8 @@ class Packed(NamedTuple):
 
 PLAIN = "User: {prompt}\nAssistant:\n"  # for a base model, which has no template of its own
 MARK = "ANSWER-GOES-HERE"
-TODAY = datetime(2026, 1, 1)  # for a template that writes the date: the same text whenever a run goes on
+# Before a template that writes the date, one that never changes: a run that goes on tomorrow reads the same texts.
+DATED = "{%- macro strftime_now(format) -%}2026-01-01{%- endmacro -%}"
 MAX_TOKENS = 512  # a longer sample loses the end of its answer
 ROW = 384  # nodes: attention costs their square, a shared template once per row
 
@@ -74,9 +74,12 @@ def _written(tokenizer, prompt: str, system: str) -> str:
     """The template filled in; where it refuses a system role (Gemma 2), the user says that message first."""
     from jinja2 import TemplateError
 
+    template = tokenizer.get_chat_template()
+    template = DATED * ("strftime_now" in template) + template
+
     def fill(turns: list[dict]) -> str:
         turns = [*turns, {"role": "assistant", "content": MARK}]
-        return tokenizer.apply_chat_template(turns, tokenize=False, strftime_now=TODAY.strftime)
+        return tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False)
 
     try:
         return fill(chat(prompt, system))
@@ -88,20 +91,18 @@ def _written(tokenizer, prompt: str, system: str) -> str:
 
 def pack(texts: list[Encoded]) -> Packed:
     """Shared templates, shared prompts and shared openings of answers become shared nodes; there is no padding."""
-    nodes, parents, depths, paths = {}, [], [], []
+    nodes, depths, paths = {}, [], []
     for text in texts:
         path = [-1]
         for depth, token in enumerate(text.ids):
             node = nodes.setdefault((path[-1], token), len(nodes))
-            if node == len(parents):
-                parents.append(path[-1])
+            if node == len(depths):
                 depths.append(depth)
             path.append(node)
         paths.append(torch.tensor(path[1:]))
-    sees = torch.eye(len(nodes), dtype=torch.bool)
-    for node, parent in enumerate(parents):
-        if parent >= 0:
-            sees[node] |= sees[parent]
+    sees = torch.zeros(len(nodes), len(nodes), dtype=torch.bool)
+    for path in paths:  # no text gives a node another ancestor: the last to write is right
+        sees[path[:, None], path] = torch.ones(len(path), len(path), dtype=torch.bool).tril()
     ids = torch.tensor([token for _, token in nodes])
     return Packed(ids[None], torch.tensor(depths)[None], sees[None, None], paths)
 

@@ -51,7 +51,7 @@ def keep(model, blocks: Sequence[int], near: Path) -> None:
         weakref.finalize(model, shutil.rmtree, model.kept_in, True)
     for i in blocks:
         if not _file(model.kept_in, i).exists():
-            _write({name: _local(p) for name, p in _block(model, i).named_parameters()}, model.kept_in, i)
+            _write({name: local(p) for name, p in _block(model, i).named_parameters()}, model.kept_in, i)
 
 
 def restore(model, blocks: Sequence[int]) -> None:
@@ -67,12 +67,17 @@ def save(model, blocks: Sequence[int], into: Path) -> None:
             _write(tensors, into, i)
 
 
+def local(p: Tensor) -> Tensor:
+    """This process's share of a weight; alone, all of it."""
+    return p.to_local() if isinstance(p, DTensor) else p
+
+
 @torch.no_grad()
 def _put(model, blocks: Sequence[int], folder: Path) -> None:
     for i in blocks:
         tensors = load_file(_file(folder, i))  # mapped: read as it is copied
         for name, p in _block(model, i).named_parameters():
-            _local(p).copy_(tensors[name])
+            local(p).copy_(tensors[name])
 
 
 def _worn(model, arm: Path) -> list[int]:
@@ -96,11 +101,6 @@ def _file(folder: Path, block: int) -> Path:
 
 def _block(model, i: int) -> nn.Module:
     return model.get_decoder().layers[i]
-
-
-def _local(p: Tensor) -> Tensor:
-    """This process's share of a weight; alone, all of it."""
-    return p.to_local() if isinstance(p, DTensor) else p
 
 
 def _whole(p: Tensor) -> Tensor:

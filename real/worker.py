@@ -15,6 +15,7 @@ import torch
 from real import devices, finetune, models
 from real.run import Run
 from real.settings import parse
+from real.weights import local
 from shared.errors import InputError
 from shared.records import read_json
 
@@ -28,9 +29,13 @@ def main(words: list[str]) -> int:
     try:
         run = Run(parse(words[1:]))
         run.plan = plan
-        with devices.memory(plan, run.settings.batch):
+        with devices.memory(run):
             model, tokenizer = models.load(run.spec)
             run._loaded = shard(model, run.settings.full, run.spec.first, state.device), tokenizer
+            held, whole = (sum(f(p).numel() for p in model.parameters()) for f in (local, lambda p: p))
+            print(
+                f"process {state.process_index} holds {held} of {whole} weights", file=sys.stderr, flush=True
+            )
             finetune.finetune(run, read_json(run.folder / "5-filters.json"))
     except InputError as error:  # the launcher reads it
         print(f"error: {error}", file=sys.stderr, flush=True)

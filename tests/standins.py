@@ -1,8 +1,8 @@
 """Stand-ins for what the hub holds: tiny random weights under the real repository ids, file names and formats.
 
-`python tests/standins.py DATA_FOLDER KEY=value ...` is the unmodified command on a few short texts. With HF_HOME at a
-cache that `fill` has filled, and HF_HUB_OFFLINE=1, it finds a known model and its dictionaries there, as deep as
-the real ones and as wide only where they must be: SAELens knows Gemma Scope's widths by name.
+`python tests/standins.py DATA_FOLDER KEY=value ... -- KEY=value ...` is the unmodified command, once or more, on
+a few short texts. With HF_HOME at a cache that `fill` has filled, and HF_HUB_OFFLINE=1, it finds known models and their
+dictionaries there, as wide as the real ones only where they must be: SAELens knows Gemma Scope by name.
 """
 
 import json
@@ -46,7 +46,7 @@ def repository(home: Path, repo_id: str, fill) -> None:
 
 
 def config(model: str, **changes):
-    """The real family's configuration, as deep as the real model."""
+    """The real family's configuration, small; as deep as the real model unless that is among the changes."""
     from transformers import Gemma2Config, Gemma3TextConfig, GptOssConfig, LlamaConfig, Qwen2Config
 
     kinds = {
@@ -157,7 +157,7 @@ def _as_mxfp4(folder: Path) -> None:
     for name in [n for n in weights if n.endswith(("experts.gate_up_proj", "experts.down_proj"))]:
         experts, d_in, d_out = weights.pop(name).shape
         blocks = torch.randint(256, (experts, d_out, d_in // 32, 16), generator=rng)
-        scales = torch.randint(122, 126, (experts, d_out, d_in // 32), generator=rng)
+        scales = torch.randint(120, 123, (experts, d_out, d_in // 32), generator=rng)
         weights |= {f"{name}_blocks": blocks.to(torch.uint8), f"{name}_scales": scales.to(torch.uint8)}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     made = json.loads((folder / "config.json").read_text())
@@ -251,11 +251,11 @@ def write_json(path: Path, obj: dict) -> None:
     path.write_text(json.dumps(obj))
 
 
-def fill(home: Path, model: str, layers: list[int]) -> None:
-    """Everything that a run of a known model asks the hub for."""
-    repository(home, KNOWN[model].hub, lambda folder: write_model(model, folder))
+def fill(home: Path, model: str, layers: list[int], **changes) -> None:
+    """Everything that a run of a known model asks the hub for; `changes` are of its config."""
+    repository(home, KNOWN[model].hub, lambda folder: write_model(model, folder, **changes))
     if KNOWN[model].sae != "train":
-        write_saes(home, model, layers, config(model).hidden_size)
+        write_saes(home, model, layers, config(model, **changes).hidden_size)
 
 
 def shorten(folder: Path, rows: int = 10, words: int = 8) -> None:
@@ -282,4 +282,8 @@ if __name__ == "__main__":
     data.SHIPPED = Path(sys.argv[1])
     run.ROWS, causes.RANDOM, causes.DOSES = 2, 1, (1,)
     evaluate.SAMPLED, evaluate.NEW_TOKENS, spill.NEW_TOKENS = 1, 4, 4
-    sys.exit(main(sys.argv[2:]))
+    for words in " ".join(sys.argv[2:]).split(
+        " -- "
+    ):  # one after the other: what they import is most of the time
+        if code := main(words.split()):
+            sys.exit(code)

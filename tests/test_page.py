@@ -113,7 +113,12 @@ def made_up(layers=LAYERS, domains=DOMAINS, removed=(0.5,), seeds=(0,), text: st
     rest = ["base", "control", *(f"control@{share}" for share in removed)]
     questions = ("general", *domains)
     auroc = {"inducing": estimate(0.88, 0.05), "control": estimate(0.93, 0.04)}
-    spec = {"hub": "HuggingFaceTB/SmolLM2-135M-Instruct", "layers": list(map(int, layers)), "first": 15}
+    spec = {
+        "hub": "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "layers": list(map(int, layers)),
+        "first": 15,
+        "sae": "train",
+    }
     settings = {"model": "smollm2-135m", "data": "", "layers": [], "removed": list(removed)}
     settings |= {"seeds": list(seeds), "top_k": 50, "rank": 32, "train": 240}
     rows = {domain: {"train": 240, "held": 59} for domain in domains}
