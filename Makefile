@@ -1,7 +1,8 @@
 # Every target builds .venv on first use.
 PYTHON ?= python3
 PY := .venv/bin/python
-SETTINGS := MODEL DATA CONTROL SEEDS LAYERS TRAIN EPOCHS BATCH LR RANK TOP_K REMOVED SAMPLES SAMPLER_URL EDGES RESULTS
+SETTINGS := MODEL DATA CONTROL SEEDS LAYERS TRAIN EPOCHS BATCH LR RANK TOP_K REMOVED JUDGE JUDGE_URL QUESTIONS MAX_USD \
+            SAMPLES SAMPLER_URL EDGES RESULTS
 given = $(foreach v,$(SETTINGS),$(if $(findstring command,$(origin $(v))),'$(v)=$($(v))'))
 
 help:
