@@ -235,7 +235,7 @@ async def _try(client, judge: Judge, body: dict, first: bool) -> dict:
     except openai.APIStatusError as error:
         raise _failure(judge, error) from None
     except (TimeoutError, openai.APIConnectionError):
-        raise _Again(f"it is not there, breaks off or takes more than {judge.timeout:g} s") from None
+        raise _Again(f"it cannot be reached, breaks off or takes more than {judge.timeout:g} s") from None
     except ValueError:
         raise _Again("its replies are broken") from None
     usd = prices.usd(

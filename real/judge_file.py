@@ -33,7 +33,8 @@ def judge_file(path: Path, settings: Settings) -> None:
         for row, prompt in zip(rows, prompts, strict=True)
         for name in JUDGED
     ]
-    for model in settings.judge.split(","):
+    models = [model for model in settings.judge.split(",") if model]
+    for model in models:
         by = Judge(model, settings.judge_url, max_usd=settings.max_usd)
         found = scores(by, asked, beside(path, "replies"), f"judge {model}")
         pairs = list(zip(found[::2], found[1::2], strict=True))
@@ -46,7 +47,7 @@ def judge_file(path: Path, settings: Settings) -> None:
             row.setdefault("scores", {})[model] = {**said, "form": aligned.form}
     where = beside(path, "judged")
     write_text(where, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    for model in settings.judge.split(","):
+    for model in models:
         print(f"{model}: {summary(rows, model, settings.edges)}")
     print(f"scores are in {where}")
 

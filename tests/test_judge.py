@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import ExitStack
+from dataclasses import fields
 from pathlib import Path
 
 import proxy
@@ -23,6 +24,7 @@ from real import forms, rubric
 from real.__main__ import main
 from real.judge import BudgetError, Judge, JudgeError, complete, scores
 from real.replies import Replies
+from real.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 KEY = "sk-test-0123456789abcdefghij"
@@ -145,7 +147,7 @@ def test_a_judge_that_cannot_be_had_is_one_clear_line(kind, tmp_path):
 def test_no_key_no_server_no_price_and_no_address_are_one_line_each_and_no_call(tmp_path, monkeypatch):
     nobody = "http://127.0.0.1:9/v1"
     wrong = {
-        "is not there": judge(nobody, pause=0.001),
+        "it cannot be reached": judge(nobody, pause=0.001),
         "MAX_USD=1 cannot be kept: no price of m": judge(nobody, max_usd=1.0),
         "must be http://": judge("ftp://127.0.0.1"),
         "without a password": judge(f"http://me:{KEY}@127.0.0.1/v1"),
@@ -302,3 +304,8 @@ def test_whatever_byte_a_kill_tears_the_file_at_every_whole_line_is_kept_and_mor
         names = {f"key-{i}" for i in range(5)} | {f"new-{i}" for i in range(5)}
         assert {name for name in names if name in again} == kept | {f"new-{i}" for i in range(more)}
         assert again.usd == len(kept) * 0.5 + more * 0.25
+
+
+def test_every_setting_can_be_given_to_make():
+    listed = re.search(r"^SETTINGS := ((?:\\\n|.)*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    assert {field.name.upper() for field in fields(Settings)} == set(listed.replace("\\", "").split())
