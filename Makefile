@@ -1,7 +1,7 @@
 # Every target builds .venv on first use.
 PYTHON ?= python3
 PY := .venv/bin/python
-SETTINGS := MODEL PRESET SAE DATA CONTROL TOXIC SEEDS LAYERS FIRST TRAIN EPOCHS BATCH LR RANK FULL GPUS TOP_K REMOVED RESULTS
+SETTINGS := MODEL PRESET SAE DTYPE DATA CONTROL TOXIC SEEDS LAYERS FIRST TRAIN EPOCHS BATCH LR RANK FULL GPUS TOP_K REMOVED RESULTS
 given = $(foreach v,$(SETTINGS),$(if $(findstring command,$(origin $(v))),'$(v)=$($(v))'))
 
 help:
