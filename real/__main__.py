@@ -14,9 +14,10 @@ from shared.errors import InputError
 def main(words: list[str]) -> int:
     try:
         if words == ["models"]:
+            from real.capacity import table
             from real.listing import listing
 
-            print(listing())
+            print(listing(), table(), sep="\n\n")
             return 0
         settings = parse(words)
         from real.pipeline import run  # torch takes seconds: a typo in a setting should not
