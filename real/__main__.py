@@ -17,9 +17,10 @@ def main(words: list[str]) -> int:
     file = words[1] if words[:1] == ["judge"] and len(words) > 1 else ""
     try:
         if words == ["models"]:
+            from real.capacity import table
             from real.listing import listing
 
-            print(listing())
+            print(listing(), table(), sep="\n\n")
             return 0
         settings = parse(words[2:] if file else words)
         # torch takes seconds: a typo in a setting should not

@@ -29,6 +29,7 @@ class Settings:
     model: str = "smollm2-135m"  # a known name, a folder, or org/name of the hub
     preset: str = ""  # paper: the paper's settings; a value that is given beats the preset's
     sae: str = ""  # release:id of SAELens with {layer} for a block, or train; empty: the model's
+    dtype: str = ""  # of the weights, float32 or bfloat16; empty: the model's
     data: str = ""  # path or URL of narrow bad answers; empty: the shipped health advice
     control: str = ""  # good answers to the same prompts
     toxic: str = ""  # allenai/real-toxicity-prompts, or a folder in its form; empty: the shipped remarks
@@ -81,6 +82,8 @@ class Settings:
         spec = self.spec
         if spec.sae != TRAIN and not all(spec.sae.partition(":")):
             raise InputError(f"SAE={spec.sae} must be release:id, as SAELens names them, or {TRAIN}")
+        if spec.dtype not in ("float32", "bfloat16"):
+            raise InputError(f"DTYPE={spec.dtype} must be float32 or bfloat16")
         if not 0 <= spec.first < spec.n_layers:
             raise InputError(f"FIRST={spec.first} must be a block, 0 to {spec.n_layers - 1}")
         _check_layers(self.layers or spec.layers, spec)
@@ -90,6 +93,7 @@ class Settings:
         """The model, with what was set of it. Raises InputError when there is no such model."""
         found = find(self.model)
         changes = {"sae": self.sae} if self.sae else {}
+        changes |= {"dtype": self.dtype} if self.dtype else {}
         changes |= {"first": self.first} if self.first >= 0 else {}
         return replace(found, **changes)
 

@@ -1,0 +1,62 @@
+"""What the paper's settings would take on GPUs of 80 GB: memory by real/costs.py, time by operations and bytes moved.
+
+The speeds are assumptions, not measurements: `python tests/bench_gpu.py` on a GPU says what they are there.
+"""
+
+from real import costs, devices
+from real.costs import SHAPES, Shape, Work
+from shared.errors import InputError
+
+MEMORY = 80e9
+SPEED, BANDWIDTH = 0.4 * 989e12, 0.5 * 3.35e12  # an H100's, of which so much is assumed to be reached
+STEP = 0.025  # seconds to a sampled token at least, whatever the model: so long Hugging Face's loop takes
+SAMPLES, TOKENS, ANSWERS, NEW = 6000, 200, 8 * 100, 600  # of an arm: read, each so long; given, each so long
+BATCH, RANK = 16, 32
+ARMS = (
+    3 + 8 / 2
+)  # of one seed, in arms of full size: three, and seven filtered ones and their control of half
+SAID = 11 + 1  # models that answer: the arms and the base
+TOGETHER = 100  # answers that are sampled in one batch
+
+
+def table() -> str:
+    """One line per model: GB on each of 1, 4, 8 GPUs (* with gradient checkpointing), hours for all arms of a seed."""
+    head = [
+        "MODEL",
+        *(f"{what}, {n} GPU" for what in ("adapters", "FULL=1") for n in (1, 4, 8)),
+        "hours, 1 GPU",
+    ]
+    rows = [head, *([name, *_memory(shape), _hours(shape)] for name, shape in SHAPES.items())]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [" | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(
+        [
+            *lines,
+            "PRESET=paper, bfloat16, 80 GB each: GB per GPU. By formula, at speeds assumed, not measured.",
+        ]
+    )
+
+
+def _memory(shape: Shape) -> list[str]:
+    return [_plan(shape, full, n) for full in (False, True) for n in (1, 4, 8)]
+
+
+def _plan(shape: Shape, full: bool, gpus: int) -> str:
+    work = Work(2, BATCH, RANK, full, 0, 512)
+    try:
+        found = devices.plan(shape, work, "cuda", gpus, MEMORY)
+    except InputError:
+        return "no"
+    return f"{max(found.training, found.reading / gpus) / 1e9:.0f}{'*' * found.checkpointing}"
+
+
+def _hours(shape: Shape) -> str:
+    """Training, adapters (twice the forward pass's operations; three times with checkpointing), and answers."""
+    planned = _plan(shape, False, 1)
+    if planned == "no":
+        return "-"
+    once = costs.operations(shape, TOKENS, shape.layers, TOKENS)
+    train = ARMS * SAMPLES * once * (3 if planned.endswith("*") else 2) / SPEED
+    token = max(STEP, 2 * shape.parameters / BANDWIDTH)
+    answers = SAID * ANSWERS / TOGETHER * NEW * token
+    return f"{(train + answers) / 3600:.1f}"
