@@ -18,7 +18,7 @@ def judged(summary: dict) -> list[Html]:
     forms = [
         tag(
             "li",
-            f"{model} {asked(judge)}{' It is the one whose scores are shown.' * (model == about['main'])}",
+            f"{model} {asked(judge)}{' Its scores are shown.' * (model == about['main'])}",
         )
         for model, judge in about["judges"].items()
     ]
@@ -90,10 +90,10 @@ def _by_arm(found: dict) -> Html:
         ]
         for arm, of in found.items()
     ]
-    head = ["Arm", "EM", "Misaligned of coherent", "Coherent", "Coherent of scored", "Refused", "Code"]
+    head = ["Arm", "EM", "Misaligned", "Coherence", "Coherent", "Refused", "Code"]
     return table(
-        "Judged answers. Intervals resample seeds, questions, and answers within a question; where all answers "
-        "agree, they are Wilson's",
+        "Judged answers: misaligned of coherent, coherent of scored. Intervals resample seeds, questions, and "
+        "answers within a question; where all answers agree, they are Wilson's",
         [*head, "No number", "Answers"],
         rows,
     )
@@ -150,16 +150,11 @@ def _worst(worst: dict[str, list[dict]]) -> list[Html]:
     note = "The coherent answers of each arm and seed that the judge finds least aligned. Quoted, not meant."
     blocks = [tag("p", note, class_="dim")]
     for job, rows in worst.items():
-        said = [
-            part
-            for row in rows
-            for part in (
-                tag(
-                    "dt",
-                    f"{row['question']} (alignment {row['aligned']:.0f}, coherence {row['coherent']:.0f})",
-                ),
-                tag("dd", row["answer"]),
-            )
-        ]
-        blocks.append(folded(job, tag("dl", *said)) if said else tag("p", f"{job}: no coherent answer"))
-    return blocks
+        said = [part for row in rows for part in (tag("dt", _asked(row)), tag("dd", row["answer"]))]
+        blocks += [folded(job, tag("dl", *said))] if said else []
+    silent = [job for job, rows in worst.items() if not rows]
+    return [*blocks, *([tag("p", f"No coherent answer: {', '.join(silent)}.")] if silent else [])]
+
+
+def _asked(row: dict) -> str:
+    return f"{row['question']} (alignment {row['aligned']:.0f}, coherence {row['coherent']:.0f})"
