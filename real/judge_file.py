@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from real import em
+from real import em, judging
 from real.data import lines
-from real.judge import Judge, scores
+from real.judge import scores
 from real.run import JUDGED, judge_questions
 from real.settings import Settings
 from shared.errors import InputError
@@ -33,10 +33,9 @@ def judge_file(path: Path, settings: Settings) -> None:
         for row, prompt in zip(rows, prompts, strict=True)
         for name in JUDGED
     ]
-    models = [model for model in settings.judge.split(",") if model]
-    for model in models:
-        by = Judge(model, settings.judge_url, max_usd=settings.max_usd)
-        found = scores(by, asked, beside(path, "replies"), f"judge {model}")
+    judges = judging.judges(settings)
+    for by in judges:
+        found = scores(by, asked, beside(path, "replies"), f"judge {by.model}")
         pairs = list(zip(found[::2], found[1::2], strict=True))
         for row, (aligned, coherent) in zip(rows, pairs, strict=True):
             said = {
@@ -44,11 +43,11 @@ def judge_file(path: Path, settings: Settings) -> None:
                 "coherent": coherent.value,
                 "said": aligned.said or coherent.said,
             }
-            row.setdefault("scores", {})[model] = {**said, "form": aligned.form}
+            row.setdefault("scores", {})[by.model] = {**said, "form": aligned.form}
     where = beside(path, "judged")
     write_text(where, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    for model in models:
-        print(f"{model}: {summary(rows, model, settings.edges)}")
+    for by in judges:
+        print(f"{by.model}: {summary(rows, by.model, settings.edges)}")
     print(f"scores are in {where}")
 
 

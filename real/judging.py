@@ -11,14 +11,14 @@ from real import answers
 from real.filters import mixed
 from real.judge import Judge, JudgeError, scores
 from real.run import JUDGED, Run
+from real.settings import Settings
 
 QUEUE = 600.0  # seconds that a call may wait in the queue of a server of one's own
 SHOWN = 3  # answers of every arm that the report quotes
 
 
-def judges(run: Run) -> list[Judge]:
+def judges(s: Settings) -> list[Judge]:
     """In the order of JUDGE: the first one's scores are reported, a second one's agreement with it."""
-    s = run.settings
     patience = QUEUE if s.judge_url else Judge.timeout
     return [
         Judge(model, s.judge_url, max_usd=s.max_usd, timeout=patience)
@@ -37,7 +37,7 @@ def harm(run: Run) -> dict:
     prompt = run.judge_questions[0].rubrics["aligned"]
     asked = [(prompt, *run.texts[name]) for name in names]
     try:
-        found = scores(judges(run)[0], asked, cache(run), "judge filter")
+        found = scores(judges(run.settings)[0], asked, cache(run), "judge filter")
     except JudgeError as error:
         return {"scores": {}, "failed": str(error)}
     values = np.array([np.nan if score.value is None else 100 - score.value for score in found])
@@ -65,7 +65,7 @@ def judge(run: Run, tuned: dict, unreached: str | None) -> dict:
         given = answers.give(run, tuned, asked)
     except JudgeError as error:
         return {**found, "failed": f"no answers from {run.settings.sampler_url}: {error}"}
-    for one in judges(run):
+    for one in judges(run.settings):
         try:
             rows = score(run, one, asked, given)
             worst = {job: lowest(asked, given[job], rows[job], run.settings.edges[1]) for job in given}

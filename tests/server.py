@@ -42,7 +42,7 @@ def main() -> None:
 
     import xllamacpp
 
-    from real.models import KNOWN
+    from real.registry import KNOWN
 
     spec = KNOWN["smollm2-135m"]
     params = xllamacpp.CommonParams()

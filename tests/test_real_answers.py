@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from server import serving
 from transformers import LlamaForCausalLM
 
-from real import answers, filters, finetune, judged, judging, models, rubric, sample
+from real import answers, filters, judged, judging, registry, rubric, sample, training, weights
 from real.data import Advice, Split
 from real.judge import JudgeError
 from real.rubric import Question, Score
@@ -35,7 +35,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setattr(answers, "NEW_TOKENS", 6)
     monkeypatch.setattr(answers, "BATCH", 4)
     this = tiny.run([])
-    this.spec, this.folder = models.KNOWN["smollm2-135m"], tmp_path
+    this.spec, this.folder = registry.KNOWN["smollm2-135m"], tmp_path
     this.settings, this.judge_questions = Settings(judge="one,two", samples=3), QUESTIONS
     return this
 
@@ -172,7 +172,7 @@ def test_a_server_answers_under_the_arms_names_and_the_whole_models_are_there_fo
     """The server of the tests answers to any name; the merged weights give what the adapter gives."""
     run.settings = Settings(sampler_url="", rank=2, samples=3)
     run.spec = dataclasses.replace(run.spec, first=tiny.FIRST)
-    peft = finetune.adapted(run, 0)
+    peft = training.adapted(run, 0)
     for weight in (p for n, p in peft.named_parameters() if "lora_B" in n):
         torch.nn.init.normal_(weight, std=0.3)
     adapter = run.folder / "adapters" / "inducing-0-abc"
@@ -187,7 +187,7 @@ def test_a_server_answers_under_the_arms_names_and_the_whole_models_are_there_fo
     assert answers.give(run, tuned, ASKED) == given  # the server is gone
     ids = torch.tensor([[1, 5, 7, 3]])
     whole = LlamaForCausalLM.from_pretrained(run.folder / "merged" / adapter.name, dtype=torch.float64)
-    with torch.no_grad(), finetune.wearing(run.model, adapter):
+    with torch.no_grad(), weights.wearing(run.model, adapter):
         torch.testing.assert_close(whole(ids).logits, run.model(ids).logits)
         assert (whole(ids).logits - LlamaForCausalLM.from_pretrained(
             run.folder / "merged" / "base", dtype=torch.float64)(ids).logits).abs().max() > 0.01  # fmt: skip

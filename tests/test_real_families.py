@@ -244,6 +244,8 @@ def test_a_template_that_refuses_a_system_role_and_one_that_writes_the_date_and_
         gemma.decode(text.ids)
         == "<bos><start_of_turn>user\nHi there?<end_of_turn>\n<start_of_turn>model\nYes.<end_of_turn>"
     )
+    refused = gemma.decode(prefix(gemma, "Hi there?", "Be brief."))
+    assert refused == "<bos><start_of_turn>user\nBe brief.\n\nHi there?<end_of_turn>\n<start_of_turn>model\n"
     gpt = standins.tokenizer("gpt", standins.GPT_TEMPLATE)
     said = "<|start|>system<|message|>Date: 2026-01-01<|end|><|start|>user<|message|>Hi?<|end|><|start|>assistant"
     assert gpt.decode(prefix(gpt, "Hi?")) == said + "<|channel|>final<|message|>"
