@@ -281,7 +281,7 @@ if __name__ == "__main__":
     shorten(Path(sys.argv[1]))
     data.SHIPPED = Path(sys.argv[1])
     run.ROWS, causes.RANDOM, causes.DOSES = 2, 1, (1,)
-    evaluate.SAMPLED, evaluate.NEW_TOKENS, spill.NEW_TOKENS = 1, 4, 4
+    evaluate.SAMPLED, evaluate.NEW_TOKENS, spill.NEW_TOKENS, spill.DRAWS = 1, 4, 4, 50
     for words in " ".join(sys.argv[2:]).split(
         " -- "
     ):  # one after the other: what they import is most of the time
