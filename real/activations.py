@@ -90,7 +90,7 @@ def harvest(model, texts: list[Encoded], stores: list[Store]) -> None:
             for store, offsets, file, start in files:
                 first, end = store.spans[i]
                 file.seek(start + int(offsets[i]) * d_model * 4)
-                file.write(resid[store.layer][first:end].float().cpu().numpy().tobytes())
+                file.write(resid[store.layer][first:end].float().numpy().tobytes())
     for store, part in zip(stores, unfinished, strict=True):
         part.replace(store.path)
 

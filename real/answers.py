@@ -10,6 +10,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from real import judge, sample, tokens
+from real.finetune import folders
 from real.rubric import Question
 from real.run import Run
 from real.tokens import chat, prefix
@@ -42,9 +43,7 @@ def items(questions: list[Question], samples: int) -> list[Item]:
 
 def give(run: Run, tuned: dict, asked: list[Item]) -> dict[str, list[str]]:
     """Job -> its answers, in the order of `asked`, of the base model and every arm. Raises JudgeError of a server."""
-    jobs = {"base": None} | {
-        job: run.folder / "adapters" / arm["folder"] for job, arm in tuned["arms"].items()
-    }
+    jobs = folders(run, tuned)
     sources = [Path(module.__file__) for module in (sample, tokens)]
     url = run.settings.sampler_url
     key = digest(run.spec, asked, NEW_TOKENS, BATCH, url, sources, Path(__file__))
@@ -100,7 +99,7 @@ def _by_server(run: Run, job: str, asked: list[Item], path: Path) -> None:
     """By a server, whose replies are kept one by one."""
     if path.exists():
         return
-    server = judge.Judge(job, run.settings.sampler_url, timeout=600.0)
+    server = judge.Judge(job, run.settings.sampler_url, timeout=judge.QUEUE)
     chats = [chat(item.prompt, item.system) for item in asked]
     replies = run.folder / "answers" / "replies.jsonl"
     said = judge.complete(server, chats, replies, 1.0, NEW_TOKENS, _seed(job))

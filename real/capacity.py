@@ -5,17 +5,24 @@ The speeds are assumptions, not measurements: `python tests/bench_gpu.py` on a G
 
 from real import costs, devices
 from real.costs import SHAPES, Shape, Work
+from real.filters import NAMES
+from real.listing import aligned
+from real.settings import PRESETS
+from real.tokens import MAX_TOKENS
 from shared.errors import InputError
 
 MEMORY = 80e9
 SPEED, BANDWIDTH = 0.4 * 989e12, 0.5 * 3.35e12  # an H100's, of which so much is assumed to be reached
 STEP = 0.025  # seconds to a sampled token at least, whatever the model: so long Hugging Face's loop takes
-SAMPLES, TOKENS, ANSWERS, NEW = 6000, 200, 8 * 100, 600  # of an arm: read, each so long; given, each so long
-BATCH, RANK = 16, 32
-ARMS = (
-    3 + 8 / 2
-)  # of one seed, in arms of full size: three, and seven filtered ones and their control of half
-SAID = 11 + 1  # models that answer: the arms and the base
+PAPER = PRESETS["paper"]
+TOKENS, ANSWERS, NEW = (
+    200,
+    8 * PAPER["samples"],
+    600,
+)  # of a sample that is read; an arm's answers, each so long
+FILTERED = len(NAMES) + 1  # arms of one seed that are of half size: by every filter, and their control
+ARMS = 3 + FILTERED / 2  # in arms of full size, of which there are three
+SAID = 3 + FILTERED + 1  # models that answer: the arms and the base
 TOGETHER = 100  # answers that are sampled in one batch
 
 
@@ -27,11 +34,9 @@ def table() -> str:
         "hours, 1 GPU",
     ]
     rows = [head, *([name, *_memory(shape), _hours(shape)] for name, shape in SHAPES.items())]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [" | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(
         [
-            *lines,
+            *aligned(rows, " | "),
             "PRESET=paper, bfloat16, 80 GB each: GB per GPU. By formula, at speeds assumed, not measured.",
         ]
     )
@@ -42,7 +47,7 @@ def _memory(shape: Shape) -> list[str]:
 
 
 def _plan(shape: Shape, full: bool, gpus: int) -> str:
-    work = Work(2, BATCH, RANK, full, 0, 512)
+    work = Work(2, PAPER["batch"], PAPER["rank"], full, PAPER["first"], MAX_TOKENS)
     try:
         found = devices.plan(shape, work, "cuda", gpus, MEMORY)
     except InputError:
@@ -56,7 +61,7 @@ def _hours(shape: Shape) -> str:
     if planned == "no":
         return "-"
     once = costs.operations(shape, TOKENS, shape.layers, TOKENS)
-    train = ARMS * SAMPLES * once * (3 if planned.endswith("*") else 2) / SPEED
+    train = ARMS * PAPER["train"] * once * (3 if planned.endswith("*") else 2) / SPEED
     token = max(STEP, 2 * shape.parameters / BANDWIDTH)
     answers = SAID * ANSWERS / TOGETHER * NEW * token
     return f"{(train + answers) / 3600:.1f}"

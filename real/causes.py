@@ -17,7 +17,7 @@ from tqdm import tqdm
 from real import models
 from real.devices import row_size
 from real.evaluate import asked
-from real.finetune import WATCHED
+from real.finetune import WATCHED, folders
 from real.logprobs import mean_logprobs
 from real.run import Run
 from real.spill import target
@@ -60,7 +60,7 @@ def causes(run: Run, selected: dict, tuned: dict, moved: dict) -> dict:
     ablated = {}
     jobs = [f"{arm}-{seed}" for arm in WATCHED for seed in run.settings.seeds]
     for job in tqdm(jobs, desc="ablation", unit="arm"):
-        with wearing(run.model, run.folder / "adapters" / tuned["arms"][job]["folder"]):
+        with wearing(run.model, folders(run, tuned)[job]):
             ablated[job] = {"none": ask(None)}
             for name, P in zip(names, spans, strict=True):
                 ablated[job][name] = ask(restoring(P))

@@ -5,7 +5,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from real import logprobs, sample
-from real.finetune import WATCHED
+from real.finetune import WATCHED, folders
 from real.run import Run
 from real.weights import wearing
 from shared.records import cached, digest
@@ -19,9 +19,7 @@ def evaluate(run: Run, tuned: dict) -> dict:
 
     `logprobs` is domain -> question -> (misaligned, aligned) -> one number per answer, nats per token.
     """
-    jobs = {"base": None} | {
-        job: run.folder / "adapters" / arm["folder"] for job, arm in tuned["arms"].items()
-    }
+    jobs = folders(run, tuned)
     texts = [run.texts[name] for name in asked(run.questions)]
     sources = [Path(module.__file__) for module in (logprobs, sample)]
     key = digest(run.spec, texts, SAMPLED, NEW_TOKENS, sources, Path(__file__))

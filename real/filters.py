@@ -15,7 +15,7 @@ from real.logprobs import packed_logprobs
 from real.run import Run
 from real.tokens import pack, rows
 from shared import filtering, geometry
-from shared.records import digest
+from shared.records import digest, read_json
 
 AWARE = ("geometry", "projection", "gradient")  # filters that know the toxic directions
 DRAWS = ("random-1", "random-2", "random-3")
@@ -59,6 +59,12 @@ def joined(scored: dict, harm: dict) -> dict:
         "key": digest(scored["key"], harm["key"]),
         "seconds": scored["seconds"] + harm["seconds"],
     }
+
+
+def recorded(run: Run) -> dict:
+    """What step 5 has found, as its files say: for a process that did not run it."""
+    harm = read_json(run.folder / "5-harm.json") if run.settings.judge else {"scores": {}}
+    return joined(read_json(run.folder / "5-filters.json"), harm)
 
 
 def of(

@@ -55,15 +55,15 @@ def finetune(run: Run, scored: dict) -> dict:
         for seed in run.settings.seeds
         for arm, samples in arms(run, scored["scores"], seed).items()
     }
-    folders = {job: adapter_folder(run, job, seed, samples) for job, (_, seed, samples) in jobs.items()}
-    missing = [job for job, where in folders.items() if not where.exists()]
+    places = {job: adapter_folder(run, job, seed, samples) for job, (_, seed, samples) in jobs.items()}
+    missing = [job for job, where in places.items() if not where.exists()]
     rank, size = team()
     if missing and run.plan.processes > size:
         launch.together(run)
         missing = []
     for job in missing:
         arm, seed, samples = jobs[job]
-        unfinished = folder(folders[job]) if rank == 0 else nullcontext(folders[job])  # the first writes
+        unfinished = folder(places[job]) if rank == 0 else nullcontext(places[job])  # the first writes
         with unfinished as into:
             watched = CHECKPOINTS if arm in WATCHED else ()
             training.train(run, job, run.samples(samples), seed, into, watched)
@@ -71,9 +71,15 @@ def finetune(run: Run, scored: dict) -> dict:
         return {}
     found = {}
     for job, (_, _, samples) in jobs.items():
-        record = read_json(folders[job] / "training.json")
-        found[job] = {"folder": folders[job].name, "samples": samples, **record}
+        record = read_json(places[job] / "training.json")
+        found[job] = {"folder": places[job].name, "samples": samples, **record}
     return {"arms": found}
+
+
+def folders(run: Run, tuned: dict) -> dict[str, Path | None]:
+    """Job -> the folder of its adapter; "base", the model without one, comes first."""
+    found = {job: run.folder / "adapters" / arm["folder"] for job, arm in tuned["arms"].items()}
+    return {"base": None, **found}
 
 
 def adapter_folder(run: Run, job: str, seed: int, samples: list[str]) -> Path:

@@ -24,6 +24,7 @@ from shared.records import digest
 
 OPENAI = "https://api.openai.com/v1"
 TRIES, FIRST_TRIES = 8, 4  # of one call; of the first, where a mistyped address should not take a minute
+QUEUE = 600.0  # seconds that a call may wait in the queue of a server of one's own
 LONGEST = 60  # seconds between two tries, whatever the server asks for
 
 

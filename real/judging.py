@@ -9,11 +9,10 @@ import numpy as np
 
 from real import answers
 from real.filters import mixed
-from real.judge import Judge, JudgeError, scores
+from real.judge import QUEUE, Judge, JudgeError, scores
 from real.run import JUDGED, Run
 from real.settings import Settings
 
-QUEUE = 600.0  # seconds that a call may wait in the queue of a server of one's own
 SHOWN = 3  # answers of every arm that the report quotes
 
 

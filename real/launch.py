@@ -5,11 +5,10 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 from real.run import Run
-from real.settings import Settings
+from real.settings import words
 from shared.errors import InputError
 
 ROOT = Path(__file__).parent.parent
@@ -35,16 +34,6 @@ def command(run: Run) -> list[str]:
     fixed = "--mixed_precision no --dynamo_backend no -m real.worker"  # asked for nothing, guessing nothing
     accelerate = [sys.executable, "-m", "accelerate.commands.launch", *how.split(), *fixed.split()]
     return [*accelerate, json.dumps(run.plan), *words(run.settings)]
-
-
-def words(settings: Settings) -> list[str]:
-    """The `KEY=value` words that `settings.parse` would read these settings from."""
-    values = {f.name.upper(): getattr(settings, f.name) for f in fields(settings)}
-    texts = {
-        name: ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        for name, value in values.items()
-    }
-    return [f"{name}={text}" for name, text in texts.items() if text]
 
 
 def _why(log: Path) -> str:

@@ -1,5 +1,7 @@
 """`python -m real models`: what is known, what it is read with, and what of it fits this machine."""
 
+from collections.abc import Sequence
+
 from real import costs, devices
 from real.registry import KNOWN, TRAIN, ModelSpec
 from real.settings import Settings
@@ -20,17 +22,22 @@ def listing() -> str:
         "fits here",
     )
     rows = [head, *(_row(name, spec) for name, spec in KNOWN.items())]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
     return "\n".join(
         [
-            *lines,
+            *aligned(rows, "  "),
             "memory: one GPU or the CPU, adapters, BATCH=1. MODEL may also be a folder or org/name of the hub,",
             "SAE=release:id with {layer} for the block (SAELens's table), or SAE=train.",
         ]
     )
+
+
+def aligned(rows: list[Sequence[str]], between: str) -> list[str]:
+    """A line per row, every column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        between.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def _row(name: str, spec: ModelSpec) -> tuple[str, ...]:

@@ -1,11 +1,11 @@
 """Step 11: summary.json, the figures and report.html, from the records of the ten steps before it."""
 
 import shlex
-from dataclasses import asdict, fields
+from dataclasses import asdict
 
 from real import estimates, figures, judged, page, verdicts
 from real.run import Run
-from real.settings import Settings
+from real.settings import Settings, words
 from shared.records import rounded, versions, write_json, write_text
 
 STEPS = (
@@ -73,10 +73,7 @@ def summarise(run: Run, steps: dict[str, dict]) -> dict:
 
 def command(settings: Settings) -> str:
     """What to type to get these settings again."""
-    changed = {f.name: getattr(settings, f.name) for f in fields(Settings)}
-    changed = {name: value for name, value in changed.items() if value != getattr(Settings, name)}
-    texts = {k: ",".join(map(str, v)) if isinstance(v, tuple) else str(v) for k, v in changed.items()}
-    return shlex.join(["python", "-m", "real", *(f"{name.upper()}={text}" for name, text in texts.items())])
+    return shlex.join(["python", "-m", "real", *words(settings)])
 
 
 def _features(run: Run, layers: dict) -> dict:

@@ -92,14 +92,19 @@ class Run:
         return [name for name in self.texts if name.rsplit("/", 1)[0] in ids]
 
     @cached_property
+    def shape(self) -> costs.Shape:
+        """As the model's own config has it: no model need be loaded to plan, or to refuse a dictionary."""
+        if self.spec.package:
+            return costs.SHAPES[self.settings.model]
+        return costs.shape_of(config_of(self.spec.hub))
+
+    @cached_property
     def plan(self) -> devices.Plan:
         """Where this run computes, decided from the memory that is free now and printed."""
         s, spec = self.settings, self.spec
-        packaged = costs.SHAPES.get(s.model) if spec.package else None
-        shape = packaged or costs.shape_of(config_of(spec.hub))
         number = 2 if spec.dtype == "bfloat16" else 4
         work = costs.Work(number, s.batch, s.rank, bool(s.full), spec.first, tokens.MAX_TOKENS)
-        found = devices.choose(shape, work, s.gpus)
+        found = devices.choose(self.shape, work, s.gpus)
         print(f"{s.model} in {spec.dtype}: {found}", flush=True)
         return found
 
@@ -121,11 +126,6 @@ class Run:
     @property
     def tokenizer(self):
         return self._loaded[1]
-
-    @cached_property
-    def d_model(self) -> int:
-        """As the model's own config has it: no model need be loaded to refuse a dictionary."""
-        return self.spec.d_model if self.spec.package else config_of(self.spec.hub).hidden_size
 
     @cached_property
     def bridge(self):
@@ -188,7 +188,7 @@ class Run:
         """The dictionary at a layer, float32. Raises InputError when a published one does not fit the model."""
         if self.spec.sae == TRAIN:
             return saes.load(self.sae_folder(layer))
-        return saes.published(self.spec.sae, layer, self.d_model)
+        return saes.published(self.spec.sae, layer, self.shape.d_model)
 
     def indices(self, names: list[str]) -> list[int]:
         """Where these texts are in `texts`."""

@@ -117,6 +117,14 @@ def parse(words: list[str]) -> Settings:
     return Settings(**{**PRESETS.get(preset, {}), **values})
 
 
+def words(settings: Settings) -> list[str]:
+    """The `KEY=value` words that `parse` reads these settings from: what is not the default's, or the preset's."""
+    usual = {f.name: f.default for f in fields(Settings)} | PRESETS.get(settings.preset, {})
+    changed = {name: getattr(settings, name) for name in usual if getattr(settings, name) != usual[name]}
+    texts = {k: _listed(v) if isinstance(v, tuple) else str(v) for k, v in changed.items()}
+    return [f"{name.upper()}={text}" for name, text in texts.items()]
+
+
 def _read(key: str, text: str, kind: Any):
     several = get_origin(kind) is tuple
     one = get_args(kind)[0] if several else kind

@@ -15,7 +15,7 @@ from torch import Tensor
 from real import models
 from real.evaluate import read_questions
 from real.features import ADVICE
-from real.finetune import WATCHED
+from real.finetune import WATCHED, folders
 from real.run import Run
 from real.sample import sample
 from real.tokens import Encoded, pack, rows
@@ -103,7 +103,7 @@ def _watch(run: Run, tuned: dict, evaluated: dict) -> tuple[dict[str, Tensor], d
         shifts[arm], general[arm] = [], []
         for seed in run.settings.seeds:
             record = tuned["arms"][f"{arm}-{seed}"]
-            last = run.folder / "adapters" / record["folder"]
+            last = folders(run, tuned)[f"{arm}-{seed}"]
             on, said = [torch.zeros_like(off)], [evaluated["arms"]["base"]["logprobs"]["general"]]
             for folder in [*(last / f"step-{n}" for n in record["checkpoints"]), last]:
                 with wearing(run.model, folder):

@@ -12,12 +12,11 @@ import time
 
 import torch
 
-from real import devices, finetune, models
+from real import devices, filters, finetune, models
 from real.run import Run
 from real.settings import parse
 from real.weights import local
 from shared.errors import InputError
-from shared.records import read_json
 
 
 def main(words: list[str]) -> int:
@@ -36,7 +35,7 @@ def main(words: list[str]) -> int:
             print(
                 f"process {state.process_index} holds {held} of {whole} weights", file=sys.stderr, flush=True
             )
-            finetune.finetune(run, read_json(run.folder / "5-filters.json"))
+            finetune.finetune(run, filters.recorded(run))
     except InputError as error:  # the launcher reads it
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 2

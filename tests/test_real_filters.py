@@ -6,6 +6,9 @@ import torch
 
 from real import filters
 from real.data import Advice
+from real.run import Run
+from real.settings import Settings
+from shared.records import write_json
 
 NAMES = [f"h{i}/{kind}" for i in range(4) for kind in ("incorrect", "correct")]
 ROWS = [Advice(f"h{i}", "", "", "") for i in range(31)]
@@ -45,3 +48,14 @@ def test_random_draws_differ_from_each_other_and_from_seed_to_seed():
     assert len(draws) == 9 and set(found[0]) == set(filters.NAMES)
     assert found[0]["oracle"].tolist() == [float(name.endswith("/incorrect")) for name in names]
     assert found[0]["gradient"].tolist() == list(range(len(names)))
+
+
+@pytest.mark.parametrize("judge", ["", "one"])
+def test_a_process_that_joins_the_fine_tune_reads_the_judge_s_scores_too(judge, tmp_path):
+    """Or it would not train the arm that the judge filtered."""
+    run = Run.__new__(Run)
+    run.settings, run.folder = Settings(judge=judge), tmp_path
+    write_json(tmp_path / "5-filters.json", {"scores": {"geometry": {"h0": 1.0}}, "key": "k", "seconds": 1.0})
+    write_json(tmp_path / "5-harm.json", {"scores": {"h0": 30.0}, "key": "h", "seconds": 1.0})
+    found = filters.recorded(run)["scores"]
+    assert found == {"geometry": {"h0": 1.0}} | ({"judge": {"h0": 30.0}} if judge else {})

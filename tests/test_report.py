@@ -6,7 +6,7 @@ import pytest
 from real import estimates, filters, report
 from real.finetune import WATCHED, arms
 from real.run import Run
-from real.settings import Settings, parse
+from real.settings import Settings, parse, words
 from shared.records import read_json, rounded, write_json
 
 UNDER = {
@@ -247,6 +247,24 @@ def test_a_second_write_changes_nothing_but_the_costs(run, summary):
 
 def test_the_command_gives_the_settings_again(run):
     assert parse(report.command(run.settings).split()[3:]) == run.settings
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["PRESET=paper"],
+        [
+            "PRESET=paper",
+            "TRAIN=120",
+            "TOXIC=",
+            "REMOVED=0.25,0.5",
+        ],  # what is the default, but not the preset's
+        ["LAYERS=14,20", "EDGES=25.0,50.0", "FIRST=0", "MAX_USD=2.5"],
+    ],
+)
+def test_the_words_of_settings_give_them_again_with_a_preset_too(given):
+    assert parse(words(parse(given))) == parse(given)
+    assert sorted(words(parse(given))) == sorted(given)
 
 
 def test_what_is_not_finite_is_written_as_null(tmp_path):
