@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from real.devices import team
 
@@ -69,7 +68,7 @@ def save(model, blocks: Sequence[int], into: Path) -> None:
 
 def local(p: Tensor) -> Tensor:
     """This process's share of a weight; alone, all of it."""
-    return p.to_local() if isinstance(p, DTensor) else p
+    return p.to_local() if hasattr(p, "to_local") else p  # a DTensor, whose import takes seconds
 
 
 @torch.no_grad()
@@ -104,4 +103,4 @@ def _block(model, i: int) -> nn.Module:
 
 
 def _whole(p: Tensor) -> Tensor:
-    return p.full_tensor() if isinstance(p, DTensor) else p
+    return p.full_tensor() if hasattr(p, "full_tensor") else p

@@ -193,7 +193,8 @@ def test_a_server_answers_under_the_arms_names_and_the_whole_models_are_there_fo
             run.folder / "merged" / "base", dtype=torch.float64)(ids).logits).abs().max() > 0.01  # fmt: skip
 
 
-def test_the_whole_models_are_there_before_a_server_is_asked(run):
+def test_the_whole_models_are_there_before_a_server_is_asked(run, monkeypatch):
+    monkeypatch.setattr("real.judge.TRIES", 2)  # the pauses between 8 add up to a minute
     run.settings = Settings(sampler_url="http://127.0.0.1:9/v1", judge="one")
     record = judging.judge(run, {"arms": {}}, None)
     assert record["failed"].startswith("no answers from http://127.0.0.1:9/v1: ")
