@@ -14,6 +14,7 @@ help:
 	@echo "make bench     speed, ratios    make lessons  run toy/lessons, write notebooks"
 	@echo "make clean     remove results/ (the .venv stays)"
 
+# Not compiled: most of it is never imported, and what is compiles itself then.
 .venv/installed: requirements.txt
 	@echo "installing into .venv: about 2 GB, a few minutes"
 	@$(PYTHON) -m venv .venv

@@ -15,11 +15,8 @@ MEMORY = 80e9
 SPEED, BANDWIDTH = 0.4 * 989e12, 0.5 * 3.35e12  # an H100's, of which so much is assumed to be reached
 STEP = 0.025  # seconds to a sampled token at least, whatever the model: so long Hugging Face's loop takes
 PAPER = PRESETS["paper"]
-TOKENS, ANSWERS, NEW = (
-    200,
-    8 * PAPER["samples"],
-    600,
-)  # of a sample that is read; an arm's answers, each so long
+TOKENS = 200  # of a sample that is read
+ANSWERS, NEW = 8 * PAPER["samples"], 600  # of an arm; tokens of each
 FILTERED = len(NAMES) + 1  # arms of one seed that are of half size: by every filter, and their control
 ARMS = 3 + FILTERED / 2  # in arms of full size, of which there are three
 SAID = 3 + FILTERED + 1  # models that answer: the arms and the base

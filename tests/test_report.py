@@ -253,12 +253,8 @@ def test_the_command_gives_the_settings_again(run):
     "given",
     [
         ["PRESET=paper"],
-        [
-            "PRESET=paper",
-            "TRAIN=120",
-            "TOXIC=",
-            "REMOVED=0.25,0.5",
-        ],  # what is the default, but not the preset's
+        # what is the default, but not the preset's
+        ["PRESET=paper", "TRAIN=120", "TOXIC=", "REMOVED=0.25,0.5"],
         ["LAYERS=14,20", "EDGES=25.0,50.0", "FIRST=0", "MAX_USD=2.5"],
     ],
 )
