@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,8 +13,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from real.devices import row_size
-from real.models import resid_post
+from real.models import readers, resid_post
 from real.tokens import Encoded, pack, rows
+from shared.cores import shared_out
 
 
 class Store(NamedTuple):
@@ -47,9 +49,13 @@ def residuals(
     A GPU computes a row while the row before is taken from here.
     """
     with tqdm(total=len(texts), desc=desc, unit="text") as bar:
-        before = None
-        for ids in [*rows(texts, row_size(model.device)), None]:
-            now = ids and (ids, *_begin(model, [texts[i] for i in ids], layers))
+        groups, before = rows(texts, row_size(model.device)), None
+
+        def begin(own, ids: list[int]) -> tuple:
+            return ids, *_begin(own, [texts[i] for i in ids], layers)
+
+        begun = shared_out(begin, readers(model), groups)
+        for now in chain(begun, [None]):
             if before:
                 ids, paths, resid, finish = before
                 finish()

@@ -6,7 +6,7 @@ Ablation: the fine-tuned model's residual stream keeps the base model's value al
 """
 
 from collections.abc import Callable
-from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,11 +18,12 @@ from real import models
 from real.devices import row_size
 from real.evaluate import asked
 from real.finetune import WATCHED, folders
-from real.logprobs import mean_logprobs
+from real.logprobs import means, packed_logprobs
 from real.run import Run
 from real.spill import target
-from real.tokens import pack, rows
+from real.tokens import Encoded, Packed, pack, rows
 from real.weights import wearing
+from shared.cores import shared_out
 from shared.geometry import matched, unit
 
 DOSES = (1, 2)  # times the fine-tune's own shift
@@ -51,19 +52,21 @@ def causes(run: Run, selected: dict, tuned: dict, moved: dict) -> dict:
     }
     norm = moved["norm"]
     questions = {"general": [tuple(side[:1] for side in sides) for sides in run.questions["general"]]}
-    ask = _Asking(run, questions)
-    steered = {"base": ask(None)}
+    packed = packed_rows(run, questions)
+    base = leaving(run, packed)
+    steered = {"base": ask(run, packed, base, None, base)}
     for name, direction in tqdm(directions.items(), desc="steering", unit="direction"):
         for dose in DOSES:
-            steered[f"{name} x{dose}"] = ask(adding(dose * norm * unit(direction[None])[0]))
+            change = adding(dose * norm * unit(direction[None])[0])
+            steered[f"{name} x{dose}"] = ask(run, packed, base, change, base)
     names = ["toxic", *(f"random-{i + 1}" for i in range(RANDOM))]
     ablated = {}
     jobs = [f"{arm}-{seed}" for arm in WATCHED for seed in run.settings.seeds]
     for job in tqdm(jobs, desc="ablation", unit="arm"):
         with wearing(run.model, folders(run, tuned)[job]):
-            ablated[job] = {"none": ask(None)}
-            for name, P in zip(names, spans, strict=True):
-                ablated[job][name] = ask(restoring(P))
+            tuned_has = leaving(run, packed)
+            changes = {"none": None, **dict(zip(names, map(restoring, spans), strict=True))}
+            ablated[job] = {name: ask(run, packed, tuned_has, to, base) for name, to in changes.items()}
     shares = [(P @ whole).square().sum().item() / whole.square().sum().item() for P in spans]
     return {
         "norm": norm,
@@ -94,46 +97,64 @@ def restoring(P: Float[Tensor, "d d"]) -> Change:
     return lambda resid, base: resid - (resid - base) @ P.to(resid.device)
 
 
-class _Asking:
-    """Reads answers with the main layer's residual stream changed from the last prompt token on.
+class _Row(NamedTuple):
+    """Answers that share a pass."""
 
-    What the base model has there is read once; so make this while no adapter is worn.
+    ids: list[int]
+    texts: list[Encoded]
+    packed: Packed
+    inputs: Float[Tensor, "node d_model"] | None  # into the first adapted block
+    nodes: Int[Tensor, " some"]  # that predict an answer token
+
+
+def packed_rows(run: Run, questions: dict) -> list[_Row]:
+    """The general questions' answers, and where each row enters the model."""
+    samples, found = run.samples(asked(questions)), []
+    for ids in rows([text for text, _ in samples], row_size(run.model.device)):
+        texts, below = map(list, zip(*(samples[i] for i in ids), strict=True))
+        packed = pack(texts)
+        found.append(_Row(ids, texts, packed, models.spread(packed, below), predicting(packed, texts)))
+    return found
+
+
+def leaving(run: Run, packed: list[_Row]) -> list[Float[Tensor, "node d_model"]]:
+    """Every row's residual stream after the main layer, with what the model wears now."""
+
+    def read(own, row: _Row) -> Tensor:
+        with models.blocks(own, run.spec.first):
+            return models.resid_post(own, row.packed, [run.layer], row.inputs)[run.layer]
+
+    return list(shared_out(read, models.readers(run.model), packed))
+
+
+def ask(run: Run, packed: list[_Row], resid: list[Tensor], change: Change | None, base: list[Tensor]) -> list:
+    """Question -> (misaligned, aligned) -> mean log-probability per token, from the block above the main layer on.
+
+    There goes in what left the main layer, `resid`, changed from the last prompt token on; `base` is the base model's.
     """
 
-    def __init__(self, run: Run, questions: dict):
-        self.run, self.samples = run, run.samples(asked(questions))
-        self.questions = len(questions["general"])
-        self.packed = {}
-        for ids in rows([text for text, _ in self.samples], row_size(run.model.device)):  # as mean_logprobs
-            samples = [self.samples[i] for i in ids]
-            packed = pack([text for text, _ in samples])
-            inputs = models.spread(packed, [below for _, below in samples])
-            with models.blocks(run.model, run.spec.first):
-                base = models.resid_post(run.model, packed, [run.layer], inputs)[run.layer]
-            self.packed[tuple(ids)] = predicting(packed, samples), base
+    @torch.no_grad()
+    def read(bridge, of: tuple[_Row, Tensor, Tensor]) -> tuple[list[int], list[float]]:
+        row, resid, base = of
 
-    def __call__(self, change: Change | None) -> list:
-        """Question -> (misaligned, aligned) -> mean log-probability per token."""
+        def hook(resid, hook):
+            resid = resid.clone()
+            resid[0, row.nodes] = change(resid[0, row.nodes], base[row.nodes]).to(resid.dtype)
+            return resid
 
-        @contextmanager
-        def changed(ids: list[int]):
-            nodes, base = self.packed[tuple(ids)]
+        above, model = run.layer + 1, bridge.original_model
+        hooks = [] if change is None else [(f"blocks.{above}.hook_resid_pre", hook)]
+        with bridge.hooks(fwd_hooks=hooks):
+            said = packed_logprobs(model, row.packed, row.texts, resid, above, end_of_turn=False)
+        return row.ids, means(said)
 
-            def hook(resid, hook):
-                resid = resid.clone()
-                resid[0, nodes] = change(resid[0, nodes], base[nodes]).to(resid.dtype)
-                return resid
-
-            hooks = [] if change is None else [(models.hook_name(self.run.layer), hook)]
-            with self.run.bridge.hooks(fwd_hooks=hooks):
-                yield
-
-        model = self.run.bridge.original_model
-        flat = iter(mean_logprobs(model, self.samples, self.run.spec.first, changed))
-        return [[[next(flat)], [next(flat)]] for _ in range(self.questions)]
+    found = {}
+    for ids, said in shared_out(read, run.bridges, zip(packed, resid, base, strict=True)):
+        found.update(zip(ids, said, strict=True))
+    return [[[found[i]], [found[i + 1]]] for i in range(0, len(found), 2)]
 
 
-def predicting(packed, samples: list) -> Int[Tensor, " some"]:
+def predicting(packed: Packed, texts: list[Encoded]) -> Int[Tensor, " some"]:
     """The nodes at which some answer token is predicted."""
-    spans = [path[text.start - 1 : text.end] for path, (text, _) in zip(packed.paths, samples, strict=True)]
+    spans = [path[text.start - 1 : text.end] for path, text in zip(packed.paths, texts, strict=True)]
     return torch.cat(spans).unique()

@@ -12,9 +12,10 @@ from real.data import Advice
 from real.devices import row_size
 from real.features import ADVICE, TOXIC
 from real.logprobs import packed_logprobs
-from real.run import Run
+from real.run import Run, Sample
 from real.tokens import pack, rows
 from shared import filtering, geometry
+from shared.cores import shared_out
 from shared.records import digest, read_json
 
 AWARE = ("geometry", "projection", "gradient")  # filters that know the toxic directions
@@ -100,26 +101,30 @@ def loss_gradients(run: Run, names: list[str]) -> dict[str, Float[Tensor, " d_mo
 
     The g of (E1). Samples are packed apart by kind: two answers to one prompt may share tokens, these may not.
     """
+    samples, groups = run.samples(names), []
+    for kind in ADVICE:
+        those = [i for i, name in enumerate(names) if name.endswith("/" + kind)]
+        packed = rows([samples[i][0] for i in those], row_size(run.model.device))
+        groups += [[those[i] for i in ids] for ids in packed]
+
+    def read(own, ids: list[int]) -> tuple[list[int], list[Tensor]]:
+        return ids, _gradients(own, [samples[i] for i in ids], run.spec.first, run.layer)
+
     found = {}
     with tqdm(total=len(names), desc="loss gradients", unit="text") as bar:
-        for kind in ADVICE:
-            those = [name for name in names if name.endswith("/" + kind)]
-            samples = run.samples(those)
-            for ids in rows([text for text, _ in samples], row_size(run.model.device)):
-                found |= dict(
-                    zip([those[i] for i in ids], _gradients(run, [samples[i] for i in ids]), strict=True)
-                )
-                bar.update(len(ids))
-    return {name: found[name] for name in names}
+        for ids, gradients in shared_out(read, models.readers(run.model), groups):
+            found.update(zip(ids, gradients, strict=True))
+            bar.update(len(ids))
+    return {name: found[i] for i, name in enumerate(names)}
 
 
-def _gradients(run: Run, samples: list) -> list[Float[Tensor, " d_model"]]:
+def _gradients(model, samples: list[Sample], first: int, layer: int) -> list[Float[Tensor, " d_model"]]:
     texts = [text for text, _ in samples]
     packed = pack(texts)
-    with models.blocks(run.model, run.spec.first):
+    with models.blocks(model, first):
         inputs = models.spread(packed, [frozen for _, frozen in samples])
-        below = models.resid_post(run.model, packed, [run.layer], inputs)[run.layer].requires_grad_()
-    said = packed_logprobs(run.model, packed, texts, below, run.layer + 1)
+        below = models.resid_post(model, packed, [layer], inputs)[layer].requires_grad_()
+    said = packed_logprobs(model, packed, texts, below, layer + 1)
     loss = -sum(logprobs.mean() for logprobs in said)
     (gradient,) = torch.autograd.grad(loss, below)
     gradient = gradient.cpu()

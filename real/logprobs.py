@@ -1,15 +1,14 @@
 """How likely a model finds an answer: log-probability of its tokens, nats, from the cached lower half of the model."""
 
-from contextlib import nullcontext
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from real.devices import row_size
-from real.models import blocks, entering, spread
+from real.models import blocks, entering, readers, spread
 from real.run import Sample
 from real.tokens import Encoded, Packed, pack, rows
+from shared.cores import shared_out
 
 
 def answer_logprobs(
@@ -46,13 +45,19 @@ def packed_logprobs(  # noqa: PLR0913 a packed row, where it enters the model, a
     return list(found.split([len(nodes) for nodes in before]))
 
 
-@torch.no_grad()
-def mean_logprobs(model, samples: list[Sample], first: int, within=lambda ids: nullcontext()) -> list[float]:
-    """Mean log-probability per answer token of every sample; samples `ids` share a pass, run inside `within(ids)`."""
-    means = [0.0] * len(samples)
-    for ids in rows([text for text, _ in samples], row_size(model.device)):
-        with within(ids):
-            said = answer_logprobs(model, [samples[i] for i in ids], first, end_of_turn=False)
-        for i, mean in zip(ids, torch.stack([logprobs.mean() for logprobs in said]).tolist(), strict=True):
-            means[i] = mean
-    return means
+def mean_logprobs(model, samples: list[Sample], first: int) -> list[float]:
+    """Mean log-probability per answer token of every sample."""
+
+    @torch.no_grad()
+    def read(own, ids: list[int]) -> tuple[list[int], list[float]]:
+        return ids, means(answer_logprobs(own, [samples[i] for i in ids], first, end_of_turn=False))
+
+    found, groups = {}, rows([text for text, _ in samples], row_size(model.device))
+    for ids, said in shared_out(read, readers(model), groups):
+        found.update(zip(ids, said, strict=True))
+    return [found[i] for i in range(len(samples))]
+
+
+def means(logprobs: list[Float[Tensor, " _"]]) -> list[float]:
+    """Of every text over its tokens."""
+    return torch.stack([of_text.mean() for of_text in logprobs]).tolist()

@@ -17,9 +17,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from real.costs import ROW_GPU
 from real.hub import fetching
 from real.registry import ModelSpec
-from real.tokens import Packed
+from real.tokens import ROW, Packed
 from shared.errors import InputError
 
 if TYPE_CHECKING:
@@ -94,21 +95,36 @@ def _check(spec: ModelSpec, model: nn.Module, missing: set[str]) -> None:
 def hooked(model: nn.Module, tokenizer, spec: ModelSpec) -> "TransformerBridge":
     """TransformerLens hooks on the very same weights.
 
-    The bridge rewires the modules that it is given, so it gets a copy of the module tree whose every parameter and
-    buffer is shared with the original: one set of weights in memory, and the original keeps its fast attention.
+    The bridge rewires the modules that it is given, so it gets a twin: one set of weights in memory, and the original
+    keeps its fast attention.
     """
     from transformer_lens.model_bridge import TransformerBridge
 
-    shared = {id(t): t for t in [*model.parameters(), *model.buffers()]}
     own = copy.deepcopy(tokenizer)  # the bridge is given tokens, never text, but it changes its tokenizer,
     own.init_kwargs["add_bos_token"] = True  # and would fetch one again to have this set
     return TransformerBridge.boot_transformers(
         spec.hub,
-        hf_model=copy.deepcopy(model, memo=shared),
+        hf_model=twin(model),
         tokenizer=own,
         device=str(model.device),
         dtype=model.dtype,
     )
+
+
+def twin(model: nn.Module) -> nn.Module:
+    """A copy of the module tree whose every parameter and buffer is shared with the original: the same weights."""
+    return copy.deepcopy(model, memo={id(t): t for t in [*model.parameters(), *model.buffers()]})
+
+
+def readers(model: nn.Module) -> list[nn.Module]:
+    """The model and, on a CPU, twins of it: a core to each, or as few as their number allows.
+
+    Each reads rows of its own (`shared_out`): hooks and `blocks` of one are nothing to the others. All their rows
+    together are no more than the plan counts on, a GPU's one.
+    """
+    cores = torch.get_num_threads() if model.device.type == "cpu" else 1
+    to_each = -(-cores // (ROW_GPU // ROW))
+    return [model, *(twin(model) for _ in range(cores // to_each - 1))]
 
 
 def hook_name(layer: int) -> str:

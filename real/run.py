@@ -114,7 +114,7 @@ class Run:
 
     def forget_model(self) -> None:
         """Give its memory back; whoever asks for the model again loads it again."""
-        for name in ("bridge", "_loaded"):
+        for name in ("bridges", "_loaded"):
             self.__dict__.pop(name, None)
         gc.collect()
         torch.cuda.empty_cache()
@@ -128,9 +128,9 @@ class Run:
         return self._loaded[1]
 
     @cached_property
-    def bridge(self):
-        """TransformerLens hooks on the model's own weights: an adapter that the model wears, it wears too."""
-        return models.hooked(self.model, self.tokenizer, self.spec)
+    def bridges(self) -> list:
+        """TransformerLens hooks on the model's own weights: an adapter that the model wears, these wear too."""
+        return [models.hooked(own, self.tokenizer, self.spec) for own in models.readers(self.model)]
 
     @cached_property
     def encoded(self) -> list[Encoded]:

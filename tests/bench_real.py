@@ -105,13 +105,13 @@ def hugging_face(run: Run, batches: list[dict]) -> None:
 @torch.no_grad()
 def transformer_lens(run: Run, batches: list[dict]) -> None:
     for batch in batches:
-        run.bridge.run_with_cache(batch["input_ids"])[1][hook_name(run.layer)]
+        run.bridges[0].run_with_cache(batch["input_ids"])[1][hook_name(run.layer)]
 
 
 def sae_lens_store(run: Run, rows: list[list[int]]) -> ActivationsStore:
     size = len(rows[0])
     return ActivationsStore(
-        model=run.bridge,
+        model=run.bridges[0],
         dataset=Dataset.from_dict({"tokens": rows}),
         streaming=False,
         hook_name=hook_name(run.layer),

@@ -61,26 +61,30 @@ def said(run, text, change=None):
 def test_steering_is_what_adding_to_the_blocks_output_does(run):
     """And no steering is no change; to 1e-7: the model's norms compute in float32."""
     vector = torch.randn(tiny.D_MODEL, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    ask = causes._Asking(run, QUESTIONS)
+    packed = causes.packed_rows(run, QUESTIONS)
+    base = causes.leaving(run, packed)
+    found = []
     for change, alone in ((None, None), (causes.adding(vector), lambda resid: resid + vector)):
-        flat = [side[0] for question in ask(change) for side in question]
-        assert flat == pytest.approx([said(run, text, alone) for text in run.encoded], abs=1e-7)
-    assert ask(causes.adding(vector)) != ask(None)
+        found.append([x for q in causes.ask(run, packed, base, change, base) for side in q for x in side])
+        assert found[-1] == pytest.approx([said(run, text, alone) for text in run.encoded], abs=1e-7)
+    assert found[0] != pytest.approx(found[1], abs=1e-3)
 
 
 def test_restoring_puts_the_base_models_values_back_into_a_changed_model(run):
     """Oracle: the changed model on each text alone, its block's output replaced by what the base model had there."""
-    ask = causes._Asking(run, QUESTIONS)
+    packed = causes.packed_rows(run, QUESTIONS)
+    base = causes.leaving(run, packed)
     at_layer = [models.resid_post(run.model, pack([text]), [tiny.LAYER])[tiny.LAYER] for text in run.encoded]
     weight = run.model.get_decoder().layers[tiny.LAYER].mlp.down_proj.weight
     was = weight.clone()
     weight += 0.1
-    restored = ask(causes.restoring(torch.eye(tiny.D_MODEL, dtype=torch.float64)))
+    now, everything = causes.leaving(run, packed), torch.eye(tiny.D_MODEL, dtype=torch.float64)
+    restored = causes.ask(run, packed, now, causes.restoring(everything), base)
     expected = [
         said(run, text, lambda resid, base=base, text=text: base[text.start - 1 : text.end])
         for text, base in zip(run.encoded, at_layer, strict=True)
     ]
-    changed = ask(None)
+    changed = causes.ask(run, packed, now, None, base)
     weight.copy_(was)
     assert [x for q in restored for side in q for x in side] == pytest.approx(expected, abs=1e-7)
     assert [x for q in changed for side in q for x in side] != pytest.approx(expected, abs=1e-3)
@@ -88,12 +92,11 @@ def test_restoring_puts_the_base_models_values_back_into_a_changed_model(run):
 
 def test_only_the_places_that_predict_an_answer_are_changed(run):
     """Oracle: the set of (text, position) pairs from the last prompt token to the last answer token but the end."""
-    samples = run.samples(NAMES)
-    packed = pack([text for text, _ in samples])
-    nodes = set(causes.predicting(packed, samples).tolist())
+    packed = pack(run.encoded)
+    nodes = set(causes.predicting(packed, run.encoded).tolist())
     wanted = {
         int(path[n])
-        for path, (text, _) in zip(packed.paths, samples, strict=True)
+        for path, text in zip(packed.paths, run.encoded, strict=True)
         for n in range(text.start - 1, text.end)
     }
     assert nodes == wanted and len(nodes) < packed.input_ids.shape[1]
@@ -102,7 +105,10 @@ def test_only_the_places_that_predict_an_answer_are_changed(run):
 def test_hooks_come_off(run):
     """After steering, TransformerLens reads what it read before."""
     packed = pack(run.encoded[:1])
+    given = {"input": packed.input_ids, **models.seen(run.model, packed)}
     with torch.no_grad():
-        before = run.bridge(packed.input_ids, **models.seen(run.model, packed))
-        causes._Asking(run, QUESTIONS)(causes.adding(torch.ones(tiny.D_MODEL, dtype=torch.float64)))
-        assert torch.equal(before, run.bridge(packed.input_ids, **models.seen(run.model, packed)))
+        before = [bridge(**given) for bridge in run.bridges]
+        asked = causes.packed_rows(run, QUESTIONS)
+        base = causes.leaving(run, asked)
+        causes.ask(run, asked, base, causes.adding(torch.ones(tiny.D_MODEL, dtype=torch.float64)), base)
+        assert all(torch.equal(was, bridge(**given)) for was, bridge in zip(before, run.bridges, strict=True))

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from strategies import KINDS, SEEDS, directions
 
 from shared import geometry
+from shared.cores import one_thread
 from toy import check, law, measure, misalignment, optimisers
 from toy.measure import autograd_change, relative_error, step_change
-from toy.model import Toy, ToySettings, loss, one_thread
+from toy.model import Toy, ToySettings, loss
 
 FIGURES = ["law.png", "misalignment.png", "optimisers.png", "superposition.png"]
 EXACT = ("E1", "E2", "E3", "E4", "E5", "E6")

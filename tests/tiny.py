@@ -44,7 +44,7 @@ def run(names: list[str], seed: int = 0) -> Run:
     ]
     W_dec = torch.randn(60, D_MODEL, generator=rng, dtype=torch.float64)
     this.sae = lambda layer: SimpleNamespace(W_dec=W_dec, encode=lambda h: torch.relu(h @ W_dec.mT))
-    this.bridge = models.hooked(*this._loaded, registry.KNOWN["smollm2-135m"])
+    this.bridges = [models.hooked(*this._loaded, registry.KNOWN["smollm2-135m"]) for _ in range(2)]
     return this
 
 

@@ -25,10 +25,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from shared import filtering, geometry, leakage
+from shared.cores import in_parallel, one_thread
 from shared.selection import auroc, point_biserial, top_k
 from shared.stats import Estimate, over_seeds
 from toy import law
-from toy.model import in_parallel, one_thread
 
 ETA, STEPS = 0.1, 30
 THRESHOLD = 0.4  # feature_acts = relu(f - THRESHOLD): interference stays below it, as in a sparse autoencoder

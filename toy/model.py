@@ -9,10 +9,7 @@ W is [inst, n_features, d_hidden] and its rows are the features' directions. Ins
 """
 
 import math
-import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from tqdm import tqdm
 
+from shared.cores import in_parallel
 from shared.errors import InputError
 
 CROWDED = 0.1  # above this probability a number is drawn for every feature, below it only for the active ones
@@ -136,23 +134,6 @@ def loss(
     )
     error = importance[:, None] * (forward(toy, x) - x).square()
     return error.mean(dim=(1, 2))
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Matrices this small gain nothing from a second core; when others use it they wait, 20 times slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def in_parallel(function: Callable, *items: Iterable) -> list:
-    """`function` of every item, a core to each, one thread to each. When one fails, what has not begun never does."""
-    with one_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(function, *items))
 
 
 def train(settings: ToySettings) -> Toy:

@@ -19,9 +19,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from shared.cores import one_thread
 from shared.geometry import unit
 from toy.measure import step_change
-from toy.model import one_thread
 
 STEPS = 30
 SAMPLES = 64  # per target

@@ -9,11 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from shared import geometry, leakage, records
+from shared.cores import one_thread
 from toy import figures, misalignment, optimisers, superposition
 from toy.check import ETA, SAMPLES, law_errors
 from toy.command import ready, writing
 from toy.measure import off_diagonal, state_leakage
-from toy.model import Toy, ToySettings, best, one_thread, train
+from toy.model import Toy, ToySettings, best, train
 
 
 @dataclass(frozen=True)

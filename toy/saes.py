@@ -23,13 +23,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from shared import leakage, records
+from shared.cores import one_thread
 from shared.geometry import cosine
 from shared.selection import point_biserial
 from shared.stats import Estimate, over_seeds
 from toy import figures
 from toy.command import command, ready, writing
 from toy.measure import off_diagonal, state_leakage
-from toy.model import ToySettings, one_thread, represented, sample_batch, train
+from toy.model import ToySettings, represented, sample_batch, train
 
 N = 40
 WIDTHS = (40, 20, 13, 10, 8, 5)  # d_hidden

@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from shared.cores import in_parallel
 from shared.geometry import dimensionality, interference
-from toy.model import Toy, ToySettings, best, fresh_loss, in_parallel, represented, train
+from toy.model import Toy, ToySettings, best, fresh_loss, represented, train
 
 POLYTOPES = {  # (n_features, d_hidden, feature_probability) -> (name, D_i)
     (3, 3, 0.05): ("own axes", 1),
