@@ -172,7 +172,8 @@ class _Calls:
             if self.failures:
                 return
             try:
-                self.replies.add(key, await _persist(client, self.judge, body))
+                first = len(self.replies) == 0  # a server that samples meets no probe before
+                self.replies.add(key, await _persist(client, self.judge, body, first))
             except _Refused as error:
                 self.refused.append(error)
             except JudgeError as error:

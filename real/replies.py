@@ -20,6 +20,9 @@ class Replies:
                 reply = json.loads(line)
                 self._learn(reply.pop("key"), reply)
 
+    def __len__(self) -> int:
+        return len(self._known)
+
     def __contains__(self, key: str) -> bool:
         return key in self._known
 

@@ -15,7 +15,7 @@ from transformers import LlamaForCausalLM
 
 from real import answers, filters, judged, judging, registry, rubric, sample, training, weights
 from real.data import Advice, Split
-from real.judge import JudgeError
+from real.judge import FIRST_TRIES, JudgeError
 from real.rubric import Question, Score
 from real.run import judge_questions
 from real.settings import Settings, parse
@@ -193,11 +193,11 @@ def test_a_server_answers_under_the_arms_names_and_the_whole_models_are_there_fo
             run.folder / "merged" / "base", dtype=torch.float64)(ids).logits).abs().max() > 0.01  # fmt: skip
 
 
-def test_the_whole_models_are_there_before_a_server_is_asked(run, monkeypatch):
-    monkeypatch.setattr("real.judge.TRIES", 2)  # the pauses between 8 add up to a minute
+def test_the_whole_models_are_there_before_a_server_is_asked_and_a_dead_one_is_soon_given_up(run):
     run.settings = Settings(sampler_url="http://127.0.0.1:9/v1", judge="one")
     record = judging.judge(run, {"arms": {}}, None)
     assert record["failed"].startswith("no answers from http://127.0.0.1:9/v1: ")
+    assert f"failed {FIRST_TRIES} times" in record["failed"]
     assert (run.folder / "merged" / "base" / "config.json").exists()
 
 
