@@ -92,7 +92,10 @@ def test_log_probabilities_of_answers_are_hugging_faces_own(family, first):
 def test_the_bridge_gives_hugging_faces_logits_and_its_hooks_carry_resid_post(family):
     bridge = models.hooked(family.model, family.tokenizer, family.spec)
     packed, layer, caught = pack(family.texts), HALF, {}
-    hooks = [(models.hook_name(layer), lambda resid, hook: caught.update(resid=resid[0]))]
+    hooks = [
+        (models.hook_name(layer), lambda resid, hook: caught.update(resid=resid[0])),
+        (f"blocks.{layer + 1}.hook_resid_pre", lambda resid, hook: caught.update(above=resid[0])),
+    ]
     with torch.no_grad():
         row = bridge.run_with_hooks(
             packed.input_ids, **models.seen(bridge.original_model, packed), fwd_hooks=hooks
@@ -103,6 +106,7 @@ def test_the_bridge_gives_hugging_faces_logits_and_its_hooks_carry_resid_post(fa
         torch.testing.assert_close(
             caught["resid"][path], theirs.hidden_states[layer + 1][0], rtol=1e-4, atol=1e-3
         )
+    assert torch.equal(caught["resid"], caught["above"])
     ours = models.resid_post(family.model, packed, [layer])[layer]
     torch.testing.assert_close(ours, caught["resid"], rtol=1e-4, atol=1e-3)
 
