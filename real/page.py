@@ -42,7 +42,7 @@ def figures_of(summary: dict, moved: dict) -> dict[str, Any]:
         drawn["judged"] = _judged(summary["judged"], title["judged"])
     if len(summary["settings"]["removed"]) > 1:
         swept = {
-            name: {float(removed): at["reduction"] for removed, at in found["sweep"].items()}
+            name: {float(removed): at["reduction"] for removed, at in tables.by_share(found)}
             for name, found in summary["filters"].items()
         }
         drawn["sweep"] = figures.sweep(swept, PAPER, title["sweep"])

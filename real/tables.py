@@ -179,6 +179,11 @@ def filters(summary: dict) -> list[Html]:
     return [*tables, *filter_note(summary), *swept]
 
 
+def by_share(found: dict) -> list[tuple[str, dict]]:
+    """What a filter did at every removed share, the smallest first: the settings begin with the main one."""
+    return sorted(found["sweep"].items(), key=lambda item: float(item[0]))
+
+
 def _sweep(summary: dict) -> Html:
     rows = [
         [
@@ -188,7 +193,7 @@ def _sweep(summary: dict) -> Html:
         ]
         + [percent(found["reduction"]), _over_random(found), interval(found["utility"], sign="")]
         for name, shares in summary["filters"].items()
-        for removed, found in shares["sweep"].items()
+        for removed, found in by_share(shares)
     ]
     head = ["Filter and share removed", "Bad among removed", "Effect left", "Reduction"]
     return table(

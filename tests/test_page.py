@@ -448,6 +448,17 @@ def test_every_form_of_a_run_is_drawn_and_written(form):
     assert ("at every removed share" in html) == swept
 
 
+def test_a_sweep_goes_from_the_smallest_removed_share_to_the_largest():
+    """Lines and rows, though the settings name the main share, 0.5, first."""
+    fig = page.figures_of(FORMS["sweep"], moved())["sweep"]
+    lines = [line.get_xdata() for line in fig.axes[0].lines if len(line.get_xdata()) == 3]
+    assert len(lines) == 5 and all(list(x) == sorted(x) for x in lines)
+    html = written(FORMS["sweep"])
+    table = html[html.index("at every removed share") :]
+    at = [table.index(f"oracle, {share}") for share in ("12.5", "25", "50")]
+    assert at == sorted(at)
+
+
 def test_a_token_is_marked_where_it_fires_and_seen_where_it_is_blank(summary):
     html = written(summary)
     assert html.count("ask a</bdi> <mark>doctor</mark><bdi> about") == 3 * 6 * 3
