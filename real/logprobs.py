@@ -38,7 +38,8 @@ def packed_logprobs(  # noqa: PLR0913 a packed row, where it enters the model, a
     targets = [token for text, end in zip(texts, ends, strict=True) for token in text.ids[text.start : end]]
     nodes = torch.cat(before).to(model.device)
     with blocks(model, first):  # the model's own head: some families cap or scale their logits
-        logits = model(**entering(model, packed, inputs), use_cache=False, logits_to_keep=nodes).logits[0]
+        said = model(**entering(model, packed, inputs), use_cache=False, logits_to_keep=nodes)
+    logits = said.logits.squeeze(0)  # not [0], whose gradient is copied into zeros
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     targets = torch.tensor(targets, device=logits.device)
     found = -torch.nn.functional.cross_entropy(logits, targets, reduction="none")
