@@ -134,7 +134,7 @@ def ask(run: Run, packed: list[_Row], resid: list[Tensor], change: Change | None
     """
 
     @torch.no_grad()
-    def read(bridge, of: tuple[_Row, Tensor, Tensor]) -> tuple[list[int], list[float]]:
+    def read(bridge, of: tuple[_Row, Tensor, Tensor]) -> list[float]:
         row, resid, base = of
 
         def hook(resid, hook):
@@ -146,11 +146,11 @@ def ask(run: Run, packed: list[_Row], resid: list[Tensor], change: Change | None
         hooks = [] if change is None else [(f"blocks.{above}.hook_resid_pre", hook)]
         with bridge.hooks(fwd_hooks=hooks):
             said = packed_logprobs(model, row.packed, row.texts, resid, above, end_of_turn=False)
-        return row.ids, means(said)
+        return means(said)
 
-    found = {}
-    for ids, said in shared_out(read, run.bridges, zip(packed, resid, base, strict=True)):
-        found.update(zip(ids, said, strict=True))
+    found, items = {}, zip(packed, resid, base, strict=True)
+    for row, said in zip(packed, shared_out(read, run.bridges, items), strict=True):
+        found.update(zip(row.ids, said, strict=True))
     return [[[found[i]], [found[i + 1]]] for i in range(0, len(found), 2)]
 
 

@@ -107,12 +107,12 @@ def loss_gradients(run: Run, names: list[str]) -> dict[str, Float[Tensor, " d_mo
         packed = rows([samples[i][0] for i in those], row_size(run.model.device))
         groups += [[those[i] for i in ids] for ids in packed]
 
-    def read(own, ids: list[int]) -> tuple[list[int], list[Tensor]]:
-        return ids, _gradients(own, [samples[i] for i in ids], run.spec.first, run.layer)
+    def read(own, ids: list[int]) -> list[Tensor]:
+        return _gradients(own, [samples[i] for i in ids], run.spec.first, run.layer)
 
     found = {}
     with tqdm(total=len(names), desc="loss gradients", unit="text") as bar:
-        for ids, gradients in shared_out(read, models.readers(run.model), groups):
+        for ids, gradients in zip(groups, shared_out(read, models.readers(run.model), groups), strict=True):
             found.update(zip(ids, gradients, strict=True))
             bar.update(len(ids))
     return {name: found[i] for i, name in enumerate(names)}

@@ -50,11 +50,11 @@ def mean_logprobs(model, samples: list[Sample], first: int) -> list[float]:
     """Mean log-probability per answer token of every sample."""
 
     @torch.no_grad()
-    def read(own, ids: list[int]) -> tuple[list[int], list[float]]:
-        return ids, means(answer_logprobs(own, [samples[i] for i in ids], first, end_of_turn=False))
+    def read(own, ids: list[int]) -> list[float]:
+        return means(answer_logprobs(own, [samples[i] for i in ids], first, end_of_turn=False))
 
     found, groups = {}, rows([text for text, _ in samples], row_size(model.device))
-    for ids, said in shared_out(read, readers(model), groups):
+    for ids, said in zip(groups, shared_out(read, readers(model), groups), strict=True):
         found.update(zip(ids, said, strict=True))
     return [found[i] for i in range(len(samples))]
 
