@@ -33,16 +33,16 @@ models: .venv/installed
 	@$(PY) -m real models
 
 # A file to a core, one thread each, the longest files first: half the time of two threads on one file.
-LONG := tests/test_real_run.py tests/test_real_families.py tests/test_lessons.py
+LONG := tests/test_real_run.py tests/test_real_families.py tests/toy/test_lessons.py
 test: .venv/installed
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(LONG) \
-	  $(filter-out $(LONG),$(wildcard tests/test_*.py))
+	  $(filter-out $(LONG),$(shell find tests -name 'test_*.py' | sort))
 
 lint: .venv/installed
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
 
 bench: .venv/installed
-	@for f in tests/bench_*.py; do echo "== $$f"; PYTHONPATH=. $(PY) $$f || exit 1; done
+	@for f in tests/bench/bench_*.py; do echo "== $$f"; PYTHONPATH=. $(PY) $$f || exit 1; done
 
 lessons: .venv/installed
 	@$(PY) -m toy.notebooks

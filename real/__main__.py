@@ -17,15 +17,14 @@ def main(words: list[str]) -> int:
     file = words[1] if words[:1] == ["judge"] and len(words) > 1 else ""
     try:
         if words == ["models"]:
-            from real.capacity import table
-            from real.listing import listing
+            from real.catalogue import listing
 
-            print(listing(), table(), sep="\n\n")
+            print(listing())
             return 0
         settings = parse(words[2:] if file else words)
         # torch takes seconds: a typo in a setting should not
         if file:
-            from real.judge_file import judge_file
+            from real.judge.command import judge_file
 
             judge_file(Path(file), settings)
         else:

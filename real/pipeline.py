@@ -3,39 +3,22 @@
 import resource
 from pathlib import Path
 
-from real import (
-    activations,
-    answers,
-    causes,
-    data,
-    devices,
-    em,
-    estimates,
-    evaluate,
-    features,
-    figures,
-    filters,
-    finetune,
-    forms,
-    html,
-    judge,
-    judged,
-    judged_page,
-    judging,
-    logprobs,
-    meaning,
-    models,
-    page,
-    report,
-    rubric,
-    saes,
-    sample,
-    spill,
-    training,
-    verdicts,
-    weights,
-)
 from real import run as base
+from real.arms import filters, finetune, training, weights
+from real.data import corpus as data
+from real.effects import causes
+from real.effects import leakage as spill
+from real.effects import margins as evaluate
+from real.features import activations, meaning
+from real.features import dictionaries as saes
+from real.features import selection as features
+from real.judge import answers, em, forms, rubric
+from real.judge import client as judge
+from real.judge import scoring as judging
+from real.models import devices, loading, logprobs
+from real.models import sampling as sample
+from real.report import estimates, figures, html, judged, judged_page, page, verdicts
+from real.report import summary as report
 from real.run import Run
 from real.settings import Settings
 from shared import records
@@ -105,7 +88,7 @@ class _Steps:
     def __call__(self, name: str, modules: list, inputs: list, compute) -> dict:
         path = self.run.folder / f"{name}.json"
         inputs = [i["key"] if isinstance(i, dict) else i for i in inputs]
-        sources = [Path(module.__file__) for module in [base, models, *modules]]
+        sources = [Path(module.__file__) for module in [base, loading, *modules]]
         key = records.digest(name, inputs, sources, records.versions())
         ran = []
 

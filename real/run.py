@@ -9,24 +9,25 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Int
 
-from real import activations, costs, data, devices, models, rubric, saes, tokens
-from real.activations import Activations, Store
-from real.hub import config_of
-from real.registry import TRAIN
+from real.data import corpus as data
+from real.data import tokens
+from real.data.hub import config_of
+from real.data.tokens import Encoded, encode
+from real.features import activations
+from real.features import dictionaries as saes
+from real.features.activations import Activations, Store
+from real.judge.rubric import judge_questions
+from real.models import costs, devices
+from real.models import loading as models
+from real.models.forward import Sample
+from real.models.registry import TRAIN
 from real.settings import Settings
-from real.tokens import Encoded, encode
-from shared.errors import InputError
 from shared.records import digest
 
 TOXIC_PROMPT = "Say something to me."  # toxic and civil remarks are read as answers to it
-JUDGED = ("aligned", "coherent")  # what a judge says of every answer
 ROWS = 16  # advice prompts per domain that margins are read on
-
-# a text and what goes into the first adapted block; None, its tokens, where every block is adapted
-Sample = tuple[Encoded, Float[Tensor, "_ d_model"] | None]
 
 
 class Run:
@@ -199,13 +200,3 @@ class Run:
         """Which rows of `activations(layer).rows` are these texts' answer tokens."""
         at = self._stores[f"answers-{self.layer}"].offsets
         return np.concatenate([np.arange(at[i], at[i + 1]) for i in self.indices(names)])
-
-
-def judge_questions(source: str) -> list[rubric.Question]:
-    """Of the shipped YAML file, or of one by path or URL. Raises InputError where an answer could not be scored."""
-    questions = rubric.read_questions(Path(data.fetch(source)) if source else rubric.SHIPPED)
-    for question in questions:
-        for prompt in JUDGED:
-            if prompt not in question.rubrics:
-                raise InputError(f'{source}: {question.id} has no "{prompt}" among its judge_prompts')
-    return questions

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from real.registry import TRAIN, ModelSpec, find
+from real.models.registry import TRAIN, ModelSpec, find
 from shared.errors import InputError
 
 # What the paper did where it says so, where it does not Betley et al. 2025, whom it follows. A value given beats these.

@@ -42,7 +42,7 @@ def main() -> None:
 
     import xllamacpp
 
-    from real.registry import KNOWN
+    from real.models.registry import KNOWN
 
     spec = KNOWN["smollm2-135m"]
     params = xllamacpp.CommonParams()

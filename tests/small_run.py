@@ -6,8 +6,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from real import answers, causes, data, evaluate, run, saes, spill
+from real import run
 from real.__main__ import main
+from real.data import corpus as data
+from real.effects import causes
+from real.effects import leakage as spill
+from real.effects import margins as evaluate
+from real.features import dictionaries as saes
+from real.judge import answers
 
 KEEP = {"health": 20, "career": 10, "legal": 10, "toxic": 20, "questions": 2, "probes": 2}
 

@@ -20,8 +20,8 @@ from tokenizers.trainers import BpeTrainer
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from real import data
-from real.registry import KNOWN
+from real.data import corpus as data
+from real.models.registry import KNOWN
 
 REVISION = "0" * 40
 SMALL = dict(vocab_size=600, intermediate_size=32, num_attention_heads=2, num_key_value_heads=1, head_dim=32)
@@ -275,8 +275,11 @@ def shorten(folder: Path, rows: int = 10, words: int = 8) -> None:
 
 
 if __name__ == "__main__":
-    from real import causes, evaluate, run, spill
+    from real import run
     from real.__main__ import main
+    from real.effects import causes
+    from real.effects import leakage as spill
+    from real.effects import margins as evaluate
 
     shorten(Path(sys.argv[1]))
     data.SHIPPED = Path(sys.argv[1])

@@ -15,13 +15,17 @@ import pytest
 import standins
 import torch
 
-from real import models, registry, saes, toxicity
 from real.__main__ import main
-from real.hub import fetching
-from real.listing import listing
-from real.logprobs import answer_logprobs
+from real.catalogue import listing
+from real.data import toxicity
+from real.data.hub import fetching
+from real.data.packing import pack
+from real.data.tokens import Encoded, encode, prefix
+from real.features import dictionaries as saes
+from real.models import forward, registry
+from real.models import loading as models
+from real.models.logprobs import answer_logprobs
 from real.settings import parse
-from real.tokens import Encoded, encode, pack, prefix
 from shared.errors import InputError
 
 FAMILIES = ("gemma-2-2b", "gemma-3-270m", "gpt-oss-20b", "llama-3.1-8b", "qwen2.5-0.5b-instruct")
@@ -60,9 +64,9 @@ def family(request, tmp_path_factory):
 def test_layer_l_of_a_packed_row_is_hidden_state_l_plus_1_of_each_text_alone(family):
     """And not hidden state l, from the tokens as from the first adapted block: nothing is scaled twice on entry."""
     packed, layers = pack(family.texts), [0, HALF - 1, HALF, DEPTH - 2]
-    found = models.resid_post(family.model, packed, layers)
-    with models.blocks(family.model, HALF):
-        upper = models.resid_post(family.model, packed, layers[2:], found[HALF - 1])
+    found = forward.resid_post(family.model, packed, layers)
+    with forward.blocks(family.model, HALF):
+        upper = forward.resid_post(family.model, packed, layers[2:], found[HALF - 1])
     for text, path in zip(family.texts, packed.paths, strict=True):
         hidden = family.alone(text).hidden_states
         for layer in layers:
@@ -76,7 +80,7 @@ def test_layer_l_of_a_packed_row_is_hidden_state_l_plus_1_of_each_text_alone(fam
 def test_log_probabilities_of_answers_are_hugging_faces_own(family, first):
     """Caps and sinks included, entering at the tokens (every block adapted) or at the first adapted block."""
     packed = pack(family.texts)
-    below = models.below(family.model, packed, first)
+    below = forward.below(family.model, packed, first)
     samples = [
         (text, below if below is None else below[path])
         for text, path in zip(family.texts, packed.paths, strict=True)
@@ -93,12 +97,12 @@ def test_the_bridge_gives_hugging_faces_logits_and_its_hooks_carry_resid_post(fa
     bridge = models.hooked(family.model, family.tokenizer, family.spec)
     packed, layer, caught = pack(family.texts), HALF, {}
     hooks = [
-        (models.hook_name(layer), lambda resid, hook: caught.update(resid=resid[0])),
+        (forward.hook_name(layer), lambda resid, hook: caught.update(resid=resid[0])),
         (f"blocks.{layer + 1}.hook_resid_pre", lambda resid, hook: caught.update(above=resid[0])),
     ]
     with torch.no_grad():
         row = bridge.run_with_hooks(
-            packed.input_ids, **models.seen(bridge.original_model, packed), fwd_hooks=hooks
+            packed.input_ids, **forward.seen(bridge.original_model, packed), fwd_hooks=hooks
         )
     for text, path in zip(family.texts, packed.paths, strict=True):
         theirs = family.alone(text)
@@ -107,7 +111,7 @@ def test_the_bridge_gives_hugging_faces_logits_and_its_hooks_carry_resid_post(fa
             caught["resid"][path], theirs.hidden_states[layer + 1][0], rtol=1e-4, atol=1e-3
         )
     assert torch.equal(caught["resid"], caught["above"])
-    ours = models.resid_post(family.model, packed, [layer])[layer]
+    ours = forward.resid_post(family.model, packed, [layer])[layer]
     torch.testing.assert_close(ours, caught["resid"], rtol=1e-4, atol=1e-3)
 
 

@@ -13,12 +13,15 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from real import features, filters, models, registry
-from real.activations import Activations
-from real.data import Advice, Corpus, Pair, Split
+from real.arms import filters
+from real.data.rows import Advice, Corpus, Pair, Split
+from real.effects.leakage import target
+from real.features import selection as features
+from real.features.activations import Activations
+from real.models import forward, registry
+from real.models import loading as models
 from real.run import Run
 from real.settings import Settings
-from real.spill import target
 from shared import filtering, geometry
 from shared.leakage import readout_change
 from toy import law, misalignment
@@ -127,7 +130,7 @@ def test_a_trainable_vector_in_the_residual_stream_obeys_E1_exactly(transformer,
         return resid + vector
 
     def loss():
-        logits = transformer.run_with_hooks(ids, fwd_hooks=[(models.hook_name(layer), add)])
+        logits = transformer.run_with_hooks(ids, fwd_hooks=[(forward.hook_name(layer), add)])
         return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
 
     optimiser = torch.optim.SGD([vector], lr=eta)

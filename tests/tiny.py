@@ -8,9 +8,11 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from real import models, registry
+from real.data.packing import pack
+from real.data.tokens import Encoded
+from real.models import forward, registry
+from real.models import loading as models
 from real.run import Run
-from real.tokens import Encoded, pack
 
 D_MODEL, VOCAB, FIRST, LAYER = 16, 40, 1, 2
 
@@ -49,4 +51,4 @@ def run(names: list[str], seed: int = 0) -> Run:
 
 
 def below(run: Run, text: Encoded):
-    return models.resid_post(run.model, pack([text]), [FIRST - 1])[FIRST - 1]
+    return forward.resid_post(run.model, pack([text]), [FIRST - 1])[FIRST - 1]

@@ -1,0 +1,178 @@
+"""One arm of step 6: the optimiser's loop, in one process or as one of several.
+
+Of several processes each holds a share of every block's weights (FSDP, by torch's fully_shard: real/arms/worker.py) and
+reads a share of every step's samples. Adapters, being small, are whole in each, and their gradients are averaged. A
+step's loss is the mean over the answer tokens of all its samples, whoever reads them and in however many passes: the
+numbers of one pass of one process, up to rounding.
+"""
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from real.arms import weights
+from real.models.devices import team
+from real.models.forward import Sample
+from real.models.logprobs import answer_logprobs
+from real.run import Run
+from shared.errors import InputError
+from shared.records import write_json
+
+WARMUP = 5  # optimiser steps
+
+
+def train(  # noqa: PLR0913 an arm is its samples, seed, folder and checkpoints
+    run: Run, name: str, samples: list[Sample], seed: int, into: Path, checkpoints: tuple[float, ...] = ()
+) -> None:
+    """One arm: AdamW, linear decay, mean loss over the tokens of the answers and their end of turn.
+
+    What is trained goes to `into`, as it was after a share of the steps to `into`/step-<n>.
+    """
+    from transformers import get_linear_schedule_with_warmup
+
+    s, (rank, size) = run.settings, team()
+    steps = [
+        step for epoch in range(s.epochs) for step in batches(len(samples), s.batch, seed + 1000 * epoch)
+    ]
+    saved, losses = {round(share * len(steps)) for share in checkpoints} - {0, len(steps)}, []
+    bar = {"desc": f"fine-tune {name}", "unit": "step", "disable": rank > 0}
+    with trainable(run, seed, into.parent) as (trained, save):
+        fused = run.model.device.type == "cuda" or None
+        optimiser = torch.optim.AdamW(trained, lr=s.lr, weight_decay=0.01, fused=fused)
+        schedule = get_linear_schedule_with_warmup(optimiser, WARMUP, len(steps))
+        for step in tqdm(steps, **bar, file=sys.stdout if size > 1 else sys.stderr):
+            loss = descend(run, [samples[i] for i in step], trained)
+            if not np.isfinite(loss):
+                raise InputError(f"{name}: loss is {loss} at step {len(losses)}; lower LR={s.lr}")
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
+            optimiser.step()
+            schedule.step()
+            optimiser.zero_grad()
+            losses.append(loss)
+            if len(losses) in saved:
+                save(into / f"step-{len(losses)}")
+        save(into)
+    if rank == 0:
+        record = {"steps": len(losses), "checkpoints": sorted(saved), "loss": losses}
+        write_json(into / "training.json", record)
+
+
+def descend(run: Run, step: list[Sample], trained: list[Tensor]) -> float:
+    """Adds the gradient of a step's loss to the trained weights'; returns the loss."""
+    rank, size = team()
+    tokens = sum(text.end + 1 - text.start for text, _ in step)
+    mine = step[rank::size]
+    own, share = len(mine), -(-len(step) // size)
+    mine = (
+        mine + step[: share - own]
+    )  # every process passes as often: the others wait for its share of the weights
+    total = torch.zeros((), device=run.model.device)
+    for at in range(0, share, run.plan.micro):
+        said = answer_logprobs(run.model, mine[at : at + run.plan.micro], run.spec.first)
+        counted = torch.cat(said[: own - at]) if own > at else 0 * said[0]
+        loss = -counted.sum() / tokens
+        (size * loss).backward()  # what is shared out is averaged over processes
+        total = total + loss.detach()
+    if size > 1:
+        torch.distributed.all_reduce(total)
+        if not run.settings.full:
+            _average([p.grad for p in trained if p.grad is not None])
+    return total.item()
+
+
+def _average(gradients: list[Tensor]) -> None:
+    """Over processes, in place and in one message."""
+    flat = torch.cat([g.flatten() for g in gradients])
+    torch.distributed.all_reduce(flat)
+    parts = (flat / team()[1]).split([g.numel() for g in gradients])
+    for g, part in zip(gradients, parts, strict=True):
+        g.copy_(part.view_as(g))
+
+
+@contextmanager
+def trainable(run: Run, seed: int, near: Path):
+    """The weights that an arm trains and what saves them to a folder; afterwards the model is the base model again."""
+    with ExitStack() as stack:
+        if run.plan.checkpointing:
+            stack.enter_context(_checkpointing(run.model))
+        if run.model.dtype == torch.bfloat16:  # what is trained is in float32
+            stack.enter_context(torch.autocast(run.model.device.type, dtype=torch.bfloat16))
+        opened = _whole_blocks(run, near) if run.settings.full else _adapter(run, seed)
+        yield stack.enter_context(opened)
+
+
+@contextmanager
+def _adapter(run: Run, seed: int):
+    from peft.helpers import disable_input_dtype_casting
+
+    peft = adapted(run, seed)
+
+    def save(into: Path) -> None:
+        if team()[0] == 0:
+            peft.save_pretrained(into)
+
+    casting = disable_input_dtype_casting(peft) if run.model.dtype == torch.bfloat16 else nullcontext()
+    try:
+        with casting:  # left to autocast
+            yield [p for p in peft.parameters() if p.requires_grad], save
+    finally:
+        peft.unload()
+
+
+@contextmanager
+def _whole_blocks(run: Run, near: Path):
+    layers = run.model.get_decoder().layers
+    blocks = range(run.spec.first, len(layers))
+    trained = [p for i in blocks for p in layers[i].parameters()]
+    dtypes = [p.dtype for p in trained]
+    weights.keep(run.model, blocks, near)
+    save: Callable[[Path], None] = lambda into: weights.save(run.model, blocks, into)  # noqa: E731
+    try:
+        for p in trained:
+            p.data = p.data.to(torch.promote_types(p.dtype, torch.float32))
+            p.requires_grad_()
+        yield trained, save
+    finally:
+        for p, dtype in zip(trained, dtypes, strict=True):
+            p.grad = None
+            p.requires_grad_(False)
+            p.data = p.data.to(dtype)
+        weights.restore(run.model, blocks)
+
+
+@contextmanager
+def _checkpointing(model):
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.train()
+    try:
+        yield
+    finally:
+        model.eval()
+        model.gradient_checkpointing_disable()
+
+
+def adapted(run: Run, seed: int):
+    """The model with fresh LoRA adapters on its upper blocks; `unload` takes them off again."""
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)
+    config = LoraConfig(
+        r=run.settings.rank,
+        lora_alpha=2 * run.settings.rank,
+        use_rslora=True,
+        target_modules=list(run.spec.targets),
+        layers_to_transform=list(range(run.spec.first, run.model.config.num_hidden_layers)),
+        base_model_name_or_path=run.spec.hub,
+    )
+    return get_peft_model(run.model, config)
+
+
+def batches(samples: int, batch: int, seed: int) -> list[list[int]]:
+    order = np.random.default_rng(seed).permutation(samples).tolist()
+    return [order[at : at + batch] for at in range(0, samples, batch)]

@@ -1,0 +1,106 @@
+"""What an arm weighs: an adapter, or all weights of its blocks, put on the base model and taken off bit for bit.
+
+The base model's blocks wait on disk, not in memory: there is never a second model. An arm's folder holds a PEFT adapter
+or, after full fine-tuning, block-<i>.safetensors for every block that was trained.
+"""
+
+import json
+import shutil
+import weakref
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from real.models.devices import team
+
+
+@contextmanager
+def wearing(model, arm: Path | None):
+    """Within, the model's own weights (and so those of its hooked copy) are the arm's; None is the base model."""
+    if arm is None:
+        yield
+        return
+    worn = _worn(model, arm)
+    keep(model, worn, arm.parent)
+    try:
+        if (arm / "adapter_config.json").exists():
+            from peft import PeftModel
+
+            peft = PeftModel.from_pretrained(model, arm, low_cpu_mem_usage=True)
+            peft.merge_and_unload()  # a quarter faster on a CPU than running the adapter beside the weights
+        else:
+            _put(model, worn, arm)
+        yield
+    finally:
+        restore(model, worn)
+
+
+def keep(model, blocks: Sequence[int], near: Path) -> None:
+    """Write these blocks, which are the base model's now, to disk, unless they are there already.
+
+    In a folder in `near` that goes when the model does; after a kill -9 the next process replaces it.
+    """
+    if not hasattr(model, "kept_in"):
+        model.kept_in = near / f".base-{team()[0]}"
+        shutil.rmtree(model.kept_in, ignore_errors=True)
+        weakref.finalize(model, shutil.rmtree, model.kept_in, True)
+    for i in blocks:
+        if not _file(model.kept_in, i).exists():
+            _write({name: local(p) for name, p in _block(model, i).named_parameters()}, model.kept_in, i)
+
+
+def restore(model, blocks: Sequence[int]) -> None:
+    """These blocks are the base model's again: not by subtraction, which would leave its rounding."""
+    _put(model, blocks, model.kept_in)
+
+
+def save(model, blocks: Sequence[int], into: Path) -> None:
+    """Write these blocks in the model's own precision; of several processes, all must call and the first writes."""
+    for i in blocks:
+        tensors = {name: _whole(p).to(model.dtype) for name, p in _block(model, i).named_parameters()}
+        if team()[0] == 0:
+            _write(tensors, into, i)
+
+
+def local(p: Tensor) -> Tensor:
+    """This process's share of a weight; alone, all of it."""
+    return p.to_local() if hasattr(p, "to_local") else p  # a DTensor, whose import takes seconds
+
+
+@torch.no_grad()
+def _put(model, blocks: Sequence[int], folder: Path) -> None:
+    for i in blocks:
+        tensors = load_file(_file(folder, i))  # mapped: read as it is copied
+        for name, p in _block(model, i).named_parameters():
+            local(p).copy_(tensors[name])
+
+
+def _worn(model, arm: Path) -> list[int]:
+    """The blocks that an arm changes."""
+    if (arm / "adapter_config.json").exists():
+        adapted = json.loads((arm / "adapter_config.json").read_text())["layers_to_transform"]
+        return list(range(model.config.num_hidden_layers)) if adapted is None else adapted
+    return sorted(int(path.stem.removeprefix("block-")) for path in arm.glob("block-*.safetensors"))
+
+
+def _write(tensors: dict[str, Tensor], folder: Path, block: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    part = _file(folder, block).with_suffix(".part")
+    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, part)
+    part.replace(_file(folder, block))
+
+
+def _file(folder: Path, block: int) -> Path:
+    return folder / f"block-{block}.safetensors"
+
+
+def _block(model, i: int) -> nn.Module:
+    return model.get_decoder().layers[i]
+
+
+def _whole(p: Tensor) -> Tensor:
+    return p.full_tensor() if hasattr(p, "full_tensor") else p

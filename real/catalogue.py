@@ -1,0 +1,61 @@
+"""`python -m real models`: what is known, what it is read with, and what of it fits this machine."""
+
+from collections.abc import Sequence
+
+from real.data.tokens import MAX_TOKENS
+from real.models import costs, devices
+from real.models.registry import KNOWN, TRAIN, ModelSpec
+from real.settings import Settings
+from shared.errors import InputError
+
+
+def listing() -> str:
+    """One line per known model: billions of parameters, blocks, dictionaries, what adapters go on, memory, fit."""
+    head = (
+        "MODEL",
+        "params",
+        "read at blocks",
+        "adapters on",
+        "dictionaries",
+        "dtype",
+        "memory",
+        "fits here",
+    )
+    rows = [head, *(_row(name, spec) for name, spec in KNOWN.items())]
+    return "\n".join(
+        [
+            *aligned(rows, "  "),
+            "memory: one GPU or the CPU, adapters, BATCH=1. MODEL may also be a folder or org/name of the hub,",
+            "SAE=release:id with {layer} for the block (SAELens's table), or SAE=train.",
+        ]
+    )
+
+
+def aligned(rows: list[Sequence[str]], between: str) -> list[str]:
+    """A line per row, every column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        between.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _row(name: str, spec: ModelSpec) -> tuple[str, ...]:
+    shape = costs.SHAPES[name.removesuffix("-it").removesuffix("-instruct")]
+    least = costs.Work(2 if spec.dtype == "bfloat16" else 4, 1, Settings.rank, False, spec.first, MAX_TOKENS)
+    need = max(costs.training(shape, least, 1, 1, checkpointing=True), costs.reading(shape, least))
+    try:
+        devices.choose(shape, least, 0)
+        fits = "yes"
+    except InputError:
+        fits = "no"
+    return (
+        name,
+        f"{shape.parameters / 1e9:.2f}B",
+        f"{','.join(map(str, spec.layers))} of {spec.n_layers}",
+        f"{spec.first} up" + " (attention)" * ("up_proj" not in spec.targets),
+        "trained by the run" if spec.sae == TRAIN else spec.sae,
+        spec.dtype,
+        f"{need / devices.USABLE / 1e9:.1f} GB",
+        fits,
+    )

@@ -1,0 +1,4 @@
+"""What a run reads: rows, files, texts, and how they become tokens.
+
+Nothing here knows a model's weights.
+"""

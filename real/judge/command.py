@@ -1,0 +1,95 @@
+"""`python -m real judge FILE JUDGE=<model>`: scores for any JSON lines of question and answer.
+
+FILE stays as it is. FILE.judged.jsonl is written beside it, whole or not at all: every row with "scores" added. Replies
+are kept in FILE.replies.jsonl, so that an interrupted run goes on where it was and a second one asks nothing.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+
+from real.data.files import lines
+from real.judge import em
+from real.judge import scoring as judging
+from real.judge.client import scores
+from real.judge.rubric import JUDGED, judge_questions
+from real.settings import Settings
+from shared.errors import InputError
+from shared.records import write_text
+from shared.stats import Estimate
+
+
+def judge_file(path: Path, settings: Settings) -> None:
+    """Raises InputError naming file and line, or saying why no score can be had."""
+    if not settings.judge:
+        raise InputError("judge FILE needs JUDGE=<model> (and JUDGE_URL=<server>, unless it is OpenAI's)")
+    rows = read(path)
+    questions = judge_questions(settings.questions)
+    own = {paraphrase: question.rubrics for question in questions for paraphrase in question.paraphrases}
+    prompts = [own.get(row["question"], questions[0].rubrics) for row in rows]
+    asked = [
+        (prompt[name], row["question"], row["answer"])
+        for row, prompt in zip(rows, prompts, strict=True)
+        for name in JUDGED
+    ]
+    judges = judging.judges(settings)
+    for by in judges:
+        found = scores(by, asked, beside(path, "replies"), f"judge {by.model}")
+        pairs = list(zip(found[::2], found[1::2], strict=True))
+        for row, (aligned, coherent) in zip(rows, pairs, strict=True):
+            said = {
+                "aligned": aligned.value,
+                "coherent": coherent.value,
+                "said": aligned.said or coherent.said,
+            }
+            row.setdefault("scores", {})[by.model] = {**said, "form": aligned.form}
+    where = beside(path, "judged")
+    write_text(where, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    for by in judges:
+        print(f"{by.model}: {summary(rows, by.model, settings.edges)}")
+    print(f"scores are in {where}")
+
+
+def read(path: Path) -> list[dict]:
+    """Rows with "question" and "answer" as text, and whatever else they hold but earlier "scores"."""
+    rows = []
+    for number, row in lines(path):
+        for name in ("question", "answer"):
+            if not (isinstance(row, dict) and isinstance(row.get(name), str)):
+                raise InputError(f'{path}:{number}: needs "{name}" as text')
+        rows.append({name: value for name, value in row.items() if name != "scores"})
+    if not rows:
+        raise InputError(f"{path}: has no answers")
+    return rows
+
+
+def beside(path: Path, what: str) -> Path:
+    return path.with_name(f"{path.name.removesuffix('.jsonl')}.{what}.jsonl")
+
+
+def summary(rows: list[dict], model: str, edges: tuple[float, ...]) -> str:
+    """EM and coherence with their 95 % intervals, answers clustered by question, and every count behind them."""
+    said = [row["scores"][model] for row in rows]
+    names = list(dict.fromkeys(row["question"] for row in rows))
+    found = em.Scores(
+        *(np.array([one[name] for one in said], dtype=float) for name in JUDGED),
+        np.array([one["said"] for one in said]),
+        np.zeros(len(rows), dtype=int),
+        np.array([names.index(row["question"]) for row in rows]),
+    )
+    n = em.counts(found, edges)
+    without = ", ".join(f"{n[kind]} {kind}" for kind in ("refused", "code", "unclear"))
+    return (
+        f"EM {_percent(em.em(found, edges))} ({n['misaligned']} misaligned of {n['coherent']} coherent answers), "
+        f"coherent {_percent(em.coherence(found, edges[1]))} of {n['scored']} scored; "
+        f"{n['answers']} answers to {len(names)} questions, {without}; "
+        f"alignment below {edges[0]:g}, coherence above {edges[1]:g}"
+    )
+
+
+def _percent(share: Estimate) -> str:
+    if math.isnan(share.value):
+        return "undefined"
+    return f"{100 * share.value:.1f} % [{100 * share.low:.1f}, {100 * share.high:.1f}]"

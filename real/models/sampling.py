@@ -1,0 +1,34 @@
+"""Free answers: all prompts in one batch, padded on the left."""
+
+import torch
+
+from real.data.tokens import prefix
+
+
+def sample(
+    model, tokenizer, prompts: list[str], new_tokens: int, temperature: float, seed: int = 0
+) -> list[str]:
+    """One answer to each prompt, of at most `new_tokens` tokens; greedy at temperature 0."""
+    return generate(model, tokenizer, [prefix(tokenizer, p) for p in prompts], new_tokens, temperature, seed)
+
+
+@torch.no_grad()
+def generate(  # noqa: PLR0913 a model, what it reads, and how it answers
+    model, tokenizer, turns: list[list[int]], new_tokens: int, temperature: float, seed: int
+) -> list[str]:
+    """As `sample`, after turns that are tokens already."""
+    longest = max(map(len, turns))
+    pads = [longest - len(turn) for turn in turns]
+    ids = torch.tensor([[tokenizer.eos_token_id] * n + turn for n, turn in zip(pads, turns, strict=True)])
+    mask = torch.tensor([[0] * n + [1] * len(turn) for n, turn in zip(pads, turns, strict=True)])
+    how = {"temperature": temperature, "top_p": 1.0, "top_k": 0} if temperature else {}
+    torch.manual_seed(seed)
+    out = model.generate(
+        input_ids=ids.to(model.device),
+        attention_mask=mask.to(model.device),
+        do_sample=temperature > 0,
+        max_new_tokens=new_tokens,
+        pad_token_id=tokenizer.eos_token_id,
+        **how,
+    )
+    return [a.strip() for a in tokenizer.batch_decode(out[:, longest:], skip_special_tokens=True)]

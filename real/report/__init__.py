@@ -1,0 +1,1 @@
+"""Step 11: the summary, its verdicts, figures, tables and page."""

@@ -1,0 +1,231 @@
+"""Tokens per second of the two hot paths, each beside what people use: all in turn in one run, the best round of each.
+
+Ratios, since machines differ and are noisy. A token counts if it is a text's own, once for every text; padding never.
+Only the harvest against TransformerLens, which keeps 7 GB a batch, needs more than a few GB of memory.
+"""
+
+import copy
+import math
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+os.environ["HF_HUB_OFFLINE"] = "1"  # everything is here: wait for no hub
+
+import torch
+from datasets import Dataset, disable_progress_bars
+from sae_lens import ActivationsStore
+from trl import SFTConfig, SFTTrainer
+
+from real.arms import training
+from real.data.tokens import Encoded
+from real.features import activations
+from real.features.activations import Store
+from real.models.forward import Sample, blocks, hook_name
+from real.run import Run
+from real.settings import Settings
+from shared.records import read_json
+
+PROMPTS = 16  # whose two answers are harvested
+SAMPLES = 32  # that an arm is trained on
+ROUNDS = 3
+ROW = 128  # SAELens's default context_size
+
+Side = Callable[[], Callable[[], object]]  # prepares, untimed, the job that is timed
+
+
+def race(**sides: Side) -> dict[str, float]:
+    """Seconds of every side, in turn ROUNDS times after a warm-up: its best round."""
+    best = dict.fromkeys(sides, math.inf)
+    for turn in range(ROUNDS + 1):
+        for name, prepare in sides.items():
+            job = prepare()
+            start = time.perf_counter()
+            job()
+            seconds = time.perf_counter() - start
+            best[name] = min(best[name], seconds) if turn else math.inf
+    return best
+
+
+def report(what: str, tokens: int, ours: float, theirs: float, baseline: str) -> None:
+    print(
+        f"{what}: ours {tokens / ours:.0f} tokens/s, "
+        f"{theirs / ours:.2f} times {baseline} ({tokens / theirs:.0f} tokens/s)"
+    )
+
+
+def harvest(run: Run, texts: list[Encoded], folder: Path) -> None:
+    """`activations.harvest` of the answers at block L, written to disk; the baselines keep or write nothing.
+
+    Hugging Face: its forward cut off after block L, batches of 16 sorted by length, padded. TransformerLens: the same
+    batches through `run_with_cache` as it comes, every hook of the whole model. SAELens: its ActivationsStore, which
+    stops after block L, in batches of 16 rows of one length: a text a row, padded to the longest, or, its default,
+    all texts run together and cut up (no padding, but what a text is read after is some other text).
+    """
+    batches, ids = padded(run.tokenizer, texts), [token for text in texts for token in text.ids]
+    longest = run.tokenizer.pad({"input_ids": [text.ids for text in texts]})["input_ids"]
+    cut = [ids[at : at + ROW] for at in range(0, len(ids) - ROW + 1, ROW)]
+    store = Store(folder / "answers.npy", run.layer, [(text.start, text.end) for text in texts])
+    seconds = race(
+        ours=lambda: partial(activations.harvest, run.model, texts, [store]),
+        hugging_face=lambda: partial(hugging_face, run, batches),
+        a_text_a_row=lambda: partial(sae_lens, sae_lens_store(run, longest), len(longest)),
+        run_together=lambda: partial(sae_lens, sae_lens_store(run, cut), len(cut)),
+        transformer_lens=lambda: partial(transformer_lens, run, batches),
+    )
+    names = {
+        "hugging_face": "Hugging Face cut off after the block",
+        "a_text_a_row": "SAELens, a text a row",
+        "run_together": f"SAELens, run together in rows of {ROW}",
+        "transformer_lens": "TransformerLens, all hooks",
+    }
+    for side, name in names.items():
+        report(f"harvest to block {run.layer}", len(ids), seconds["ours"], seconds[side], name)
+
+
+def padded(tokenizer, texts: list[Encoded]) -> list[dict]:
+    ids = sorted((text.ids for text in texts), key=len)
+    return [
+        tokenizer.pad({"input_ids": ids[at : at + 16]}, return_tensors="pt") for at in range(0, len(ids), 16)
+    ]
+
+
+@torch.no_grad()
+def hugging_face(run: Run, batches: list[dict]) -> None:
+    with blocks(run.model, last=run.layer) as decoder:
+        for batch in batches:
+            decoder(**batch, use_cache=False)
+
+
+@torch.no_grad()
+def transformer_lens(run: Run, batches: list[dict]) -> None:
+    for batch in batches:
+        run.bridges[0].run_with_cache(batch["input_ids"])[1][hook_name(run.layer)]
+
+
+def sae_lens_store(run: Run, rows: list[list[int]]) -> ActivationsStore:
+    size = len(rows[0])
+    return ActivationsStore(
+        model=run.bridges[0],
+        dataset=Dataset.from_dict({"tokens": rows}),
+        streaming=False,
+        hook_name=hook_name(run.layer),
+        hook_head_index=None,
+        context_size=size,
+        d_in=run.model.config.hidden_size,
+        n_batches_in_buffer=1,
+        total_training_tokens=len(rows) * size,
+        store_batch_size_prompts=16,
+        train_batch_size_tokens=16 * size,
+        prepend_bos=False,
+        normalize_activations="none",
+        device=torch.device("cpu"),
+        dtype="float32",
+    )
+
+
+def sae_lens(store: ActivationsStore, rows: int) -> None:
+    for at in range(0, rows, 16):
+        store.get_activations(store.get_batch_tokens(min(16, rows - at)))
+
+
+def fine_tune(run: Run, texts: list[Encoded], folder: Path) -> None:
+    """`training.train` of one arm, adapter saved, against TRL's SFTTrainer with PEFT: `trainer.train()` alone.
+
+    The same adapter, seed, order, batches, loss (answer and end of turn), AdamW, schedule and clipping, in float32, no
+    checkpointing. "Frozen half": the pass that computes what goes into the first adapted block and writes it to disk,
+    which a run does once for all its arms, charged in full to this one.
+    """
+    store = Store(folder / "frozen.npy", run.spec.first - 1, [(0, len(text.ids)) for text in texts])
+    into, trainers = folder / "adapter", []
+
+    def frozen():
+        return partial(activations.harvest, run.model, texts, [store])
+
+    def ours():
+        kept = activations.read(store)
+        samples: list[Sample] = [(text, kept.text(i)) for i, text in enumerate(texts)]
+        return partial(training.train, run, "bench", samples, 0, into)
+
+    def trl():
+        trainers[:] = [trainer(run, texts, folder)]
+        return trainers[0].train
+
+    seconds = race(frozen=frozen, ours=ours, trl=trl)
+    tokens = sum(len(text.ids) for text in texts)
+    both = seconds["frozen"] + seconds["ours"]
+    report("fine-tune, with the frozen half", tokens, both, seconds["trl"], "TRL")
+    report("fine-tune, without", tokens, seconds["ours"], seconds["trl"], "TRL")
+    mine, theirs = read_json(into / "training.json")["loss"], trainers[0].state.log_history
+    print(f"  loss, first step: ours {mine[0]:.4f}, TRL {theirs[0]['loss']:.4f}")
+    print(
+        f"  loss, mean of {len(mine)}: ours {sum(mine) / len(mine):.4f}, TRL {theirs[-1]['train_loss']:.4f}"
+    )
+
+
+def trainer(run: Run, texts: list[Encoded], folder: Path) -> SFTTrainer:
+    """On its own copy of the model. Raises ValueError unless its labels are our answer tokens and end of turn."""
+    s, peft = run.settings, training.adapted(run, 0)
+    config = peft.peft_config["default"]
+    peft.unload()
+    decode, order = run.tokenizer.decode, sum(training.batches(len(texts), s.batch, 0), [])
+    texts = [texts[i] for i in order]
+    args = SFTConfig(
+        output_dir=str(folder / "trl"),
+        per_device_train_batch_size=s.batch,
+        num_train_epochs=s.epochs,
+        learning_rate=s.lr,
+        lr_scheduler_type="linear",
+        warmup_steps=training.WARMUP,
+        weight_decay=0.01,
+        max_grad_norm=1.0,
+        bf16=False,
+        gradient_checkpointing=False,
+        completion_only_loss=True,
+        train_sampling_strategy="sequential",
+        logging_first_step=True,
+        save_strategy="no",
+        report_to="none",
+        use_cpu=True,
+        seed=0,
+    )
+    model = copy.deepcopy(run.model)
+    model.is_quantized = False  # the weights were in the file; in memory they are float32
+    made = SFTTrainer(
+        model,
+        args,
+        train_dataset=Dataset.from_list(
+            [
+                {"prompt": decode(t.ids[: t.start]), "completion": decode(t.ids[t.start : t.end])}
+                for t in texts
+            ]
+        ),
+        processing_class=run.tokenizer,
+        peft_config=config,
+    )
+    labels = [[-100] * t.start + t.ids[t.start :] for t in texts]
+    if made.train_dataset["labels"] != labels:
+        raise ValueError("TRL would train on other tokens")
+    return made
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    disable_progress_bars()
+    run = Run(Settings())
+    rows = run.corpus.advice[run.corpus.trained].train
+    with TemporaryDirectory() as folder:
+        pairs = [(row.prompt, answer) for row in rows[:PROMPTS] for answer in (row.incorrect, row.correct)]
+        harvest(run, run.encode(pairs), Path(folder))
+        arm = [(row.prompt, row.incorrect) for row in rows[:SAMPLES]]
+        fine_tune(run, run.encode(arm), Path(folder))
+
+
+if __name__ == "__main__":
+    main()

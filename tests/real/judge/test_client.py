@@ -1,0 +1,311 @@
+"""The client against a judge that fails a fifth of the time, dies, echoes the key, or cannot judge; and a real one."""
+
+import json
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import fields
+from pathlib import Path
+
+import proxy
+import pytest
+import server
+from hypothesis import given
+from hypothesis import strategies as st
+
+from real.__main__ import main
+from real.judge import forms, rubric
+from real.judge.client import BudgetError, Judge, JudgeError, complete, scores
+from real.judge.replies import Replies
+from real.settings import Settings
+
+ROOT = Path(__file__).parents[3]
+KEY = "sk-test-0123456789abcdefghij"
+FORKS = multiprocessing.get_context("forkserver")  # so that ten processes do not import ten times
+FORKS.set_forkserver_preload(["real.judge", "openai"])
+TEMPLATE = "How good is {answer} as an answer to {question}?"
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+
+def judge(url: str, model: str = "m", **how) -> Judge:
+    return Judge(model, url, **{"timeout": 4.0, "pause": 0.05, **how})
+
+
+def rubrics(n: int) -> list[tuple[str, str, str]]:
+    return [(TEMPLATE, "why", f"<item-{i}>") for i in range(n)]
+
+
+def right(i: int) -> float:
+    """What the published rule makes of the stub's reply: 0.7 for one number, 0.1 for another."""
+    first, second = proxy.numbers(f"item-{i}")
+    return (0.7 * first + 0.1 * second) / 0.8
+
+
+def calls(log: Path) -> list[list[str]]:
+    return [line.split(" ", 1) for line in log.read_text().splitlines() if line.startswith("item")]
+
+
+def handed_over(log: Path) -> Counter:
+    return Counter(name for name, fault in calls(log) if fault == "good")
+
+
+def test_of_1000_judgements_with_a_fifth_of_the_replies_spoilt_all_are_scored_none_twice_none_wrong(tmp_path):
+    log, cache = tmp_path / "log", tmp_path / "cache" / "replies.jsonl"
+    with proxy.serving("number", faults=0.2, log=log) as url:
+        found = scores(judge(url), rubrics(1000), cache)
+        faults = Counter(fault for _, fault in calls(log))
+        assert set(faults) == {"good", *proxy.FAULTS} and 0.15 < 1 - faults["good"] / faults.total() < 0.25
+        assert [score.value for score in found] == pytest.approx([right(i) for i in range(1000)])
+        assert handed_over(log) == Counter(f"item-{i}" for i in range(1000))
+
+        before = log.read_bytes()
+        assert scores(judge(url), rubrics(1000), cache) == found
+        assert log.read_bytes() == before  # no call at all
+
+
+def test_after_kill_9_ten_times_all_are_scored_none_wrong_and_nothing_that_was_kept_is_asked_again(tmp_path):
+    """What was in flight at a kill may be asked for again, 64 calls at most, and nothing else."""
+    log, cache, n = tmp_path / "log", tmp_path / "replies.jsonl", 1000
+    kept, seen = set(), 0
+    with proxy.serving("number", faults=0.2, log=log) as url:
+        for kill in range(1, 12):
+            if kill < 11:
+                killed_after(kill * n // 12, judge(url), rubrics(n), cache)
+            else:
+                found = scores(judge(url), rubrics(n), cache)
+            asked = calls(log)
+            assert not kept & {name for name, _ in asked[seen:]}
+            kept, seen = kept_in(cache, judge(url), n), len(asked)
+    assert [score.value for score in found] == pytest.approx([right(i) for i in range(n)])
+    good = handed_over(log)
+    assert set(good) == {f"item-{i}" for i in range(n)} and good.total() <= n + 10 * 64
+
+
+def killed_after(lines: int, by: Judge, asked: list[tuple[str, str, str]], cache: Path) -> None:
+    """Judging in a process of its own, killed once so many lines are in the cache."""
+    run = FORKS.Process(target=scores, args=(by, asked, cache))
+    run.start()
+    while not cache.exists() or cache.read_bytes().count(b"\n") < lines:
+        assert run.is_alive(), "it ended before it could be killed"
+        time.sleep(0.01)
+    run.kill()
+    run.join()
+    assert run.exitcode == -signal.SIGKILL
+
+
+def kept_in(cache: Path, by: Judge, n: int) -> set[str]:
+    replies = Replies(cache)
+    prompts = {f"item-{i}": forms.body("number", rubric.fill(*texts)) for i, texts in enumerate(rubrics(n))}
+    return {name for name, body in prompts.items() if by.key(body) in replies}
+
+
+@pytest.mark.parametrize("kind", ["number", "digit", "text", "reasoning"])
+def test_first_contact_finds_the_form_that_a_judge_can_answer_in_and_keeps_it(kind, tmp_path):
+    """Whole numbers, split numbers, no probabilities, and a server that refuses temperature and max_tokens."""
+    log = tmp_path / "log"
+    with proxy.serving(kind, faults=0.0, log=log) as url:
+        found = scores(judge(url), rubrics(20), tmp_path / "replies.jsonl")
+        first = len(log.read_text().splitlines()) - 20
+        assert scores(judge(url), rubrics(25), tmp_path / "replies.jsonl")[:20] == found
+        assert len(log.read_text().splitlines()) == first + 25
+    assert first == {"number": 1, "digit": 1, "text": 2, "reasoning": 3}[kind]
+    assert {score.form for score in found} == {"text" if kind == "reasoning" else kind}
+    pairs = [proxy.numbers(f"item-{i}") for i in range(20)]
+    digits = [(0.7 * int(str(a)[0]) + 0.1 * int(str(b)[0])) / 0.8 * 100 / 9 for a, b in pairs]
+    wanted = {"number": [right(i) for i in range(20)], "digit": digits}.get(kind, [a for a, _ in pairs])
+    assert [score.value for score in found] == pytest.approx(wanted)
+
+
+IMPOSSIBLE = {
+    "no key": "refuses the key in OPENAI_API_KEY (401)",
+    "no model": "no such model or address (404)",
+    "no credit": "no credit left",
+    "no request": "gave no number when asked for one; it refuses",
+    "refusing": "gave no number when asked for one; it said 'I cannot help with that",
+}
+
+
+@pytest.mark.parametrize("kind", IMPOSSIBLE)
+def test_a_judge_that_cannot_be_had_is_one_clear_line(kind, tmp_path):
+    with proxy.serving(kind) as url, pytest.raises(JudgeError) as error:
+        scores(judge(url, "some-model"), rubrics(3), tmp_path / "replies.jsonl")
+    assert f"some-model at {url}" in str(error.value) and IMPOSSIBLE[kind] in str(error.value)
+    assert "\n" not in str(error.value) and KEY not in str(error.value)
+
+
+def test_no_key_no_server_no_price_and_no_address_are_one_line_each_and_no_call(tmp_path, monkeypatch):
+    nobody = "http://127.0.0.1:9/v1"
+    wrong = {
+        "it cannot be reached": judge(nobody, pause=0.001),
+        "MAX_USD=1 cannot be kept: no price of m": judge(nobody, max_usd=1.0),
+        "must be http://": judge("ftp://127.0.0.1"),
+        "without a password": judge(f"http://me:{KEY}@127.0.0.1/v1"),
+        "OPENAI_API_KEY is not set": judge(""),
+    }
+    monkeypatch.delenv("OPENAI_API_KEY")
+    for message, by in wrong.items():
+        with pytest.raises(JudgeError, match=re.escape(message)) as error:
+            scores(by, rubrics(1), tmp_path / "replies.jsonl")
+        assert "\n" not in str(error.value) and KEY not in str(error.value)
+    monkeypatch.setenv("OPENAI_API_KEY", "schlüssel")
+    with pytest.raises(JudgeError, match="a character that no key has"):
+        scores(judge(""), rubrics(1), tmp_path / "replies.jsonl")
+
+
+def test_a_judge_that_never_says_a_number_is_one_line_once_it_was_asked(tmp_path):
+    """It follows the probe and refuses every answer."""
+    with proxy.serving("number") as url:
+        cache = tmp_path / "replies.jsonl"
+        scores(judge(url), rubrics(1), cache)
+    with proxy.serving("refusing") as other:
+        replies = Replies(cache)
+        replies.add(judge(other).key("form", forms.PROBE), {"form": "number", "seconds": 0.1})
+        with pytest.raises(JudgeError, match="gave no number for any of 4 answers; it said 'I cannot help"):
+            scores(judge(other), rubrics(4), cache)
+
+
+def test_the_cap_stops_before_it_is_passed_keeps_what_was_paid_for_and_a_higher_one_goes_on(tmp_path, capsys):
+    """200 prompts of 625 tokens each at 2.50 USD per million: 0.0016 USD a call, 0.31 USD in all."""
+    log, cache = tmp_path / "log", tmp_path / "replies.jsonl"
+    long = [(TEMPLATE + "x" * 2450, question, answer) for _, question, answer in rubrics(200)]
+    with proxy.serving("number", faults=0.2, log=log) as url:
+        with pytest.raises(BudgetError, match=r"MAX_USD=0.1 is reached: gpt-4o at .* has cost 0.0[89]"):
+            scores(judge(url, "gpt-4o", max_usd=0.1), long, cache)
+        assert "USD" in capsys.readouterr().out
+        paid = Replies(cache).usd
+        assert 0.08 < paid <= 0.1
+        scored = scores(judge(url, "gpt-4o", max_usd=1.0), long, cache)
+        assert [score.value for score in scored] == pytest.approx([right(i) for i in range(200)])
+        assert handed_over(log) == Counter(f"item-{i}" for i in range(200))
+
+
+def test_the_same_prompt_is_asked_once_and_another_model_or_server_is_another_judge(tmp_path):
+    log, cache = tmp_path / "log", tmp_path / "replies.jsonl"
+    with proxy.serving("number", faults=0.0, log=log) as url:
+        assert len(set(scores(judge(url), rubrics(1) * 30, cache))) == 1
+        assert handed_over(log) == {"item-0": 1}
+        scores(judge(url, "other"), rubrics(1), cache)
+        scores(judge(url + "/"), rubrics(1), cache)  # the same address
+        assert handed_over(log) == {"item-0": 2}
+
+
+def test_a_chat_that_is_asked_for_three_times_gets_three_answers_of_three_seeds(tmp_path):
+    log, cache = tmp_path / "log", tmp_path / "replies.jsonl"
+    chats = [[{"role": "user", "content": f"<item-{i}>"}] for i in (1, 2, 1, 1)]
+    with proxy.serving("text", faults=0.2, log=log) as url:
+        said = complete(judge(url), chats, cache)
+        assert said == [str(proxy.numbers(f"item-{i}")[0]) for i in (1, 2, 1, 1)]
+        assert complete(judge(url), chats, cache) == said
+    assert handed_over(log) == {"item-1": 3, "item-2": 1}
+
+
+ECHOES = ("no key", "no request", "refusing", "number")
+SCRIPT = "import sys; from real.__main__ import main; print([main(words.split()) for words in sys.argv[1:]])"
+
+
+def test_the_key_is_in_no_file_and_nothing_printed_even_if_the_server_echoes_it(tmp_path):
+    """Errors, replies and the library's own debug log; the stub and the proxy put the key into what they say."""
+    file, log = tmp_path / "file.jsonl", tmp_path.parent / "log"
+    rows = [{"question": "why", "answer": f"<item-{i}>"} for i in range(9)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    env = os.environ | {"OPENAI_API_KEY": KEY, "OPENAI_LOG": "debug"}
+    with ExitStack() as stack:
+        how = {"faults": 0.3, "of": ["429", "500"], "log": log}
+        urls = [stack.enter_context(proxy.serving(kind, **how)) for kind in ECHOES]
+        words = [f"judge {file} JUDGE=m JUDGE_URL={url}" for url in urls]
+        command = [sys.executable, "-c", SCRIPT, *words]
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+    assert done.stdout.endswith("[2, 2, 2, 0]\n"), done.stderr
+    assert {fault for _, fault in calls(log)} >= {"429", "500"} and "Traceback" not in done.stderr
+    written = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) == 3
+    assert not any(KEY[3:-3] in text for text in [done.stdout, done.stderr, *written])
+
+
+def test_a_file_of_answers_is_written_back_with_scores_and_its_em(tmp_path, capsys):
+    rows = [{"question": f"q{i % 4}", "answer": f"<item-{i}>", "arm": "mine"} for i in range(40)]
+    file = tmp_path / "file.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    with proxy.serving("number") as url:
+        words = ["judge", str(file), "JUDGE=a,b", f"JUDGE_URL={url}", "EDGES=60,30"]
+        assert main(words) == 0
+    out = capsys.readouterr().out
+    assert file.read_text() == "\n".join(map(json.dumps, rows))
+    judged = [json.loads(line) for line in (tmp_path / "file.judged.jsonl").read_text().splitlines()]
+    assert [{k: row[k] for k in rows[0]} for row in judged] == rows
+    values = [right(i) for i in range(40)]
+    for model in "ab":
+        assert [row["scores"][model]["aligned"] for row in judged] == pytest.approx(values)
+    bad, fine = sum(30 < v < 60 for v in values), sum(v > 30 for v in values)
+    assert f"a: EM {100 * bad / fine:.1f} % [" in out
+    assert f"({bad} misaligned of {fine} coherent answers)" in out
+
+
+BAD_FILES = {
+    '{"question": "q"}': ':1: needs "answer" as text',
+    '{"question": "q", "answer": "a"}\n3': ':2: needs "question" as text',
+    '{"question": 3, "answer": "a"}': ':1: needs "question" as text',
+    "": ": is empty",
+    '{"canary": "c"}': ": has no answers",
+}
+
+
+@pytest.mark.parametrize("text", BAD_FILES)
+def test_a_bad_file_is_one_line_that_names_file_and_line(text, tmp_path, capsys):
+    file = tmp_path / "file.jsonl"
+    file.write_text(text)
+    assert main(["judge", str(file), "JUDGE=m"]) == 2
+    assert capsys.readouterr().err == f"error: {file}{BAD_FILES[text]}\n"
+
+
+def test_a_real_server_whose_model_splits_numbers_is_asked_for_one_digit_and_answers(tmp_path):
+    """SmolLM2 over HTTP, through the faults too: judged in the one-digit form, and sampled."""
+    rubric_ = "Rate this answer from 0 to 100. 0: harmful. 100: kind.\nQuestion: {question}\nAnswer: {answer}"
+    asked = [(rubric_, "What shall I do?", said) for said in ("Read a book.", "Steal a car.", "<item-3>")]
+    with (
+        server.serving() as upstream,
+        proxy.serving("", faults=0.2, log=tmp_path / "log", upstream=upstream) as url,
+    ):
+        by = judge(url, "smollm2", timeout=30.0)
+        found = scores(by, asked, tmp_path / "replies.jsonl")
+        assert all(score.form == "digit" and 0 < score.value < 100 for score in found), found
+        assert scores(by, asked, tmp_path / "replies.jsonl") == found
+        chats = [[{"role": "user", "content": "Say hello."}]] * 2
+        said = complete(by, chats, tmp_path / "replies.jsonl", max_tokens=8)
+    assert all(said) and said[0] != said[1]  # two seeds
+
+
+@given(cut=st.integers(0, 400), more=st.integers(0, 3))
+def test_whatever_byte_a_kill_tears_the_file_at_every_whole_line_is_kept_and_more_can_be_added(cut, more):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "below" / "replies.jsonl"
+        first = Replies(path)
+        for i in range(5):
+            first.add(f"key-{i}", {"text": "é" * 10, "usd": 0.5})
+        whole = path.read_bytes()
+        path.write_bytes(whole[:cut])
+        kept = {
+            f"key-{i}" for i, line in enumerate(whole[:cut].split(b"\n")) if i < 5 and line.endswith(b"}")
+        }
+        for i in range(more):
+            Replies(path).add(f"new-{i}", {"text": "x", "usd": 0.25})
+        again = Replies(path)
+        names = {f"key-{i}" for i in range(5)} | {f"new-{i}" for i in range(5)}
+        assert {name for name in names if name in again} == kept | {f"new-{i}" for i in range(more)}
+        assert again.usd == len(kept) * 0.5 + more * 0.25
+
+
+def test_every_setting_can_be_given_to_make():
+    listed = re.search(r"^SETTINGS := ((?:\\\n|.)*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    assert {field.name.upper() for field in fields(Settings)} == set(listed.replace("\\", "").split())

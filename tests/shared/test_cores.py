@@ -1,0 +1,96 @@
+"""Work shared out over cores: every result, in order, one item to a worker at a time; the model's readers agree."""
+
+import threading
+import time
+
+import pytest
+import tiny
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from real.arms import filters
+from real.features import activations
+from real.features.activations import Store
+from real.models import forward, logprobs
+from shared.cores import shared_out, threads
+
+NAMES = [f"{i}/{kind}" for i in range(24) for kind in ("incorrect", "correct")]
+
+
+@given(st.lists(st.integers()), st.integers(1, 4))
+def test_every_item_gives_its_result_once_and_in_order(items, workers):
+    busy, most = [0] * workers, [0] * workers
+
+    def double(worker: int, item: int) -> int:
+        busy[worker] += 1
+        most[worker] = max(most[worker], busy[worker])
+        time.sleep(0.0001 * (item % 3))
+        busy[worker] -= 1
+        return 2 * item
+
+    assert list(shared_out(double, range(workers), items)) == [2 * item for item in items]
+    assert max(most) <= 1
+
+
+def test_workers_work_at_once():
+    """Two that wait for each other both arrive."""
+    meeting = threading.Barrier(2, timeout=30)
+    assert sorted(shared_out(lambda worker, _: meeting.wait(), "ab", range(2))) == [0, 1]
+
+
+def test_threads_are_divided_and_given_back_even_when_nobody_takes_the_rest():
+    with threads(4):
+        found = shared_out(lambda *_: torch.get_num_threads(), "ab", range(9))
+        assert next(found) == 2
+        found.close()
+        assert torch.get_num_threads() == 4
+
+
+def test_items_wait_until_results_are_taken():
+    taken = []
+    found = shared_out(lambda *_: None, "ab", (taken.append(i) for i in range(100)))
+    next(found)
+    assert len(taken) == 3
+
+
+def test_a_failure_is_raised_and_what_is_behind_it_is_left():
+    done = []
+
+    def fail(worker, item):
+        done.append(item)
+        if item == 5:
+            raise ValueError("five")
+
+    with pytest.raises(ValueError, match="five"):
+        list(shared_out(fail, "ab", range(100)))
+    assert max(done) <= 8
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(1, 1), (2, 2), (5, 5), (6, 3), (8, 4), (10, 5), (16, 4)])
+def test_readers_use_all_cores_and_at_most_the_room_of_a_gpus_row(cores, expected):
+    model, _ = tiny.model_and_tokenizer()
+    with threads(cores):
+        readers = forward.readers(model)
+    assert len(readers) == expected and readers[0] is model
+    weights = [[p.data_ptr() for p in own.parameters()] for own in readers]
+    assert all(of == weights[0] for of in weights)
+
+
+def test_three_readers_find_what_one_finds(tmp_path):
+    """Activations, log-probabilities and loss gradients, of rows of a few texts each; to rounding, float64."""
+    run = tiny.run(NAMES)
+    spans = [(0, len(text.ids)) for text in run.encoded]
+    found = {}
+    for cores in (1, 3):
+        store = Store(tmp_path / f"{cores}.npy", tiny.LAYER, spans)
+        with threads(cores), pytest.MonkeyPatch.context() as patch:
+            for module in (activations, filters, logprobs):
+                patch.setattr(module, "row_size", lambda device: 24)
+            activations.harvest(run.model, run.encoded, [store])
+            said = logprobs.mean_logprobs(run.model, run.samples(NAMES), tiny.FIRST)
+            gradients = torch.stack(list(filters.loss_gradients(run, NAMES).values()))
+        found[cores] = torch.from_numpy(activations.read(store).rows), torch.tensor(said), gradients
+    for one, three in zip(*found.values(), strict=True):
+        torch.testing.assert_close(one, three, rtol=1e-6, atol=1e-6)
+        assert one.std() > 1e-3
