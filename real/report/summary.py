@@ -3,7 +3,7 @@
 import shlex
 from dataclasses import asdict
 
-from real.report import estimates, figures, judged, page, verdicts
+from real.report import estimates, figures, page, verdicts
 from real.run import Run
 from real.settings import Settings, words
 from shared.records import rounded, versions, write_json, write_text
@@ -15,29 +15,30 @@ STEPS = (
 ENDS = 5  # steps at either end of a fine-tune whose mean loss is shown
 
 
-def write(run: Run, *records: dict) -> dict:
-    """One record per step of STEPS, as read back from its file; returns the names of the files written."""
-    steps = dict(zip(STEPS, records, strict=True))
+def write(run: Run, steps: dict[str, dict], images: dict[str, bytes] | None = None) -> dict:
+    """The report of the steps that have run, as read back from their files; returns the names of the files written.
+
+    `images`: the figures that this process has drawn already; what is drawn now is added, and nothing drawn twice.
+    Once all of STEPS are there, summary.json too.
+    """
+    images = {} if images is None else images
     summary = summarise(run, steps)
-    drawn = page.figures_of(summary, steps["leakage"])
-    images = {name: figures.png(fig) for name, fig in drawn.items()}
-    run.folder.mkdir(parents=True, exist_ok=True)
-    for name, image in images.items():
-        unfinished = run.folder / f"{name}.part"
-        unfinished.write_bytes(image)
-        unfinished.replace(run.folder / f"{name}.png")
-    sampled = {job: arm["sampled"] for job, arm in steps["evaluate"]["arms"].items() if arm["sampled"]}
+    for name, title in verdicts.titles(summary).items():
+        if name not in images:
+            images[name] = figures.png(name, title, summary, steps.get("leakage"))
+            write_bytes(run.folder / f"{name}.png", images[name])
+    arms = steps["evaluate"]["arms"] if "evaluate" in steps else {}
+    sampled = {job: arm["sampled"] for job, arm in arms.items() if arm["sampled"]}
     write_text(run.folder / "report.html", page.render(summary, images, sampled))
-    write_json(run.folder / "summary.json", summary)
-    return {"files": ["summary.json", "report.html", *(f"{name}.png" for name in images)]}
+    files = ["report.html", *(f"{name}.png" for name in images)]
+    if len(steps) == len(STEPS):
+        write_json(run.folder / "summary.json", summary)
+        files.append("summary.json")
+    return {"files": files}
 
 
 def summarise(run: Run, steps: dict[str, dict]) -> dict:
-    """All numbers of a run. But for `seconds` and `peak_gb`, a rerun gives the same."""
-    moved, arms = steps["leakage"], estimates.Arms(run, steps["evaluate"])
-    removal = estimates.filter_results(run, steps["finetune"], steps["filters"], arms)
-    read = estimates.effects(arms)
-    laws, by_gradient = moved["laws"], moved["gradient_laws"]
+    """All numbers of a run, so far. But for `seconds` and `peak_gb`, a rerun gives the same."""
     summary = {
         "model": run.settings.model,
         "spec": asdict(run.spec),
@@ -48,25 +49,30 @@ def summarise(run: Run, steps: dict[str, dict]) -> dict:
         "versions": versions(),
         "seconds": {name: record["seconds"] for name, record in steps.items()},
         "peak_gb": max(record["peak_gb"] for record in steps.values()),
-        "sae": _without_costs(steps["sae"]),
-        "features": _features(run, _without_costs(steps["features"])),
-        "meaning": steps["geometry"]["meaning"],
-        "geometry": steps["geometry"]["gaps"],
-        "training": {job: _training(arm) for job, arm in steps["finetune"]["arms"].items()},
-        **read,
-        "filters": removal,
-        "best_filter": estimates.best_filter(removal, run.corpus.trained),
-        "leakage": {
-            **laws["inducing"],
-            "arms": {arm: law for arm, law in laws.items() if arm != "inducing"},
-            "gradient": by_gradient,
-            "rise": moved["rise"],
-            "probes": moved["probes"],
-        },
-        "dynamics": estimates.dynamics(run, moved, arms),
-        "causes": estimates.causes(run, steps["causes"], arms),
-        **judged.summarise(run, steps["judge"], steps["filters"]["judge"], read["margin"]),
     }
+    if "sae" in steps:
+        summary["sae"] = _without_costs(steps["sae"])
+    if "features" in steps:
+        summary["features"] = _features(run, _without_costs(steps["features"]))
+    if "geometry" in steps:
+        summary |= {"meaning": steps["geometry"]["meaning"], "geometry": steps["geometry"]["gaps"]}
+    if "finetune" in steps:
+        summary["training"] = {job: _training(arm) for job, arm in steps["finetune"]["arms"].items()}
+    if "evaluate" in steps:
+        arms = estimates.Arms(run, steps["evaluate"])
+        removal = estimates.filter_results(run, steps["finetune"], steps["filters"], arms)
+        best = estimates.best_filter(removal, run.corpus.trained)
+        summary |= {**estimates.effects(arms), "filters": removal, "best_filter": best}
+    if "leakage" in steps:
+        summary |= {
+            "leakage": _leakage(steps["leakage"]),
+            "dynamics": estimates.dynamics(run, steps["leakage"], arms),
+        }
+    if "causes" in steps:
+        summary["causes"] = estimates.causes(run, steps["causes"], arms)
+    if "judge" in steps:
+        harm = steps["filters"]["judge"]
+        summary |= estimates.judging(run, steps["judge"], harm, summary["margin"])
     summary = rounded(summary)
     return {**summary, "verdicts": {v.name: v._asdict() for v in verdicts.verdicts(summary)}}
 
@@ -93,6 +99,17 @@ def _features(run: Run, layers: dict) -> dict:
             }
             for layer, found in layers.items()
         },
+    }
+
+
+def _leakage(moved: dict) -> dict:
+    laws = moved["laws"]
+    return {
+        **laws["inducing"],
+        "arms": {arm: law for arm, law in laws.items() if arm != "inducing"},
+        "gradient": moved["gradient_laws"],
+        "rise": moved["rise"],
+        "probes": moved["probes"],
     }
 
 

@@ -1,4 +1,4 @@
-"""How numbers and arms are written, in the report's words, tables and figures."""
+"""How numbers, arms and tokens are written, in the report's words, tables and figures."""
 
 SPACE = "\u00a0"  # no line breaks inside brackets or before a per cent sign
 
@@ -29,6 +29,11 @@ def percent(e: dict, digits: int = 0) -> str:
     return interval({name: 100 * e[name] for name in ("value", "low", "high")}, digits, sign="") + f"{SPACE}%"
 
 
+def hundredths(value: float | None, digits: int = 0) -> str:
+    """0.228 -> 23."""
+    return number(None if value is None else 100 * value, digits)
+
+
 def share(value: float) -> str:
     """0.5 -> 50 %, 0.125 -> 12.5 %."""
     return f"{100 * value:g}{SPACE}%"
@@ -40,3 +45,8 @@ def arm_name(arm: str) -> str:
     name, _, by = whole.partition("-")
     by = f" by {by.replace('-', ' ')}" if by else ""
     return f"{name} − {share(float(removed))}{by}" if removed else name
+
+
+def visible(token: str) -> str:
+    """Without its outer space, unless it is nothing but space: then as signs that can be seen."""
+    return token.strip() or token.replace("\n", "↵").replace(" ", "␣") or "∅"
