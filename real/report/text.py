@@ -39,12 +39,11 @@ def share(value: float) -> str:
     return f"{100 * value:g}{SPACE}%"
 
 
-def arm_name(arm: str) -> str:
-    """mixed-random-1@0.5 -> mixed − 50 % by random 1; control@0.5 -> control − 50 %."""
-    whole, _, removed = arm.partition("@")
-    name, _, by = whole.partition("-")
-    by = f" by {by.replace('-', ' ')}" if by else ""
-    return f"{name} − {share(float(removed))}{by}" if removed else name
+def arm_name(arm: dict) -> str:
+    """The fields of an Arm: mixed − 50 % by random 1; control − 50 %; base."""
+    by = f" by {arm['by']}" if arm["by"] else ""
+    removed = f" − {share(arm['removed'])}" if arm["removed"] else ""
+    return f"{arm['data']}{removed}{by}" + (f" {arm['draw']}" if arm["draw"] else "")
 
 
 def visible(token: str) -> str:

@@ -1,4 +1,4 @@
-"""The claims, each with a word that follows from the numbers alone, and the figures' titles."""
+"""The claims, each with a word that follows from the numbers alone."""
 
 from typing import NamedTuple
 
@@ -26,45 +26,6 @@ def verdicts(summary: dict) -> list[Verdict]:
         for step, name, claim, found in CLAIMS
         if step in summary["seconds"]
     ]
-
-
-def titles(summary: dict) -> dict[str, str]:
-    """Figure -> what it was found to show; only the figures that this run has, so far."""
-    found, said = {v.name: v for v in verdicts(summary)}, {}
-    if "nearer" in found:
-        said["gap"] = f"{found['nearer'].claim}: " + _counted(
-            [row["word"] for row in cells(summary)], "cells"
-        )
-    if "emergent" in found:
-        effects, filters = summary["effect"]["inducing"].values(), summary["filters"]
-        best = summary["best_filter"]["name"]
-        said["effect"] = (
-            f"Training on bad answers ({summary['data']['trained']}) makes misaligned ones likelier: "
-        )
-        said["effect"] += _counted([word(e) for e in effects], "sets of questions")
-        helps = f"Removing by {best} helps more than at random: "
-        said["filters"] = f"{helps}{found['filter'].word} (reduction {percent(filters[best]['reduction'])})"
-        over = [word(at["over_random"]) for at in filters[best]["sweep"].values()]
-        if len(over) > 1:
-            said["sweep"] = helps + _counted(over, "removed shares")
-    if "law" in found:
-        law, r = summary["leakage"], summary["dynamics"]["in_step"]["toxic"]
-        said["leakage"] = (
-            "Feature readouts move by their cosine to the inducing features: "
-            f"{found['law'].word} (R² {number(law['r2'], 2)}); to the loss gradient: {found['gradient'].word} "
-            f"(R² {number(law['gradient']['inducing']['r2'], 2)})"
-        )
-        rise = found["dynamics"]
-        said["dynamics"] = f"{rise.claim}: {rise.word} (r {number(r, 2, '+')} over the checkpoints)"
-    if "steering" in found:
-        said["causes"] = (
-            f"Steering along the toxic part misaligns: {found['steering'].word}; "
-            f"setting toxic directions back realigns: {found['ablation'].word}"
-        )
-    if judged := summary.get("judged"):
-        arms = ", ".join(f"{arm} {percent(judged[arm]['em'], 1)}" for arm in ("base", "inducing", "control"))
-        said["judged"] = f"EM by the judge: {arms}"
-    return said
 
 
 def cells(summary: dict) -> list[dict]:
@@ -122,7 +83,7 @@ def overall(words: list[str]) -> str:
     return words[0] if len(set(words)) == 1 else OPEN
 
 
-def _counted(words: list[str], things: str) -> str:
+def counted(words: list[str], things: str) -> str:
     shown, opposite = words.count(SHOWN), words.count(OPPOSITE)
     found = f"shown in {shown}" if shown else "not shown in any"
     return f"{found} of {len(words)} {things}" + (f", the opposite in {opposite}" if opposite else "")
@@ -141,7 +102,7 @@ def _nearer(summary: dict) -> Found:
     ]
     numbers += [
         f"all cells (block × domain), k = {k}: gap > 0 in {_positive([row['gap'] for row in rows])}, "
-        + _counted(words, "by both tests, Holm-corrected"),
+        + counted(words, "by both tests, Holm-corrected"),
         f"every k, block and domain: gap > 0 in {_positive(by_k)} cells",
     ]
     return overall(words), numbers
