@@ -62,11 +62,10 @@ def effect(title: str, summary: dict) -> Figure:
     """The arms of the main removed share; those of a sweep have a figure of their own."""
     about, main = summary["arms"], summary["settings"]["removed"][0]
     arms = {arm: e for arm, e in summary["effect"].items() if about[arm]["removed"] in (0, main)}
-    panels = {}
+    label, panels = "effect: margin above the control arm's, nats per answer token, 95 % interval", {}
     for domain, e in next(iter(arms.values())).items():
         name = textwrap.fill(domain.replace("_", " "), 14)
         panels[f"{name}\nn = {e['n']}"] = _by_arm(arms, domain, about)
-    label = "effect: margin above the control arm's, nats per answer token, 95 % interval"
     return _bars(title, panels, label)
 
 
@@ -163,8 +162,7 @@ def filters(title: str, summary: dict) -> Figure:
 def sweep(title: str, summary: dict) -> Figure:
     """Reduction by removed share: one line for each filter, side by side, so that none hides another."""
     shares, found = sorted(summary["settings"]["removed"]), summary["filters"]
-    fig, panels = _figure(title, 4.4, 1, 1, zero="h")
-    panel = panels[0, 0]
+    fig, ((panel,),) = _figure(title, 4.4, 1, 1, zero="h")
     for place, (name, of) in enumerate(found.items()):
         at = [removed + 0.012 * (place - (len(found) - 1) / 2) for removed in shares]
         _line(panel, at, [of["sweep"][f"{removed:g}"]["reduction"] for removed in shares], name)

@@ -4,16 +4,29 @@ Whatever the template did not write itself is escaped: what a model says is untr
 """
 
 from base64 import b64encode
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from real.models.registry import TRAIN
-from real.report import tables, text
+from real.report import text
 from real.report.text import number, percent
 from real.report.verdicts import CLAIMS, cells, counted, verdicts, word
 
-FILTERS = ("number", "chance", "interval", "bounds", "percent", "hundredths", "share", "arm_name", "visible")
+NUMBERS = (
+    "number",
+    "chance",
+    "interval",
+    "bounds",
+    "percent",
+    "hundredths",
+    "share",
+    "after",
+    "law",
+    "ratio",
+)
+FILTERS = {name: getattr(text, name) for name in (*NUMBERS, "arm_name", "visible")}
 
 
 def render(summary: dict, images: dict[str, bytes], sampled: dict[str, list[dict]]) -> str:
@@ -21,23 +34,33 @@ def render(summary: dict, images: dict[str, bytes], sampled: dict[str, list[dict
 
     Of a summary that lacks parts, the sections that wait for them say so.
     """
-    env = Environment(
+    return (
+        _templates()
+        .get_template("report.html.j2")
+        .render(
+            summary=summary,
+            samples=sampled,
+            images={name: b64encode(png).decode() for name, png in images.items()},
+            titles=titles(summary),
+            claims=len(CLAIMS),
+            cells=cells(summary) if "geometry" in summary else [],
+            trained_here=summary["spec"]["sae"] == TRAIN,
+        )
+    )
+
+
+@cache
+def _templates() -> Environment:
+    """Compiled once: a report that grows is written after every step."""
+    found = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.filters.update({name: getattr(text, name) for name in FILTERS})
-    return env.get_template("report.html.j2").render(
-        summary=summary,
-        samples=sampled,
-        images={name: b64encode(png).decode() for name, png in images.items()},
-        titles=titles(summary),
-        claims=len(CLAIMS),
-        tables=tables,
-        trained_here=summary["spec"]["sae"] == TRAIN,
-    )
+    found.filters.update({name: getattr(text, name) for name in FILTERS})
+    return found
 
 
 def titles(summary: dict) -> dict[str, str]:

@@ -39,6 +39,11 @@ def share(value: float) -> str:
     return f"{100 * value:g}{SPACE}%"
 
 
+def after(value: float | str, words: str) -> str:
+    """30.0 -> Coherence above 30."""
+    return f"{words} {float(value):g}"
+
+
 def arm_name(arm: dict) -> str:
     """The fields of an Arm: mixed − 50 % by random 1; control − 50 %; base."""
     by = f" by {arm['by']}" if arm["by"] else ""
@@ -49,3 +54,15 @@ def arm_name(arm: dict) -> str:
 def visible(token: str) -> str:
     """Without its outer space, unless it is nothing but space: then as signs that can be seen."""
     return token.strip() or token.replace("\n", "↵").replace(" ", "␣") or "∅"
+
+
+def law(found: dict) -> list[str]:
+    """The cells of a law: its fit, and its two tests."""
+    fit = [number(found[name], 3, "+") for name in ("slope", "pearson", "spearman", "r2")]
+    return [*fit, chance(found["p"]), chance(found["p_target"])]
+
+
+def ratio(cell: dict) -> str:
+    """Misaligned of coherent answers."""
+    hits, of = cell["misaligned"], cell["coherent"]
+    return f"{hundredths(hits / of, 1)}{SPACE}% ({hits} of {of})" if of else "– (0 of 0)"
