@@ -67,9 +67,9 @@ class Line:
         Raises Fault of this request alone, JudgeError when no other would fare better, and, unless it is `probing`,
         NoProbabilitiesError.
         """
-        tries, failed = TRIES if (self.known or self.answered) and not probing else FIRST_TRIES, 0
+        tries = TRIES if (self.known or self.answered) and not probing else FIRST_TRIES
+        failed, before = 0, self.answered
         while True:
-            before = self.answered
             try:
                 reply = await _try(self.client, self.judge, body, probing)
                 self.answered += 1
@@ -77,18 +77,17 @@ class Line:
             except Fault as error:
                 if error.of == ROW:
                     raise
-                failed, limited = failed + 1, error.status == TOO_MANY
+                limited, others, before = error.status == TOO_MANY, self.answered > before, self.answered
+                failed = min(failed, PATIENT_TRIES // 2) + 1 if limited and others else failed + 1
                 if error.of == ALL or failed >= (PATIENT_TRIES if limited else tries):
-                    times = "" if error.of == ALL else f" failed {failed} times"
-                    if probing:
+                    if limited or probing:
+                        times = "" if error.of == ALL else f" failed {failed} times"
                         raise JudgeError(f"{self.judge.where}{times}: {error}") from None
-                    if self.answered == before:  # is it this request? A harmless one will tell
+                    if error.of == ALL or not others:  # is it this request? A harmless one will tell
                         await self._harmless(body)
                     raise Fault(ROW, str(error)) from None
                 pause = self.judge.pause * 2 ** (failed - 1) * random.uniform(1, 1.5)
                 await asyncio.sleep(min(LONGEST, max(error.wait, pause)))
-                if limited and self.answered > before:
-                    failed = min(failed, PATIENT_TRIES - 2)  # others are answered: its turn will come
 
     async def _harmless(self, body: dict) -> None:
         """Raises JudgeError if the server answers nobody; refusing the form of this request is an answer."""
