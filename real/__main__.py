@@ -21,12 +21,17 @@ def main(words: list[str]) -> int:
 
             print(listing())
             return 0
-        settings = parse(words[2:] if file else words)
+        joining = words[:1] == ["join"]  # as one of several processes, which real/arms/launch.py starts
+        settings = parse(words[2:] if file or joining else words)
         # torch takes seconds: a typo in a setting should not
         if file:
             from real.judge.command import judge_file
 
             judge_file(Path(file), settings)
+        elif joining:
+            from real.pipeline import join
+
+            join(words[1], settings)
         else:
             from real.pipeline import run
 

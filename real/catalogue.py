@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from real.data.tokens import MAX_TOKENS
 from real.models import costs, devices
 from real.models.registry import KNOWN, TRAIN, ModelSpec
-from real.settings import Settings
+from real.settings import Recipe
 from shared.errors import InputError
 
 
@@ -41,8 +41,8 @@ def aligned(rows: list[Sequence[str]], between: str) -> list[str]:
 
 
 def _row(name: str, spec: ModelSpec) -> tuple[str, ...]:
-    shape = costs.SHAPES[name.removesuffix("-it").removesuffix("-instruct")]
-    least = costs.Work(2 if spec.dtype == "bfloat16" else 4, 1, Settings.rank, False, spec.first, MAX_TOKENS)
+    shape = spec.shape
+    least = costs.Work(2 if spec.dtype == "bfloat16" else 4, 1, Recipe.rank, False, spec.first, MAX_TOKENS)
     need = max(costs.training(shape, least, 1, 1, checkpointing=True), costs.reading(shape, least))
     try:
         devices.choose(shape, least, 0)

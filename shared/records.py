@@ -1,50 +1,97 @@
-"""What a run leaves behind: digests of its inputs, and files that are either whole or not there."""
+"""What a run leaves behind: records that know their inputs and their files, and files that are whole or not there.
+
+A record is done when its key is that of its inputs, its own digest fits, and every file that it made is as it was.
+"""
 
 import hashlib
 import json
 import math
 import os
 import platform
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 PINNED = (
     *("torch", "transformers", "transformer-lens", "sae-lens", "peft"),
     *("numpy", "scipy", "datasets", "accelerate"),
 )
+BLOCK = 2**22  # bytes read at a time
+
+
+class Part(BaseModel):
+    """Of a record: fields with names and types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+class Record(Part):
+    """What a step found, with what `cached` says of it."""
+
+    failed: str | None = None  # why there is no more in it; the next run tries again
+    made: dict[str, str] = {}  # file, relative to the record's folder -> digest
+    key: str = ""
+    digest: str = ""
+    seconds: float = 0.0
+    peak_gb: float = 0.0
+
+    @property
+    def content(self) -> str:
+        """Digest of the fields that the subclass names."""
+        about = {"made", "key", "digest", "seconds", "peak_gb"}
+        return digest(self.model_dump(mode="json", exclude=about))
+
+
+T = TypeVar("T", bound=Record)
 
 
 def digest(*parts: Any) -> str:
     """First 16 hex digits of the SHA-256 of the parts' canonical JSON.
 
-    A Path, at any depth, stands for its file's bytes; dataclasses, NamedTuples and arrays for their values.
-    Raises FileNotFoundError for a Path that is not there, TypeError for what JSON cannot say.
+    At any depth: what has a `key` stands for it, a Record for its content, a Path for its file's bytes; dataclasses,
+    NamedTuples and arrays for their values. Raises FileNotFoundError for a Path that is not there, TypeError for what
+    JSON cannot say.
     """
     return hashlib.sha256(json.dumps(_plain(parts, _content), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write atomically: the old file or the new one, never half. Parents are made. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, hex. Raises FileNotFoundError."""
+    whole = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            whole.update(block)
+    return whole.hexdigest()
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write atomically: the old file or the new one, never half. Parents are made. OSError names it."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError as error:  # a full disk does not say where
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         partial.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """`write_bytes` of UTF-8; a lone surrogate, which it cannot say, becomes a question mark."""
+    write_bytes(path, text.encode("utf-8", "replace"))
+
+
 def write_json(path: Path, obj: Any) -> None:
-    """`write_text` of JSON. NamedTuples and dataclasses become objects, arrays lists, NaN and inf null."""
+    """`write_text` of JSON. NamedTuples, dataclasses and Records become objects, arrays lists, NaN and inf null."""
     write_text(path, json.dumps(_plain(obj, _printable), indent=2) + "\n")
 
 
@@ -66,44 +113,70 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def cached(path: Path, key: str, compute: Callable[[], dict]) -> dict:
-    """The record at `path` if its "key" is `key`, else compute it, add "key" and "seconds", and write it.
+def cached(path: Path, key: str, kind: type[T], compute: Callable[[], T]) -> T:
+    """The record at `path` if it is whole and its key is `key`, else what `compute` makes, written there.
 
-    A record that says "failed" (why) is written under another key: what uses it can, and the next run tries again.
-    Both ways the result is as read from the file, so a first run and a resumed one see the same values.
+    One that says "failed" is written under another key: what uses it can, and the next run tries again. Both ways the
+    result is as read from the file, so a first run and a resumed one see the same values.
     """
-    with suppress(FileNotFoundError, ValueError):
-        record = read_json(path)
-        if isinstance(record, dict) and record.get("key") == key:
-            return record
+    known = whole(path, key, kind)
+    if known is not None:
+        return known
     start = time.perf_counter()
     record = compute()
-    if record.get("failed"):
-        key = digest(key, record["failed"])
-    write_json(path, {**record, "key": key, "seconds": round(time.perf_counter() - start, 3)})
-    return read_json(path)
+    about = {
+        "key": digest(key, record.failed) if record.failed else key,
+        "made": {name: file_digest(path.parent / name) for name in record.made},
+        "seconds": round(time.perf_counter() - start, 3),
+    }
+    write(path, record.model_copy(update=about))
+    return read(path, kind)
 
 
-@contextmanager
-def folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path` that takes its place at a clean exit, and is removed on an error.
+def whole(path: Path, key: str, kind: type[T]) -> T | None:
+    """The record at `path` if it and all its files are as they were written and its key is `key`, else None.
 
-    What an earlier kill left is cleaned at entry. One process at a time.
+    What was there under this key and is no longer whole is said in a printed line.
     """
-    partial, old = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.old")
-    if old.exists() and not path.exists():  # killed between the two renames below
-        old.rename(path)
-    for leftover in (partial, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
+    known = read(path, kind)
+    if known is None or known.key != key:
+        return None
+    why = lacking(path.parent, known.made)
+    if why:
+        print(f"{why}: made again", flush=True)
+    return None if why else known
+
+
+def write(path: Path, record: Record) -> None:
+    """With its own digest, under which `read` finds it whole."""
+    text = record.model_copy(update={"digest": ""}).model_dump_json()
+    write_text(path, record.model_copy(update={"digest": _own(text)}).model_dump_json() + "\n")
+
+
+def read(path: Path, kind: type[T]) -> T | None:
+    """The record at `path`; None where there is none, or, with a printed line, none of this kind that is whole."""
     try:
-        yield partial
-        if path.exists():
-            path.rename(old)
-        partial.rename(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
+        found = kind.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (ValidationError, ValueError):
+        print(f"{path}: cut off, or of another version: made again", flush=True)
+        return None
+    if found.digest != _own(found.model_copy(update={"digest": ""}).model_dump_json()):
+        print(f"{path}: changed since it was written: made again", flush=True)
+        return None
+    return found
+
+
+def lacking(folder: Path, made: dict[str, str]) -> str | None:
+    """The first of these files that is not there, or not as it was, in words; None where all are whole."""
+    for name, known in made.items():
+        try:
+            if file_digest(folder / name) != known:
+                return f"{folder / name} has changed since it was written"
+        except OSError:
+            return f"{folder / name} is gone"
+    return None
 
 
 def versions() -> dict[str, str | None]:
@@ -117,13 +190,23 @@ def versions() -> dict[str, str | None]:
     return found
 
 
+def _own(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+
+
 def _content(leaf: Any) -> Any:
-    return {"sha256": hashlib.sha256(leaf.read_bytes()).hexdigest()} if isinstance(leaf, Path) else leaf
+    if isinstance(leaf, Path):
+        return {"sha256": file_digest(leaf)}
+    if isinstance(leaf, Record):
+        return leaf.content
+    return leaf.key if hasattr(leaf, "key") else leaf
 
 
 def _printable(leaf: Any) -> Any:
     if isinstance(leaf, Path):
         return str(leaf)
+    if isinstance(leaf, Record):
+        return leaf.model_dump(mode="json")
     return None if isinstance(leaf, float) and not math.isfinite(leaf) else leaf
 
 
@@ -131,7 +214,7 @@ def _plain(obj: Any, of_leaf: Callable[[Any], Any]) -> Any:
     """`obj` in JSON's own types."""
     if hasattr(obj, "_asdict"):
         obj = obj._asdict()
-    elif is_dataclass(obj):
+    elif is_dataclass(obj) and not hasattr(obj, "key"):
         obj = asdict(obj)
     elif hasattr(obj, "tolist"):  # numpy and torch
         obj = obj.tolist()

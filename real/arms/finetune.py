@@ -1,91 +1,119 @@
 """Step 6: the arms. One model in memory; every arm is a LoRA adapter on its upper blocks, in a folder of its own, or,
 with FULL=1, all weights of those blocks."""
 
-from contextlib import nullcontext
+import shutil
 from pathlib import Path
 
 import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from real.arms import filters, launch, training, weights
-from real.models import logprobs
-from real.models.devices import team
-from real.run import Run
-from shared.filtering import keep_mask
-from shared.records import digest, folder, read_json
+from real.arms import launch
+from real.arms.arm import CONTROL, INDUCING, MIXED, ORACLE, RANDOM, WATCHED, Arm, Job, Scores, filtered, mixed
+from real.arms.recipe import Recipe, Sweep
+from real.arms.training import Order, Training, train
+from real.data.rows import BAD, GOOD, Advice, Text
+from real.features.reading import Reading
+from shared import filtering
+from shared.code import code
+from shared.records import Part, Record, cached, digest, whole
 
-CHECKPOINTS = (0.25, 0.5, 0.75)  # of the steps of the two arms whose dynamics are read
-WATCHED = ("inducing", "control")
+CHECKPOINTS = (0.25, 0.5, 0.75)  # of the steps of the arms whose dynamics are read
 
 
-def arms(run: Run, scores: dict, seed: int) -> dict[str, list[str]]:
-    """Arm -> names of its training samples.
+class Tuned(Part):
+    job: Job
+    folder: str  # below adapters/
+    samples: list[Text]
+    steps: int
+    checkpoints: list[int]  # steps after which step-<n>/ was saved
+    loss: list[float]  # nats per token, by step
 
-    "mixed-geometry@0.5" is the mixed set without the half that the geometry filter scores highest; it is read
-    against "control@0.5", which takes as many steps on correct answers.
+
+class Finetuned(Record):
+    """Step 6."""
+
+    jobs: list[Tuned]
+
+
+def watched(tuned: Finetuned) -> list[Tuned]:
+    """The jobs whose dynamics are read."""
+    return [of for of in tuned.jobs if of.job.arm in WATCHED]
+
+
+def folders(reading: Reading, tuned: list[Tuned]) -> list[tuple[Job | None, Path | None]]:
+    """Of every job its adapter's folder; None, the base model, comes first and has none."""
+    return [(None, None), *((of.job, reading.folder / "adapters" / of.folder) for of in tuned)]
+
+
+def arms(rows: list[Advice], scores: Scores, sweep: Sweep, seed: int) -> dict[Arm, list[Text]]:
+    """What every arm is trained on.
+
+    Arm("mixed", "geometry", 0.5) is the mixed set without the half that the geometry filter scores highest; it is read
+    against Arm("control", removed=0.5), which takes as many steps on correct answers.
     """
-    rows = run.corpus.advice[run.corpus.trained].train
-    blend = filters.mixed(rows, seed)
-    correct = [f"{row.id}/correct" for row in rows]
-    found = {"inducing": [f"{row.id}/incorrect" for row in rows], "control": correct, "mixed": blend}
-    by_filter = filters.of(blend, scores, seed)
+    blend, correct = mixed(rows, seed), [Text(row.id, GOOD) for row in rows]
+    found = {Arm(INDUCING): [Text(row.id, BAD) for row in rows], Arm(CONTROL): correct, Arm(MIXED): blend}
     shuffled = np.random.default_rng(seed).permutation(len(rows))
-    for removed in run.settings.removed:
-        for name, score in by_filter.items():
-            keep = keep_mask(score, removed, seed).tolist()
-            kept = [sample for sample, is_kept in zip(blend, keep, strict=True) if is_kept]
-            found[filtered(name, f"{removed:g}")] = kept
-        size = len(kept)
-        found[f"control@{removed:g}"] = [correct[i] for i in sorted(shuffled[:size])]
+    for removed in sweep.removed:
+        for arm in filtered(scores, removed):
+            keep = filtering.keep_mask(_score(arm, blend, scores, seed), removed, seed).tolist()
+            found[arm] = kept = [text for text, is_kept in zip(blend, keep, strict=True) if is_kept]
+        found[Arm(CONTROL, removed=removed)] = [correct[i] for i in sorted(shuffled[: len(kept)])]
     return found
 
 
-def filtered(name: str, removed: str) -> str:
-    """The arm that is trained on what a filter left of the mixed set."""
-    return f"mixed-{name}@{removed}"
+def _score(arm: Arm, samples: list[Text], scores: Scores, seed: int) -> Float[Tensor, " sample"]:
+    if arm.by == RANDOM:
+        return filtering.random_score(len(samples), 1000 * (arm.draw - 1) + seed)
+    if arm.by == ORACLE:
+        return filtering.oracle_score(torch.tensor([text.kind == BAD for text in samples]))
+    known = dict(zip(scores.samples, scores.by[arm.by], strict=True))
+    return torch.tensor([known[text] for text in samples])
 
 
-def control_of(arm: str) -> str:
-    """The control arm with the same number of optimiser steps."""
-    return f"control@{arm.split('@')[1]}" if "@" in arm else "control"
+def finetune(reading: Reading, scores: Scores, recipe: Recipe, sweep: Sweep) -> Finetuned:
+    """Step 6. Train every arm under every seed; an arm whose folder is whole is not trained again."""
+    corpus = reading.texts.corpus
+    rows = corpus.advice[corpus.trained].train
+    orders = [
+        order(reading, Job(arm, seed), texts, recipe)
+        for seed in sweep.seeds
+        for arm, texts in arms(rows, scores, sweep, seed).items()
+    ]
+    missing = [o for o in orders if not whole(_record(reading, o), o.key, Training)]
+    if missing and reading.lm.plan.processes > 1:
+        launch.together(reading.lm, reading.folder, missing)
+    found, made = [], {}
+    for o in orders:
+        done = tune(reading, o, recipe)
+        what = {"steps": done.steps, "checkpoints": done.checkpoints, "loss": done.loss}
+        found.append(Tuned(job=o.job, folder=o.folder, samples=o.samples, **what))
+        made |= {f"adapters/{o.folder}/{name}": "" for name in ("training.json", *done.made)}
+    return Finetuned(jobs=found, made=made)
 
 
-def finetune(run: Run, scored: dict) -> dict:
-    """Step 6. Train every arm under every seed; an arm whose folder is there is not trained again."""
-    jobs = {
-        f"{arm}-{seed}": (arm, seed, samples)
-        for seed in run.settings.seeds
-        for arm, samples in arms(run, scored["scores"], seed).items()
-    }
-    places = {job: adapter_folder(run, job, seed, samples) for job, (_, seed, samples) in jobs.items()}
-    missing = [job for job, where in places.items() if not where.exists()]
-    rank, size = team()
-    if missing and run.plan.processes > size:
-        launch.together(run)
-        missing = []
-    for job in missing:
-        arm, seed, samples = jobs[job]
-        unfinished = folder(places[job]) if rank == 0 else nullcontext(places[job])  # the first writes
-        with unfinished as into:
-            watched = CHECKPOINTS if arm in WATCHED else ()
-            training.train(run, job, run.samples(samples), seed, into, watched)
-    if rank:
-        return {}
-    found = {}
-    for job, (_, _, samples) in jobs.items():
-        record = read_json(places[job] / "training.json")
-        found[job] = {"folder": places[job].name, "samples": samples, **record}
-    return {"arms": found}
+def order(reading: Reading, job: Job, samples: list[Text], recipe: Recipe) -> Order:
+    """Its key holds all that decides the weights, so that a changed setting never meets a stale adapter."""
+    checkpoints = CHECKPOINTS if job.arm in WATCHED else ()
+    said = [reading.texts.said[text] for text in samples]
+    how = (recipe.epochs, recipe.batch, recipe.lr, recipe.rank, recipe.full, job.seed, checkpoints)
+    return Order(
+        job=job, samples=samples, checkpoints=checkpoints, key=digest(reading.lm, how, said, code(train))
+    )
 
 
-def folders(run: Run, tuned: dict) -> dict[str, Path | None]:
-    """Job -> the folder of its adapter; "base", the model without one, comes first."""
-    found = {job: run.folder / "adapters" / arm["folder"] for job, arm in tuned["arms"].items()}
-    return {"base": None, **found}
+def tune(reading: Reading, order: Order, recipe: Recipe) -> Training:
+    """One arm under one seed, trained unless its folder is whole."""
+    path = _record(reading, order)
+
+    def fresh() -> Training:
+        shutil.rmtree(path.parent, ignore_errors=True)
+        return train(reading.lm, recipe, order, reading.samples(order.samples), path.parent)
+
+    return cached(path, order.key, Training, fresh)
 
 
-def adapter_folder(run: Run, job: str, seed: int, samples: list[str]) -> Path:
-    """Named by all that decides the weights, so that a changed setting never meets a stale adapter."""
-    s = run.settings
-    sources = [Path(module.__file__) for module in (training, weights, logprobs)]
-    recipe = (run.spec, s.epochs, s.batch, s.lr, s.rank, s.full, seed, sources, Path(__file__))
-    return run.folder / "adapters" / f"{job}-{digest(recipe, [run.texts[name] for name in samples])}"
+def _record(reading: Reading, order: Order) -> Path:
+    return reading.folder / "adapters" / order.folder / "training.json"

@@ -7,35 +7,35 @@ import subprocess
 import sys
 from pathlib import Path
 
-from real.run import Run
-from real.settings import words
+from real.arms.training import Order
+from real.models.lm import LM
 from shared.errors import InputError
+from shared.records import write_text
 
 ROOT = Path(__file__).parents[2]
 
 
-def together(run: Run) -> None:
-    """Every arm of step 6 by `run.plan.processes` processes (worker.py). What they print goes to finetune.log.
+def together(lm: LM, folder: Path, orders: list[Order]) -> None:
+    """These arms by `lm.plan.processes` processes (worker.py). What they print goes to finetune.log.
 
     Raises InputError when one of them stops; the arms that were finished stay.
     """
-    run.forget_model()  # its memory is theirs now
-    log = run.folder / "finetune.log"
+    lm.forget()  # its memory is theirs now
+    write_text(folder / "orders.jsonl", "".join(order.model_dump_json() + "\n" for order in orders))
+    log = folder / "finetune.log"
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     with log.open("w", encoding="utf-8") as stderr:
         env = {**os.environ, "PYTHONPATH": path, "SPILLOVER_MAIN": str(os.getpid())}
-        ended = subprocess.run(command(run), stderr=stderr, env=env)
+        ended = subprocess.run(command(lm), stderr=stderr, env=env)
     if ended.returncode:
         raise InputError(_why(log))
 
 
-def command(run: Run) -> list[str]:
-    how = f"--multi_gpu --num_processes {run.plan.processes} --num_machines 1 --main_process_port 0"
-    fixed = (
-        "--mixed_precision no --dynamo_backend no -m real.arms.worker"  # asked for nothing, guessing nothing
-    )
+def command(lm: LM) -> list[str]:
+    how = f"--multi_gpu --num_processes {lm.plan.processes} --num_machines 1 --main_process_port 0"
+    fixed = "--mixed_precision no --dynamo_backend no -m real join"  # asked for nothing, guessing nothing
     accelerate = [sys.executable, "-m", "accelerate.commands.launch", *how.split(), *fixed.split()]
-    return [*accelerate, json.dumps(run.plan), *words(run.settings)]
+    return [*accelerate, json.dumps(lm.plan), *lm.words]
 
 
 def _why(log: Path) -> str:

@@ -17,39 +17,58 @@ from torch import Tensor
 from tqdm import tqdm
 
 from real.arms import weights
+from real.arms.arm import Job
+from real.arms.recipe import Recipe
+from real.data.rows import Text
 from real.models.devices import team
 from real.models.forward import Sample
+from real.models.lm import LM
 from real.models.logprobs import answer_logprobs
-from real.run import Run
 from shared.errors import InputError
-from shared.records import write_json
+from shared.records import Part, Record
 
 WARMUP = 5  # optimiser steps
 
 
-def train(  # noqa: PLR0913 an arm is its samples, seed, folder and checkpoints
-    run: Run, name: str, samples: list[Sample], seed: int, into: Path, checkpoints: tuple[float, ...] = ()
-) -> None:
+class Order(Part):
+    """One arm under one seed: what is to be trained on."""
+
+    job: Job
+    samples: list[Text]
+    checkpoints: tuple[float, ...]  # shares of the steps after which the weights are saved, too
+    key: str  # of all that decides the result
+
+    @property
+    def folder(self) -> str:
+        return f"{self.job}-{self.key}"
+
+
+class Training(Record):
+    steps: int
+    checkpoints: list[int]
+    loss: list[float]
+
+
+def train(lm: LM, recipe: Recipe, order: Order, samples: list[Sample], into: Path) -> Training:
     """One arm: AdamW, linear decay, mean loss over the tokens of the answers and their end of turn.
 
     What is trained goes to `into`, as it was after a share of the steps to `into`/step-<n>.
     """
     from transformers import get_linear_schedule_with_warmup
 
-    s, (rank, size) = run.settings, team()
-    steps = [
-        step for epoch in range(s.epochs) for step in batches(len(samples), s.batch, seed + 1000 * epoch)
-    ]
-    saved, losses = {round(share * len(steps)) for share in checkpoints} - {0, len(steps)}, []
-    bar = {"desc": f"fine-tune {name}", "unit": "step", "disable": rank > 0}
-    with trainable(run, seed, into.parent) as (trained, save):
-        fused = run.model.device.type == "cuda" or None
-        optimiser = torch.optim.AdamW(trained, lr=s.lr, weight_decay=0.01, fused=fused)
+    rank, size = team()
+    epochs = [batches(len(samples), recipe.batch, order.job.seed + 1000 * n) for n in range(recipe.epochs)]
+    steps = [step for epoch in epochs for step in epoch]
+    saved, losses = {round(share * len(steps)) for share in order.checkpoints} - {0, len(steps)}, []
+    bar = {"desc": f"fine-tune {order.job}", "unit": "step", "disable": rank > 0}
+    with trainable(lm, recipe, order.job.seed, into.parent) as (trained, save):
+        fused = lm.model.device.type == "cuda" or None
+        optimiser = torch.optim.AdamW(trained, lr=recipe.lr, weight_decay=0.01, fused=fused)
         schedule = get_linear_schedule_with_warmup(optimiser, WARMUP, len(steps))
         for step in tqdm(steps, **bar, file=sys.stdout if size > 1 else sys.stderr):
-            loss = descend(run, [samples[i] for i in step], trained)
+            loss = descend(lm, [samples[i] for i in step], trained, bool(recipe.full))
             if not np.isfinite(loss):
-                raise InputError(f"{name}: loss is {loss} at step {len(losses)}; lower LR={s.lr}")
+                raise InputError(f"{order.job}: loss is {loss} at step {len(losses)}; lower LR={recipe.lr}")
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimiser.step()
             schedule.step()
@@ -58,12 +77,11 @@ def train(  # noqa: PLR0913 an arm is its samples, seed, folder and checkpoints
             if len(losses) in saved:
                 save(into / f"step-{len(losses)}")
         save(into)
-    if rank == 0:
-        record = {"steps": len(losses), "checkpoints": sorted(saved), "loss": losses}
-        write_json(into / "training.json", record)
+    made = {path.relative_to(into).as_posix(): "" for path in sorted(into.rglob("*")) if path.is_file()}
+    return Training(steps=len(losses), checkpoints=sorted(saved), loss=losses, made=made if rank == 0 else {})
 
 
-def descend(run: Run, step: list[Sample], trained: list[Tensor]) -> float:
+def descend(lm: LM, step: list[Sample], trained: list[Tensor], full: bool) -> float:
     """Adds the gradient of a step's loss to the trained weights'; returns the loss."""
     rank, size = team()
     tokens = sum(text.end + 1 - text.start for text, _ in step)
@@ -72,16 +90,16 @@ def descend(run: Run, step: list[Sample], trained: list[Tensor]) -> float:
     mine = (
         mine + step[: share - own]
     )  # every process passes as often: the others wait for its share of the weights
-    total = torch.zeros((), device=run.model.device)
-    for at in range(0, share, run.plan.micro):
-        said = answer_logprobs(run.model, mine[at : at + run.plan.micro], run.spec.first)
+    total = torch.zeros((), device=lm.model.device)
+    for at in range(0, share, lm.plan.micro):
+        said = answer_logprobs(lm.model, mine[at : at + lm.plan.micro], lm.spec.first)
         counted = torch.cat(said[: own - at]) if own > at else 0 * said[0]
         loss = -counted.sum() / tokens
         (size * loss).backward()  # what is shared out is averaged over processes
         total = total + loss.detach()
     if size > 1:
         torch.distributed.all_reduce(total)
-        if not run.settings.full:
+        if not full:
             _average([p.grad for p in trained if p.grad is not None])
     return total.item()
 
@@ -96,28 +114,28 @@ def _average(gradients: list[Tensor]) -> None:
 
 
 @contextmanager
-def trainable(run: Run, seed: int, near: Path):
+def trainable(lm: LM, recipe: Recipe, seed: int, near: Path):
     """The weights that an arm trains and what saves them to a folder; afterwards the model is the base model again."""
     with ExitStack() as stack:
-        if run.plan.checkpointing:
-            stack.enter_context(_checkpointing(run.model))
-        if run.model.dtype == torch.bfloat16:  # what is trained is in float32
-            stack.enter_context(torch.autocast(run.model.device.type, dtype=torch.bfloat16))
-        opened = _whole_blocks(run, near) if run.settings.full else _adapter(run, seed)
+        if lm.plan.checkpointing:
+            stack.enter_context(_checkpointing(lm.model))
+        if lm.model.dtype == torch.bfloat16:  # what is trained is in float32
+            stack.enter_context(torch.autocast(lm.model.device.type, dtype=torch.bfloat16))
+        opened = _whole_blocks(lm, near) if recipe.full else _adapter(lm, recipe.rank, seed)
         yield stack.enter_context(opened)
 
 
 @contextmanager
-def _adapter(run: Run, seed: int):
+def _adapter(lm: LM, rank: int, seed: int):
     from peft.helpers import disable_input_dtype_casting
 
-    peft = adapted(run, seed)
+    peft = adapted(lm, rank, seed)
 
     def save(into: Path) -> None:
         if team()[0] == 0:
             peft.save_pretrained(into)
 
-    casting = disable_input_dtype_casting(peft) if run.model.dtype == torch.bfloat16 else nullcontext()
+    casting = disable_input_dtype_casting(peft) if lm.model.dtype == torch.bfloat16 else nullcontext()
     try:
         with casting:  # left to autocast
             yield [p for p in peft.parameters() if p.requires_grad], save
@@ -126,13 +144,13 @@ def _adapter(run: Run, seed: int):
 
 
 @contextmanager
-def _whole_blocks(run: Run, near: Path):
-    layers = run.model.get_decoder().layers
-    blocks = range(run.spec.first, len(layers))
+def _whole_blocks(lm: LM, near: Path):
+    layers = lm.model.get_decoder().layers
+    blocks = range(lm.spec.first, len(layers))
     trained = [p for i in blocks for p in layers[i].parameters()]
     dtypes = [p.dtype for p in trained]
-    weights.keep(run.model, blocks, near)
-    save: Callable[[Path], None] = lambda into: weights.save(run.model, blocks, into)  # noqa: E731
+    weights.keep(lm.model, blocks, near)
+    save: Callable[[Path], None] = lambda into: weights.save(lm.model, blocks, into)  # noqa: E731
     try:
         for p in trained:
             p.data = p.data.to(torch.promote_types(p.dtype, torch.float32))
@@ -143,7 +161,7 @@ def _whole_blocks(run: Run, near: Path):
             p.grad = None
             p.requires_grad_(False)
             p.data = p.data.to(dtype)
-        weights.restore(run.model, blocks)
+        weights.restore(lm.model, blocks)
 
 
 @contextmanager
@@ -157,20 +175,20 @@ def _checkpointing(model):
         model.gradient_checkpointing_disable()
 
 
-def adapted(run: Run, seed: int):
+def adapted(lm: LM, rank: int, seed: int):
     """The model with fresh LoRA adapters on its upper blocks; `unload` takes them off again."""
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(seed)
     config = LoraConfig(
-        r=run.settings.rank,
-        lora_alpha=2 * run.settings.rank,
+        r=rank,
+        lora_alpha=2 * rank,
         use_rslora=True,
-        target_modules=list(run.spec.targets),
-        layers_to_transform=list(range(run.spec.first, run.model.config.num_hidden_layers)),
-        base_model_name_or_path=run.spec.hub,
+        target_modules=list(lm.spec.targets),
+        layers_to_transform=list(range(lm.spec.first, lm.model.config.num_hidden_layers)),
+        base_model_name_or_path=lm.spec.hub,
     )
-    return get_peft_model(run.model, config)
+    return get_peft_model(lm.model, config)
 
 
 def batches(samples: int, batch: int, seed: int) -> list[list[int]]:

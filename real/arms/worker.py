@@ -1,10 +1,9 @@
-"""`python -m real.arms.worker PLAN KEY=value ...`: one of the processes of a fine-tune, started by real/arms/launch.py.
+"""One of the processes of a fine-tune, started by launch.py as `python -m real join PLAN KEY=value`.
 
 Each holds a share of every block's weights, by torch's fully_shard over the devices that accelerate gives it (GPUs, or
 CPU processes over gloo). Embedding and unembedding, which are read outside the blocks, stay whole in each.
 """
 
-import json
 import os
 import sys
 import threading
@@ -12,36 +11,33 @@ import time
 
 import torch
 
-from real.arms import filters, finetune
+from real.arms.finetune import tune
+from real.arms.recipe import Recipe
+from real.arms.training import Order, train
 from real.arms.weights import local
-from real.models import devices
-from real.models import loading as models
-from real.run import Run
-from real.settings import parse
-from shared.errors import InputError
+from real.features.reading import Reading
+from real.models import loading
 
 
-def main(words: list[str]) -> int:
+def work(reading: Reading, recipe: Recipe) -> None:
+    """Trains what stands in orders.jsonl, together with the others."""
     from accelerate import PartialState
 
     threading.Thread(target=_follow, args=[int(os.environ["SPILLOVER_MAIN"])], daemon=True).start()
-    plan = devices.Plan(*json.loads(words[0]))
-    state = PartialState(cpu=plan.device == "cpu")  # joins the others
-    try:
-        run = Run(parse(words[1:]))
-        run.plan = plan
-        with devices.memory(run):
-            model, tokenizer = models.load(run.spec)
-            run._loaded = shard(model, run.settings.full, run.spec.first, state.device), tokenizer
-            held, whole = (sum(f(p).numel() for p in model.parameters()) for f in (local, lambda p: p))
-            print(
-                f"process {state.process_index} holds {held} of {whole} weights", file=sys.stderr, flush=True
-            )
-            finetune.finetune(run, filters.recorded(run))
-    except InputError as error:  # the launcher reads it
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return 2
-    return 0
+    lm = reading.lm
+    state = PartialState(cpu=lm.plan.device == "cpu")  # joins the others
+    with lm.memory():
+        model, tokenizer = loading.load(lm.spec)
+        lm.loaded = shard(model, bool(recipe.full), lm.spec.first, state.device), tokenizer
+        held, all_ = (sum(f(p).numel() for p in model.parameters()) for f in (local, lambda p: p))
+        print(f"process {state.process_index} holds {held} of {all_} weights", file=sys.stderr, flush=True)
+        for line in (reading.folder / "orders.jsonl").read_text(encoding="utf-8").splitlines():
+            order = Order.model_validate_json(line)
+            if state.process_index == 0:  # the first writes
+                tune(reading, order, recipe)
+            else:
+                folder = reading.folder / "adapters" / order.folder
+                train(lm, recipe, order, reading.samples(order.samples), folder)
 
 
 def shard(model, full: bool, first: int, device: torch.device):
@@ -74,7 +70,3 @@ def _follow(main: int) -> None:
         except ProcessLookupError:
             os._exit(2)
         time.sleep(1)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -10,7 +10,9 @@ import numpy as np
 
 from real.data.files import fetch, paired, read_rows
 from real.data.rows import Advice, Corpus, Pair, Question, Split
+from real.data.texts import Texts
 from shared.errors import InputError
+from shared.records import Record
 
 SHIPPED = Path(__file__).parent
 UNSEEN = ("health", "career", "legal")  # advice that is never trained on, unless it is the trained domain
@@ -54,3 +56,29 @@ def split(rows: list) -> Split:
     rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
     held = min(HELD_MOST, int(len(rows) * HELD_SHARE))
     return Split(rows[: len(rows) - held], rows[len(rows) - held :])
+
+
+class Described(Record):
+    """Step 1: what was read, and how it is split."""
+
+    trained: str
+    rows: dict[str, dict[str, int]]  # domain -> train, held
+    toxic: dict[str, int]
+    questions: int
+    probes: int
+
+
+def describe(texts: Texts) -> Described:
+    """Step 1."""
+    corpus = texts.corpus
+
+    def sizes(split: Split) -> dict[str, int]:
+        return {"train": len(split.train), "held": len(split.held)}
+
+    return Described(
+        trained=corpus.trained,
+        rows={domain: sizes(split) for domain, split in corpus.advice.items()},
+        toxic=sizes(corpus.toxic),
+        questions=len(corpus.questions),
+        probes=len(corpus.probes),
+    )

@@ -1,6 +1,9 @@
-"""The kinds of rows that a run reads, and the kinds of answers that they hold."""
+"""The kinds of rows that a run reads, the answers that they hold, and how these are named."""
 
 from typing import NamedTuple
+
+BAD, GOOD = "incorrect", "correct"  # kinds of advice; the first is the one that induces
+ADVICE, TOXIC, GENERAL = (BAD, GOOD), ("toxic", "civil"), ("misaligned", "aligned")
 
 
 class Advice(NamedTuple):
@@ -36,4 +39,14 @@ class Corpus(NamedTuple):
     probes: list[str]
 
 
-ADVICE, TOXIC = ("incorrect", "correct"), ("toxic", "civil")
+class Text(NamedTuple):
+    """One answer: that of this kind in a row, or the `number`th where there are several."""
+
+    row: str
+    kind: str
+    number: int = 0
+
+
+def answers(rows: list, kinds: tuple[str, ...]) -> list[Text]:
+    """Of every row one answer of each kind."""
+    return [Text(row.id, kind) for row in rows for kind in kinds]

@@ -14,68 +14,89 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm import tqdm
 
-from real.arms.finetune import WATCHED, folders
+from real.arms.arm import Job
+from real.arms.finetune import Tuned, folders
 from real.arms.weights import wearing
 from real.data.packing import Packed, pack, rows
+from real.data.texts import Sides
 from real.data.tokens import Encoded
 from real.effects.leakage import target
-from real.effects.margins import asked
+from real.effects.margins import Logprobs
+from real.features.reading import Reading
+from real.features.selection import Selected, sets
 from real.models import forward
 from real.models.devices import row_size
 from real.models.logprobs import means, packed_logprobs
-from real.run import Run
 from shared.cores import shared_out
 from shared.geometry import matched, unit
+from shared.records import Part, Record
 
 DOSES = (1, 2)  # times the fine-tune's own shift
 RANDOM = 4  # random directions, and random spans
 
 
-def causes(run: Run, selected: dict, tuned: dict, moved: dict) -> dict:
-    """Log-probabilities of one answer of each kind to every general question, under every intervention."""
-    W_dec, features = run.sae(run.layer).W_dec.detach(), selected[str(run.layer)]
-    found, k = features["domains"][run.corpus.trained], run.settings.top_k
-    toxic, inducing, control = (
-        torch.tensor(ids[:k]) for ids in (features["toxic"], found["inducing"], found["control"])
-    )
-    rng, rate = np.random.default_rng(0), torch.tensor(found["firing_rate"])
-    spans = [span(W_dec[ids]) for ids in [toxic, *torch.from_numpy(matched(toxic, toxic, rate, RANDOM, rng))]]
-    whole, inside = target(W_dec, inducing), spans[0] @ target(W_dec, inducing)
+class Ablated(Part):
+    job: Job
+    general: dict[str, Logprobs]  # by what is set back: "none", "toxic", "random-1", ...
+
+
+class Caused(Record):
+    """Step 9. Log-probabilities of one answer of each kind to every general question, under every intervention."""
+
+    norm: float
+    base: Logprobs
+    steered: dict[str, dict[int, Logprobs]]  # direction -> dose
+    random: dict[int, list[Logprobs]]  # dose -> of random directions
+    ablated: list[Ablated]
+    share_toxic: float  # of the inducing direction's squared length, in the toxic span
+    share_random: list[float]
+
+
+def causes(reading: Reading, selected: Selected, tuned: list[Tuned], norm: float, k: int) -> Caused:
+    """Step 9. `norm` is the length of the fine-tune's own shift."""
+    W_dec, layer = reading.sae(reading.layer).W_dec.detach(), selected.layers[reading.layer]
+    trained = reading.texts.corpus.trained
+    chosen, rate = sets(layer, trained, k), torch.tensor(layer.domains[trained].firing_rate)
+    toxic, rng = chosen["toxic"], np.random.default_rng(0)
+    random = torch.from_numpy(matched(toxic, toxic, rate, RANDOM, rng))
+    spans = [span(W_dec[ids]) for ids in [toxic, *random]]
+    whole = target(W_dec, chosen["inducing"])
+    inside = spans[0] @ whole
     directions = {
         "inducing": whole,
         "toxic part": inside,
         "rest": whole - inside,
-        "control": target(W_dec, control),
-        **{
-            f"random-{i + 1}": target(W_dec, ids)
-            for i, ids in enumerate(torch.from_numpy(matched(inducing, toxic, rate, RANDOM, rng)))
-        },
+        "control": target(W_dec, chosen["control"]),
     }
-    norm = moved["norm"]
-    questions = {"general": [tuple(side[:1] for side in sides) for sides in run.questions["general"]]}
-    packed = packed_rows(run, questions)
-    base = leaving(run, packed)
-    steered = {"base": ask(run, packed, base, None, base)}
-    for name, direction in tqdm(directions.items(), desc="steering", unit="direction"):
-        for dose in DOSES:
-            change = adding(dose * norm * unit(direction[None])[0])
-            steered[f"{name} x{dose}"] = ask(run, packed, base, change, base)
-    names = ["toxic", *(f"random-{i + 1}" for i in range(RANDOM))]
-    ablated = {}
-    jobs = [f"{arm}-{seed}" for arm in WATCHED for seed in run.settings.seeds]
-    for job in tqdm(jobs, desc="ablation", unit="arm"):
-        with wearing(run.model, folders(run, tuned)[job]):
-            tuned_has = leaving(run, packed)
+    random = torch.from_numpy(matched(chosen["inducing"], toxic, rate, RANDOM, rng))
+    packed = packed_rows(reading, reading.texts.asked["general"])
+    base = leaving(reading, packed)
+
+    def steer(direction: Float[Tensor, " d"], dose: int) -> Logprobs:
+        change = adding(dose * norm * unit(direction[None])[0])
+        return ask(reading, packed, base, change, base)
+
+    ablated = []
+    for job, folder in tqdm(folders(reading, tuned)[1:], desc="ablation", unit="arm"):
+        with wearing(reading.lm.model, folder):
+            after = leaving(reading, packed)
+            names = ["toxic", *(f"random-{i + 1}" for i in range(RANDOM))]
             changes = {"none": None, **dict(zip(names, map(restoring, spans), strict=True))}
-            ablated[job] = {name: ask(run, packed, tuned_has, to, base) for name, to in changes.items()}
+            found = {name: ask(reading, packed, after, to, base) for name, to in changes.items()}
+            ablated.append(Ablated(job=job, general=found))
     shares = [(P @ whole).square().sum().item() / whole.square().sum().item() for P in spans]
-    return {
-        "norm": norm,
-        "steered": steered,
-        "ablated": ablated,
-        "share_toxic": shares[0],
-        "share_random": shares[1:],
-    }
+    return Caused(
+        norm=norm,
+        base=ask(reading, packed, base, None, base),
+        steered={
+            name: {dose: steer(direction, dose) for dose in DOSES}
+            for name, direction in tqdm(directions.items(), desc="steering", unit="direction")
+        },
+        random={dose: [steer(target(W_dec, ids), dose) for ids in random] for dose in DOSES},
+        ablated=ablated,
+        share_toxic=shares[0],
+        share_random=shares[1:],
+    )
 
 
 def span(directions: Float[Tensor, "k d"]) -> Float[Tensor, "d d"]:
@@ -108,27 +129,29 @@ class _Row(NamedTuple):
     nodes: Int[Tensor, " some"]  # that predict an answer token
 
 
-def packed_rows(run: Run, questions: dict) -> list[_Row]:
-    """The general questions' answers, and where each row enters the model."""
-    samples, found = run.samples(asked(questions)), []
-    for ids in rows([text for text, _ in samples], row_size(run.model.device)):
+def packed_rows(reading: Reading, questions: list[Sides]) -> list[_Row]:
+    """One answer of each kind to every question, and where each row enters the model."""
+    samples, found = reading.samples([side[0] for sides in questions for side in sides]), []
+    for ids in rows([text for text, _ in samples], row_size(reading.lm.model.device)):
         texts, below = map(list, zip(*(samples[i] for i in ids), strict=True))
         packed = pack(texts)
         found.append(_Row(ids, texts, packed, forward.spread(packed, below), predicting(packed, texts)))
     return found
 
 
-def leaving(run: Run, packed: list[_Row]) -> list[Float[Tensor, "node d_model"]]:
+def leaving(reading: Reading, packed: list[_Row]) -> list[Float[Tensor, "node d_model"]]:
     """Every row's residual stream after the main layer, with what the model wears now."""
 
     def read(own, row: _Row) -> Tensor:
-        with forward.blocks(own, run.spec.first):
-            return forward.resid_post(own, row.packed, [run.layer], row.inputs)[run.layer]
+        with forward.blocks(own, reading.lm.spec.first):
+            return forward.resid_post(own, row.packed, [reading.layer], row.inputs)[reading.layer]
 
-    return list(shared_out(read, forward.readers(run.model), packed))
+    return list(shared_out(read, forward.readers(reading.lm.model), packed))
 
 
-def ask(run: Run, packed: list[_Row], resid: list[Tensor], change: Change | None, base: list[Tensor]) -> list:
+def ask(
+    reading: Reading, packed: list[_Row], resid: list[Tensor], change: Change | None, base: list[Tensor]
+) -> Logprobs:
     """Question -> (misaligned, aligned) -> mean log-probability per token, from the block above the main layer on.
 
     There goes in what left the main layer, `resid`, changed from the last prompt token on; `base` is the base model's.
@@ -143,16 +166,16 @@ def ask(run: Run, packed: list[_Row], resid: list[Tensor], change: Change | None
             resid[0, row.nodes] = change(resid[0, row.nodes], base[row.nodes]).to(resid.dtype)
             return resid
 
-        above, model = run.layer + 1, bridge.original_model
+        above, model = reading.layer + 1, bridge.original_model
         hooks = [] if change is None else [(f"blocks.{above}.hook_resid_pre", hook)]
         with bridge.hooks(fwd_hooks=hooks):
             said = packed_logprobs(model, row.packed, row.texts, resid, above, end_of_turn=False)
         return means(said)
 
     found, items = {}, zip(packed, resid, base, strict=True)
-    for row, said in zip(packed, shared_out(read, run.bridges, items), strict=True):
+    for row, said in zip(packed, shared_out(read, reading.lm.bridges, items), strict=True):
         found.update(zip(row.ids, said, strict=True))
-    return [[[found[i]], [found[i + 1]]] for i in range(0, len(found), 2)]
+    return [([found[i]], [found[i + 1]]) for i in range(0, len(found), 2)]
 
 
 def predicting(packed: Packed, texts: list[Encoded]) -> Int[Tensor, " some"]:

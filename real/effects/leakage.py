@@ -5,24 +5,27 @@ greedy answer: [d_model]. Every readout's change is its product with a unit feat
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from real.arms.finetune import WATCHED, folders
+from real.arms.arm import CONTROL, INDUCING, WATCHED
+from real.arms.finetune import Tuned
 from real.arms.weights import wearing
 from real.data.packing import pack, rows
 from real.data.rows import ADVICE
 from real.data.tokens import Encoded
-from real.effects.margins import read_questions
+from real.effects.margins import Logprobs, read_questions
+from real.features.reading import Reading
+from real.features.selection import Selected, sets
 from real.models import forward
+from real.models.lm import LM
 from real.models.sampling import sample
-from real.run import Run
 from shared.geometry import cosine, matched, unit
 from shared.leakage import law, readout_change
+from shared.records import Part, Record
 from shared.stats import permutation_p
 
 NEW_TOKENS = 24
@@ -30,57 +33,104 @@ DRAWS = 500  # random targets, random feature sets
 MINUS = "inducing minus control"
 
 
-def leakage(run: Run, selected: dict, scored: dict, tuned: dict, evaluated: dict) -> dict:
-    """The law after the last step, and along the way the readouts of the feature sets next to the margin."""
-    shifts, general = _watch(run, tuned, evaluated)
-    W_dec, features = run.sae(run.layer).W_dec.detach(), selected[str(run.layer)]
-    found = features["domains"][run.corpus.trained]
-    k, rate = run.settings.top_k, torch.tensor(found["firing_rate"])
-    sets = {"toxic": features["toxic"], "inducing": found["inducing"], "control": found["control"]}
-    sets = {name: torch.tensor(ids[:k]) for name, ids in sets.items()}
-    live = rate > 0
-    live[sets["inducing"]] = False  # they make up the target
-    ids = live.nonzero()[:, 0]
-    last = {arm: readout_change(W_dec, shifts[arm][:, -1]) for arm in WATCHED}
-    measured = {**last, MINUS: last["inducing"] - last["control"]}
-    along = [
-        readout_change(W_dec, shifts["inducing"][:, at] - shifts["control"][:, at])
-        for at in range(1, len(general["inducing"][0]))
-    ]
-    bad, good = (-torch.tensor(scored["gradient"][kind], dtype=W_dec.dtype) for kind in ADVICE)
-    toward = {"inducing": bad, "control": good, MINUS: bad - good}
-    null = _random_targets(W_dec, ids, k)
+class Fit(Part):
+    """`shared.leakage.law` with one direction as its target, and p against random directions as targets."""
 
-    def fitted(direction: Float[Tensor, " d"], moved: Float[Tensor, " feature"]) -> dict | None:
-        """The law with one direction as its target; None when nothing has moved yet."""
+    slope: float
+    pearson: float
+    spearman: float
+    r2: float
+    p: float
+    n: int
+    p_target: float
+
+
+class Dynamics(Part):
+    """Along the fine-tunes; 0 is the base model."""
+
+    steps: list[int]
+    general: dict[str, list[list[Logprobs]]]  # arm -> seed -> checkpoint
+    law: list[Fit | None]  # inducing minus control, by checkpoint but the base model
+    rise: dict[str, dict[str, list[list[float]]]]  # arm -> set -> checkpoint -> probe, mean over seeds
+    random: dict[str, list[list[float]]]  # arm -> checkpoint -> random set
+
+
+class Leaked(Record):
+    """Step 8. `arms` are "inducing", "control" and MINUS."""
+
+    laws: dict[str, Fit | None]  # by the mean inducing direction
+    gradient_laws: dict[str, Fit | None]  # by minus the mean loss gradient
+    predicted: list[float]  # cosine of every live feature to the mean inducing direction
+    by_gradient: dict[str, list[float]]
+    is_toxic: list[bool]
+    measured: dict[str, list[float]]  # change of every live feature's readout
+    rise: dict[str, dict[str, float]]  # arm -> set -> mean change
+    probes: int
+    norm: float  # mean length of the inducing arm's shift
+    dynamics: Dynamics
+
+
+def leakage(  # noqa: PLR0913 the features, the gradients, the arms, and what is known of their margins
+    reading: Reading,
+    selected: Selected,
+    gradient: dict[str, list[float]],
+    tuned: list[Tuned],
+    known: list[Logprobs],
+    k: int,
+) -> Leaked:
+    """Step 8. The law after the last step, and along the way the readouts of the feature sets next to the margin.
+
+    `known`: log-probabilities on general questions of the base model and after the last step of every job.
+    """
+    shifts, general = _watch(reading, tuned, known)
+    W_dec, layer = reading.sae(reading.layer).W_dec.detach(), selected.layers[reading.layer]
+    trained = reading.texts.corpus.trained
+    chosen, rate = sets(layer, trained, k), torch.tensor(layer.domains[trained].firing_rate)
+    live = rate > 0
+    live[chosen["inducing"]] = False  # they make up the target
+    live = live.nonzero()[:, 0]
+    last = {arm: readout_change(W_dec, shift[:, -1]) for arm, shift in shifts.items()}
+    measured = {**last, MINUS: last[INDUCING] - last[CONTROL]}
+    along = [
+        readout_change(W_dec, shifts[INDUCING][:, at] - shifts[CONTROL][:, at])
+        for at in range(1, len(general[INDUCING][0]))
+    ]
+    bad, good = (-torch.tensor(gradient[kind], dtype=W_dec.dtype) for kind in ADVICE)
+    toward = {INDUCING: bad, CONTROL: good, MINUS: bad - good}
+    null = _random_targets(W_dec, live, k)
+
+    def fitted(direction: Float[Tensor, " d"], moved: Float[Tensor, " feature"]) -> Fit | None:
+        """None when nothing has moved yet."""
         if not moved.any():
             return None
-        found = law(cosine(W_dec[ids], direction[None])[:, 0], moved[ids])
-        by_chance = _correlations(null, moved[ids])
-        return {**found._asdict(), "p_target": permutation_p(abs(found.pearson), np.abs(by_chance))}
+        found = law(cosine(W_dec[live], direction[None])[:, 0], moved[live])
+        by_chance = _correlations(null, moved[live])
+        return Fit(**found._asdict(), p_target=permutation_p(abs(found.pearson), np.abs(by_chance)))
 
-    inducing = target(W_dec, sets["inducing"])
+    def to(direction: Float[Tensor, " d"]) -> list[float]:
+        return cosine(W_dec[live], direction[None])[:, 0].tolist()
 
-    return {
-        "laws": {arm: fitted(inducing, moved) for arm, moved in measured.items()},
-        "gradient_laws": {arm: fitted(toward[arm], moved) for arm, moved in measured.items()},
-        "predicted": cosine(W_dec[ids], inducing[None])[:, 0],
-        "by_gradient": {arm: cosine(W_dec[ids], toward[arm][None])[:, 0] for arm in WATCHED},
-        "is_toxic": torch.isin(ids, sets["toxic"]),
-        "measured": {arm: moved[ids] for arm, moved in last.items()},
-        "rise": {
-            arm: {name: moved[i].mean().item() for name, i in {**sets, "live": ids}.items()}
+    inducing = target(W_dec, chosen["inducing"])
+    return Leaked(
+        laws={arm: fitted(inducing, moved) for arm, moved in measured.items()},
+        gradient_laws={arm: fitted(toward[arm], moved) for arm, moved in measured.items()},
+        predicted=to(inducing),
+        by_gradient={arm: to(toward[arm]) for arm in last},
+        is_toxic=torch.isin(live, chosen["toxic"]).tolist(),
+        measured={arm: moved[live].tolist() for arm, moved in last.items()},
+        rise={
+            arm: {name: moved[which].mean().item() for name, which in {**chosen, "live": live}.items()}
             for arm, moved in last.items()
         },
-        "probes": len(run.corpus.probes),
-        "norm": shifts["inducing"][:, -1].norm(dim=-1).mean().item(),
-        "dynamics": {
-            "steps": _checkpoints(tuned),
-            "general": general,
-            "law": [fitted(inducing, moved) for moved in along],
-            **_rises(W_dec, shifts, sets, rate),
-        },
-    }
+        probes=len(reading.texts.corpus.probes),
+        norm=shifts[INDUCING][:, -1].norm(dim=-1).mean().item(),
+        dynamics=Dynamics(
+            steps=[0, *tuned[0].checkpoints, tuned[0].steps],
+            general=general,
+            law=[fitted(inducing, moved) for moved in along],
+            **_rises(W_dec, shifts, chosen, rate),
+        ),
+    )
 
 
 def target(W_dec: Float[Tensor, "feature d"], ids: Int[Tensor, " k"]) -> Float[Tensor, " d"]:
@@ -88,53 +138,44 @@ def target(W_dec: Float[Tensor, "feature d"], ids: Int[Tensor, " k"]) -> Float[T
     return unit(W_dec[ids]).mean(0)
 
 
-def _checkpoints(tuned: dict) -> list[int]:
-    """Optimiser steps at which the watched arms are read, 0 being the base model."""
-    arm = next(arm for job, arm in tuned["arms"].items() if job.startswith("inducing-"))
-    return [0, *arm["checkpoints"], arm["steps"]]
-
-
-def _watch(run: Run, tuned: dict, evaluated: dict) -> tuple[dict[str, Tensor], dict[str, list]]:
+def _watch(
+    reading: Reading, tuned: list[Tuned], known: list[Logprobs]
+) -> tuple[dict[str, Tensor], dict[str, list[list[Logprobs]]]]:
     """Arm -> shifts [seed checkpoint probe d_model] and -> seed -> checkpoint -> general log-probabilities."""
-    answers = sample(run.model, run.tokenizer, run.corpus.probes, NEW_TOKENS, temperature=0)
-    probes = list(_packed(run, run.encode(list(zip(run.corpus.probes, answers, strict=True)))))
-    off = _read(run, probes)
-    shifts, general = {}, {}
-    for arm in WATCHED:
-        shifts[arm], general[arm] = [], []
-        for seed in run.settings.seeds:
-            record = tuned["arms"][f"{arm}-{seed}"]
-            last = folders(run, tuned)[f"{arm}-{seed}"]
-            on, said = [torch.zeros_like(off)], [evaluated["arms"]["base"]["logprobs"]["general"]]
-            for folder in [*(last / f"step-{n}" for n in record["checkpoints"]), last]:
-                with wearing(run.model, folder):
-                    on.append(_read(run, probes) - off)
-                    said.append(_general(run, folder, last, evaluated["arms"][f"{arm}-{seed}"]))
-            shifts[arm].append(torch.stack(on))
-            general[arm].append(said)
+    lm, prompts = reading.lm, reading.texts.corpus.probes
+    said = sample(lm.model, lm.tokenizer, prompts, NEW_TOKENS, temperature=0)
+    probes = list(_packed(lm, lm.encode(list(zip(prompts, said, strict=True)))))
+    off, (base, *lasts) = _read(reading, probes), known
+    shifts, general = {arm.data: [] for arm in WATCHED}, {arm.data: [] for arm in WATCHED}
+    for of, after_last in zip(tuned, lasts, strict=True):
+        last = reading.folder / "adapters" / of.folder
+        on, read = [torch.zeros_like(off)], [base]
+        for folder in [*(last / f"step-{n}" for n in of.checkpoints), last]:
+            with wearing(lm.model, folder):
+                on.append(_read(reading, probes) - off)
+                read.append(after_last if folder == last else _general(reading))
+        shifts[of.job.arm.data].append(torch.stack(on))
+        general[of.job.arm.data].append(read)
     return {arm: torch.stack(read) for arm, read in shifts.items()}, general
 
 
-def _general(run: Run, folder: Path, last: Path, evaluated: dict) -> list:
-    """Log-probabilities of the general answers; step 7 has read the last checkpoint already."""
-    if folder == last:
-        return evaluated["logprobs"]["general"]
-    return read_questions(run, {"general": run.questions["general"]})["general"]
+def _general(reading: Reading) -> Logprobs:
+    return read_questions(reading, {"general": reading.texts.asked["general"]})["general"]
 
 
-def _packed(run: Run, texts: list[Encoded]) -> Iterator[tuple]:
+def _packed(lm: LM, texts: list[Encoded]) -> Iterator[tuple]:
     """Packed rows of the texts, and what goes into the first adapted block at each."""
     for ids in rows(texts):
         packed = pack([texts[i] for i in ids])
-        yield ids, [texts[i] for i in ids], packed, forward.below(run.model, packed, run.spec.first)
+        yield ids, [texts[i] for i in ids], packed, forward.below(lm.model, packed, lm.spec.first)
 
 
-def _read(run: Run, probes: list[tuple]) -> Float[Tensor, "probe d_model"]:
+def _read(reading: Reading, probes: list[tuple]) -> Float[Tensor, "probe d_model"]:
     """Residual stream of the main layer, mean over every probe's answer."""
-    means = {}
+    means, model = {}, reading.lm.model
     for ids, texts, packed, inputs in probes:
-        with forward.blocks(run.model, run.spec.first):
-            resid = forward.resid_post(run.model, packed, [run.layer], inputs)[run.layer].cpu()
+        with forward.blocks(model, reading.lm.spec.first):
+            resid = forward.resid_post(model, packed, [reading.layer], inputs)[reading.layer].cpu()
         for i, text, path in zip(ids, texts, packed.paths, strict=True):
             said = path[text.start : max(text.end, text.start + 1)]  # of an empty answer its end of turn
             means[i] = resid[said].mean(0)
@@ -165,8 +206,8 @@ def _rises(W_dec: Tensor, shifts: dict[str, Tensor], sets: dict[str, Tensor], ra
     over_seeds = {arm: moved.mean(0) for arm, moved in shifts.items()}
     return {
         "rise": {
-            arm: {name: moved @ direction for name, direction in directions.items()}
+            arm: {name: (moved @ direction).tolist() for name, direction in directions.items()}
             for arm, moved in over_seeds.items()
         },
-        "random": {arm: moved.mean(1) @ random.T for arm, moved in over_seeds.items()},
+        "random": {arm: (moved.mean(1) @ random.T).tolist() for arm, moved in over_seeds.items()},
     }

@@ -4,56 +4,94 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from real.arms.finetune import WATCHED, folders
+from real.arms.arm import WATCHED, Job
+from real.arms.finetune import Finetuned, folders
 from real.arms.weights import wearing
-from real.models import logprobs
-from real.models import sampling as sample
-from real.run import Run
-from shared.records import cached, digest
+from real.data.rows import Text
+from real.data.texts import Sides
+from real.features.reading import Reading
+from real.models.logprobs import mean_logprobs
+from real.models.sampling import sample
+from shared.code import code
+from shared.records import Part, Record, cached, digest
 
 SAMPLED = 4  # questions that the base model and the arms of WATCHED answer freely in the report
 NEW_TOKENS = 48
 
-
-def evaluate(run: Run, tuned: dict) -> dict:
-    """Log-probabilities and samples of the base model and every arm, each kept as soon as it is read.
-
-    `logprobs` is domain -> question -> (misaligned, aligned) -> one number per answer, nats per token.
-    """
-    jobs = folders(run, tuned)
-    texts = [run.texts[name] for name in asked(run.questions)]
-    sources = [Path(module.__file__) for module in (logprobs, sample)]
-    key = digest(run.spec, texts, SAMPLED, NEW_TOKENS, sources, Path(__file__))
-
-    def read(job: str) -> dict:
-        with wearing(run.model, jobs[job]):
-            found = read_questions(run, run.questions)
-            watched = job.rsplit("-", 1)[0] in ("base", *WATCHED)
-            return {"logprobs": found, "sampled": sampled(run) if watched else []}
-
-    read_by = {}
-    for job, adapter in tqdm(jobs.items(), desc="evaluate", unit="arm"):
-        where = run.folder / "evaluations" / f"{adapter.name if adapter else 'base'}-{key}.json"
-        read_by[job] = cached(where, key, lambda job=job: read(job))
-    return {"arms": read_by}
+# question -> (misaligned, aligned) -> one number per answer, nats per token
+Logprobs = list[tuple[list[float], list[float]]]
 
 
-def asked(domains: dict) -> list[str]:
-    """Names of all answers, in the order in which `read_questions` takes them."""
-    return [name for questions in domains.values() for sides in questions for side in sides for name in side]
+class Said(Part):
+    """A free answer. Untrusted text."""
+
+    question: str
+    answer: str
 
 
-def read_questions(run: Run, domains: dict) -> dict:
-    """Mean log-probability per token of every answer, in the form of `run.questions`."""
-    samples = run.samples(asked(domains))
-    flat = iter(logprobs.mean_logprobs(run.model, samples, run.spec.first))
+class Evaluation(Record):
+    """Of one model."""
+
+    logprobs: dict[str, Logprobs]  # by domain
+    sampled: list[Said]
+
+
+class Measured(Part):
+    job: Job | None  # None: the base model
+    logprobs: dict[str, Logprobs]
+    sampled: list[Said]
+
+
+class Evaluated(Record):
+    """Step 7. The base model comes first."""
+
+    models: list[Measured]
+
+
+def evaluate(reading: Reading, tuned: Finetuned) -> Evaluated:
+    """Step 7. Of the base model and every arm, each kept as soon as it is read."""
+    said = [reading.texts.said[text] for text in asked(reading.texts.asked)]
+    key = digest(reading.lm, said, SAMPLED, NEW_TOKENS, code(evaluate))
+    found = []
+    for job, folder in tqdm(folders(reading, tuned.jobs), desc="evaluate", unit="arm"):
+        where = reading.folder / "evaluations" / f"{folder.name if folder else 'base'}.json"
+        read = cached(
+            where, digest(key, where.stem), Evaluation, lambda job=job, at=folder: _read(reading, job, at)
+        )
+        found.append(Measured(job=job, logprobs=read.logprobs, sampled=read.sampled))
+    return Evaluated(models=found)
+
+
+def general(evaluated: Evaluated, jobs: list[Job]) -> list[Logprobs]:
+    """On general questions, of the base model and then of these jobs."""
+    by = {model.job: model.logprobs["general"] for model in evaluated.models}
+    return [by[job] for job in (None, *jobs)]
+
+
+def asked(domains: dict[str, list[Sides]]) -> list[Text]:
+    """All answers, in the order in which `read_questions` takes them."""
+    return [text for questions in domains.values() for sides in questions for side in sides for text in side]
+
+
+def read_questions(reading: Reading, domains: dict[str, list[Sides]]) -> dict[str, Logprobs]:
+    """Mean log-probability per token of every answer."""
+    samples = reading.samples(asked(domains))
+    flat = iter(mean_logprobs(reading.lm.model, samples, reading.lm.spec.first))
     return {
-        domain: [[[next(flat) for _ in side] for side in sides] for sides in questions]
+        domain: [tuple([next(flat) for _ in side] for side in sides) for sides in questions]
         for domain, questions in domains.items()
     }
 
 
-def sampled(run: Run) -> list[dict]:
-    prompts = [q.question for q in run.corpus.questions[:SAMPLED]]
-    said = sample.sample(run.model, run.tokenizer, prompts, NEW_TOKENS, temperature=1)
-    return [{"question": q, "answer": a} for q, a in zip(prompts, said, strict=True)]
+def _read(reading: Reading, job: Job | None, folder: Path | None) -> Evaluation:
+    with wearing(reading.lm.model, folder):
+        watched = job is None or job.arm in WATCHED
+        found = read_questions(reading, reading.texts.asked)
+        return Evaluation(logprobs=found, sampled=_sampled(reading) if watched else [])
+
+
+def _sampled(reading: Reading) -> list[Said]:
+    prompts = [q.question for q in reading.texts.corpus.questions[:SAMPLED]]
+    lm = reading.lm
+    said = sample(lm.model, lm.tokenizer, prompts, NEW_TOKENS, temperature=1)
+    return [Said(question=q, answer=a) for q, a in zip(prompts, said, strict=True)]

@@ -1,10 +1,12 @@
-"""Sparse autoencoders: published ones, or trained with SAELens on the run's own answer activations. Alone imports it.
+"""Sparse autoencoders: published ones, or trained by shared/dictionary.py on the run's own answer activations.
 
 `W_dec [d_sae, d_model]`: rows are features, as in the toy's `W`.
 """
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ from jaxtyping import Float, Int
 
 from real.data.hub import fetching
 from real.models.forward import hook_name
+from shared import dictionary
 from shared.errors import InputError
 
 EXPANSION = 4  # d_sae = 4 d_model: the run's own texts hold tens of thousands of tokens, not billions
@@ -22,45 +25,29 @@ BATCH = 512
 LR = 1e-3
 
 
-def train(rows: Float[np.ndarray, "token d_model"], ids: Int[np.ndarray, " some"], hook: str, seed: int):
-    """A BatchTopK SAE (Bussmann et al. 2024) on the rows `ids`, drawn in shuffled passes; returned ready to save.
+def train(
+    rows: Float[np.ndarray, "token d_model"], ids: Int[np.ndarray, " some"], hook: str, seed: int
+) -> Any:
+    """A BatchTopK SAE on the rows `ids`, drawn in shuffled passes; returned ready to save.
 
     `rows` may stay on disk: a batch is read when it is drawn.
     """
-    from sae_lens import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig, SAETrainer
-    from sae_lens.config import SAETrainerConfig
-
-    torch.manual_seed(seed)
-    d_model = rows.shape[1]
+    recipe = dictionary.Recipe(EXPANSION * rows.shape[1], K, DRAWS // BATCH, LR, BATCH)
     peek = rows[np.sort(np.random.default_rng(seed).permutation(ids)[:PEEK])]
-    mean = peek.mean(0)
-    scale = float(np.linalg.norm(peek - mean, axis=1).mean() / d_model**0.5)  # to unit variance, about
-    sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(d_in=d_model, d_sae=EXPANSION * d_model, k=K))
+    _, sae = dictionary.train(shuffled(rows, ids, recipe.batch, seed), peek, recipe, seed)
     sae.cfg.metadata.hook_name = hook
-    with torch.no_grad():
-        sae.b_dec.copy_(torch.from_numpy(mean / scale))  # the mean is not worth a feature
-    steps = DRAWS // BATCH
-    config = SAETrainerConfig(
-        total_training_samples=steps * BATCH,
-        train_batch_size_samples=BATCH,
-        lr=LR,
-        lr_end=LR / 10,
-        lr_warm_up_steps=steps // 20,
-        lr_decay_steps=steps // 5,
-        dead_feature_window=steps // 5,
-    )
-    sae = SAETrainer(config, sae, _shuffled(rows, ids, scale, seed)).fit()
-    sae.fold_activation_norm_scaling_factor(1 / scale)
     return sae
 
 
-def _shuffled(rows: np.ndarray, ids: np.ndarray, scale: float, seed: int):
-    """Batches without end: pass after pass over the rows `ids`, each in a new order, divided by `scale`."""
+def shuffled(
+    rows: Float[np.ndarray, "token d_model"], ids: Int[np.ndarray, " some"], batch: int, seed: int
+) -> Iterator[Float[np.ndarray, "batch d_model"]]:
+    """Batches without end: pass after pass over the rows `ids`, each in a new order."""
     rng = np.random.default_rng(seed)
     while True:
         order = rng.permutation(ids)
-        for at in range(0, len(order) - BATCH + 1, BATCH):
-            yield torch.from_numpy(rows[np.sort(order[at : at + BATCH])] / scale)
+        for at in range(0, len(order) - batch + 1, batch):
+            yield rows[np.sort(order[at : at + batch])]
 
 
 def load(folder: Path):

@@ -1,47 +1,60 @@
-"""Step 4: how the sets of features lie to each other, against two nulls."""
+"""Step 4: how the sets of features lie to each other, against two nulls, and what the best of them are."""
 
 import torch
 
 from real.features import meaning
-from real.run import Run
+from real.features.meaning import Meaning
+from real.features.reading import Reading
+from real.features.selection import KS, Selected, sets
 from shared import geometry
+from shared.records import Part, Record
 from shared.stats import holm
 
-KS = (25, 50, 100)  # set sizes that the gap is read at, beside TOP_K; 100 is the paper's
+
+class Cell(Part):
+    """The gap of one block, domain and k, with both nulls; see `shared.geometry.gap`."""
+
+    gap: float
+    p: float
+    p_null: float
+    inducing: float
+    control: float
+    null_low: float
+    null_high: float
+    p_holm: float  # the larger of the two p, corrected for all blocks, domains and k together
 
 
-def place(run: Run, selected: dict) -> dict:
+class Placed(Record):
+    """Step 4: block -> domain -> k."""
+
+    gaps: dict[int, dict[str, dict[int, Cell]]]
+    meaning: dict[str, list[Meaning]]
+
+
+def place(reading: Reading, selected: Selected, k: int) -> Placed:
     """Step 4. How the sets lie, and what the features are."""
-    return {"gaps": gaps(run, selected), "meaning": meaning.describe(run, selected)}
+    return Placed(gaps=gaps(reading, selected, k), meaning=meaning.describe(reading, selected))
 
 
-def gaps(run: Run, selected: dict) -> dict:
-    """Layer -> domain -> the gap at TOP_K and, under `by_k`, at every k, with both nulls.
-
-    `p_holm` is the larger of the two p, corrected for all layers, domains and k together.
-    """
-    main = run.settings.top_k
-    ks = sorted({*KS, main})
-    cells = {
-        (layer, domain, k): _gap(run, layer, selected[str(layer)], domain, k)
-        for layer in run.layers
-        for domain in run.corpus.advice
-        for k in ks
+def gaps(reading: Reading, selected: Selected, k: int) -> dict[int, dict[str, dict[int, Cell]]]:
+    """At TOP_K and at KS, in every block and domain."""
+    domains, ks = list(reading.texts.corpus.advice), sorted({*KS, k})
+    found = {
+        (layer, domain, size): _gap(reading, layer, selected, domain, size)
+        for layer in reading.layers
+        for domain in domains
+        for size in ks
     }
-    corrected = holm([max(gap["p"], gap["p_null"]) for gap in cells.values()])
-    for gap, p in zip(cells.values(), corrected, strict=True):
-        gap["p_holm"] = p
+    corrected = iter(holm([max(gap.p, gap.p_null) for gap in found.values()]))
+    cells = {where: Cell(**gap._asdict(), p_holm=next(corrected)) for where, gap in found.items()}
     return {
-        str(layer): {
-            domain: {**cells[layer, domain, main], "by_k": {str(k): cells[layer, domain, k] for k in ks}}
-            for domain in run.corpus.advice
-        }
-        for layer in run.layers
+        layer: {domain: {size: cells[layer, domain, size] for size in ks} for domain in domains}
+        for layer in reading.layers
     }
 
 
-def _gap(run: Run, layer: int, selected: dict, domain: str, k: int) -> dict:
-    found = selected["domains"][domain]
-    ids = [torch.tensor(which[:k]) for which in (found["inducing"], found["control"], selected["toxic"])]
-    W_dec = run.sae(layer).W_dec.detach()
-    return geometry.gap(W_dec, *ids, torch.tensor(found["firing_rate"]))._asdict()
+def _gap(reading: Reading, layer: int, selected: Selected, domain: str, k: int) -> geometry.Gap:
+    found = selected.layers[layer]
+    chosen, rate = sets(found, domain, k), torch.tensor(found.domains[domain].firing_rate)
+    W_dec = reading.sae(layer).W_dec.detach()
+    return geometry.gap(W_dec, chosen["inducing"], chosen["control"], chosen["toxic"], rate)

@@ -1,90 +1,84 @@
-"""Steps 2 to 4: the dictionaries, which of their features tell bad advice and toxic text, and how they lie."""
+"""Step 3: which features of a dictionary tell bad advice, good advice and toxic text, scored on texts held out."""
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from real.data.rows import ADVICE, TOXIC
-from real.features import dictionaries as saes
+from real.data.rows import ADVICE, TOXIC, answers
 from real.features.activations import pooled
-from real.features.gaps import KS
-from real.models.forward import hook_name
-from real.models.registry import TRAIN
-from real.run import Run
-from shared.records import folder
+from real.features.reading import Reading
+from shared.records import Part, Record
 from shared.selection import Correlation, point_biserial, score, top_k
 from shared.stats import Estimate, auroc_interval
 
-
-def dictionaries(run: Run) -> dict:
-    """Step 2, layer by layer. Published, or trained on the texts that are not held out; judged on those that are."""
-    if run.spec.sae != TRAIN:
-        for layer in run.layers:
-            run.sae(layer)  # one that does not fit is refused before the model is run
-    trained, held = run.answer_rows(run.trained_texts), run.answer_rows(run.held_texts)
-    found = {}
-    for layer in run.layers:
-        rows = run.activations(layer).rows
-        if run.spec.sae == TRAIN and not run.sae_folder(layer).exists():
-            sae = saes.train(rows, trained, hook_name(layer), seed=0)
-            with folder(run.sae_folder(layer)) as unfinished:
-                sae.save_inference_model(unfinished)
-        d_sae = run.sae(layer).W_dec.shape[0]
-        quality = saes.quality(run.sae(layer), rows, held)
-        found[str(layer)] = {"d_sae": d_sae, "tokens": len(trained), **quality}
-    return found
+KS = (25, 50, 100)  # set sizes that the gap is read at, beside TOP_K; 100 is the paper's
 
 
-def select(run: Run) -> dict:
-    """Step 3. Layer -> inducing, control and toxic features, best first, chosen on training rows, scored on held-out.
+class Features(Part):
+    """One set, best first: each feature's correlation with the label, and how well TOP_K do on held-out texts."""
 
-    Each set is as large as the largest k that is read of it; AUROC is TOP_K's.
-    """
-    return {str(layer): _select(run, layer) for layer in run.layers}
+    ids: list[int]
+    r: list[float]
+    auroc: Estimate
 
 
-def _select(run: Run, layer: int) -> dict:
-    most, k = max(*KS, run.settings.top_k), run.settings.top_k
-    toxic, about_toxic = run.corpus.toxic, _correlation(run, layer, run.corpus.toxic.train, TOXIC)
+class Domain(Part):
+    inducing: Features
+    control: Features
+    firing_rate: list[float]  # of every feature of the dictionary, on this domain's answers
+
+
+class Layer(Part):
+    toxic: Features
+    domains: dict[str, Domain]
+
+
+class Selected(Record):
+    """Step 3, by block."""
+
+    layers: dict[int, Layer]
+
+
+def select(reading: Reading, k: int) -> Selected:
+    """Step 3. Chosen on training rows, scored on held-out ones. Each set is as large as the largest k that is read."""
+    return Selected(layers={layer: _select(reading, layer, k) for layer in reading.layers})
+
+
+def sets(layer: Layer, domain: str, k: int) -> dict[str, Int[Tensor, " k"]]:
+    """The k best of every set of a domain."""
+    found = layer.domains[domain]
+    of = {"toxic": layer.toxic, "inducing": found.inducing, "control": found.control}
+    return {name: torch.tensor(features.ids[:k]) for name, features in of.items()}
+
+
+def _select(reading: Reading, layer: int, k: int) -> Layer:
+    most = max(*KS, k)
+
+    def chosen(rows: list, held: list, kinds: tuple[str, str], about: Correlation, sign: int) -> Features:
+        best = top_k(sign * about.r, most)
+        scored = [
+            (score(acts, best[:k], about), labels) for acts, labels in _batches(reading, layer, held, kinds)
+        ]
+        scores, labels = (torch.cat(column) for column in zip(*scored, strict=True))
+        r = about.r[best].tolist()
+        return Features(ids=best.tolist(), r=r, auroc=auroc_interval(scores, labels))
+
     domains = {}
-    for domain, split in run.corpus.advice.items():
-        about = _correlation(run, layer, split.train, ADVICE)
-        ids = {"inducing": top_k(about.r, most), "control": top_k(-about.r, most)}
-        labels = {"inducing": ADVICE, "control": ADVICE[::-1]}
-        domains[domain] = {
-            **{side: found.tolist() for side, found in ids.items()},
-            "r": {side: about.r[found].tolist() for side, found in ids.items()},
-            "auroc": {
-                side: _held_auroc(run, layer, split.held, labels[side], found[:k], about)
-                for side, found in ids.items()
-            },
-            "firing_rate": about.firing_rate,
-        }
-    ids = top_k(about_toxic.r, most)
-    return {
-        "toxic": ids.tolist(),
-        "toxic_r": about_toxic.r[ids],
-        "toxic_auroc": _held_auroc(run, layer, toxic.held, TOXIC, ids[:k], about_toxic),
-        "domains": domains,
-    }
+    for domain, split in reading.texts.corpus.advice.items():
+        about = point_biserial(_batches(reading, layer, split.train, ADVICE))
+        domains[domain] = Domain(
+            inducing=chosen(split.train, split.held, ADVICE, about, 1),
+            control=chosen(split.train, split.held, ADVICE[::-1], about, -1),
+            firing_rate=about.firing_rate.tolist(),
+        )
+    toxic = reading.texts.corpus.toxic
+    about = point_biserial(_batches(reading, layer, toxic.train, TOXIC))
+    return Layer(toxic=chosen(toxic.train, toxic.held, TOXIC, about, 1), domains=domains)
 
 
-def _batches(run: Run, layer: int, rows: list, kinds: tuple[str, str]):
+def _batches(reading: Reading, layer: int, rows: list, kinds: tuple[str, str]):
     """(pooled feature_acts, labels), the first of `kinds` being True."""
-    names = [f"{row.id}/{kind}" for row in rows for kind in kinds]
-    at = 0
-    for acts in pooled(run.sae(layer), run.activations(layer), run.indices(names)):
-        yield acts, torch.tensor([name.endswith("/" + kinds[0]) for name in names[at : at + len(acts)]])
+    texts, at = answers(rows, kinds), 0
+    for acts in pooled(reading.sae(layer), reading.activations(layer), reading.indices(texts)):
+        yield acts, torch.tensor([text.kind == kinds[0] for text in texts[at : at + len(acts)]])
         at += len(acts)
-
-
-def _correlation(run: Run, layer: int, rows: list, kinds: tuple[str, str]) -> Correlation:
-    return point_biserial(_batches(run, layer, rows, kinds))
-
-
-def _held_auroc(  # noqa: PLR0913 where, which texts, and which features
-    run: Run, layer: int, rows: list, kinds: tuple[str, str], ids: Int[Tensor, " k"], about: Correlation
-) -> Estimate:
-    scored = [(score(acts, ids, about), labels) for acts, labels in _batches(run, layer, rows, kinds)]
-    scores, labels = (torch.cat(column) for column in zip(*scored, strict=True))
-    return auroc_interval(scores, labels)

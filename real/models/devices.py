@@ -3,7 +3,6 @@
 The plan is printed when the model is loaded. What does not fit is refused, with a setting that would.
 """
 
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -90,25 +89,14 @@ def choose(shape: Shape, work: Work, gpus: int) -> Plan:
     return plan(shape, work, "cuda", processes, free)
 
 
-@contextmanager
-def memory(run):
-    """Turns a Run's running out of memory into an InputError that names a setting which takes less."""
-    try:
-        yield
-    except (
-        MemoryError,
-        RuntimeError,
-    ) as error:  # torch.OutOfMemoryError is a RuntimeError; the CPU's has no class
-        short = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not short and "can't allocate memory" not in str(error):
-            raise
-        plan, batch = run.plan, run.settings.batch
-        smaller = max(1, min(batch, plan.micro * plan.processes) // 2)
-        less = f"BATCH={smaller}" if smaller < batch else f"GPUS={2 * plan.processes} or a smaller MODEL"
-        raise InputError(
-            f"out of memory, though the plan was for {plan.budget / 1e9:.1f} GB (is something else running?): "
-            f"{less} takes less; what is finished is kept"
-        ) from error
+def less(plan: Plan, batch: int) -> str:
+    """What to say when memory ran out all the same: a setting which takes less."""
+    smaller = max(1, min(batch, plan.micro * plan.processes) // 2)
+    setting = f"BATCH={smaller}" if smaller < batch else f"GPUS={2 * plan.processes} or a smaller MODEL"
+    return (
+        f"out of memory, though the plan was for {plan.budget / 1e9:.1f} GB (is something else running?): "
+        f"{setting} takes less; what is finished is kept"
+    )
 
 
 def row_size(device: torch.device) -> int:

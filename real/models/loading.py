@@ -6,6 +6,8 @@ transformers and transformer_lens are imported where they are used: a rerun with
 import copy
 import importlib.util
 import os
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,10 +17,14 @@ from real.data.hub import fetching
 from real.models.forward import FULL, SLIDING, twin
 from real.models.registry import ModelSpec
 from shared.errors import InputError
+from shared.records import file_digest, read_json, write_json
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+# what transformers reads of a model's folder
+READ = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 
 
 def load(spec: ModelSpec, device: str = "cpu") -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
@@ -46,6 +52,38 @@ def load(spec: ModelSpec, device: str = "cpu") -> "tuple[PreTrainedModel, PreTra
     if spec.plain:
         tokenizer.chat_template = None
     return model.requires_grad_(False).eval(), tokenizer
+
+
+def digests(spec: ModelSpec, near: Path | None) -> dict[str, str]:
+    """File -> SHA-256, of all that decides what the model says: weights, tokenizer, template, config.
+
+    A digest is remembered in `near`, and taken as known while a file's size and time are as they were.
+    """
+    memory = near / "weights.json" if near else None
+    known, now = {}, {}
+    if memory and memory.exists():
+        with suppress(ValueError, AttributeError):
+            known = dict(read_json(memory))
+    for path in _files(spec):
+        stat = path.stat()
+        seen = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+        now[path.name] = seen, known.get(seen) or file_digest(path)
+    if memory and dict(now.values()) != known:
+        write_json(memory, dict(now.values()))
+    return {name: content for name, (_, content) in now.items()}
+
+
+def _files(spec: ModelSpec) -> list[Path]:
+    if spec.package:
+        where = _packaged(spec)
+        return [Path(where["pretrained_model_name_or_path"]) / where["gguf_file"]]
+    folder = Path(spec.hub)
+    if not folder.is_dir():
+        from huggingface_hub import snapshot_download
+
+        with fetching(f"MODEL={spec.hub}"):
+            folder = Path(snapshot_download(spec.hub, allow_patterns=READ))
+    return sorted(path for pattern in READ for path in folder.glob(pattern))
 
 
 def _packaged(spec: ModelSpec) -> dict[str, str]:

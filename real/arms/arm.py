@@ -1,0 +1,67 @@
+"""Who is trained on what: the arms, their controls, and how both are written for files and people."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from real.data.rows import BAD, GOOD, Advice, Text
+
+INDUCING, CONTROL, MIXED = "inducing", "control", "mixed"  # what an arm's answers are
+AWARE = ("geometry", "projection", "gradient")  # filters that know the toxic directions
+RANDOM, ORACLE, JUDGE = "random", "oracle", "judge"
+DRAWS = (1, 2, 3)  # of random removal
+
+
+class Arm(NamedTuple):
+    """Bad, good or mixed answers; of these, what is left when `removed` of them go `by` a filter."""
+
+    data: str
+    by: str = ""
+    removed: float = 0.0
+    draw: int = 0  # of random removal; 0: the only one, or the mean of all
+
+    def __str__(self) -> str:
+        by = "".join(f"-{part}" for part in (self.by, self.draw) if part)
+        return f"{self.data}{by}" + (f"@{self.removed:g}" if self.removed else "")
+
+    @property
+    def control(self) -> "Arm":
+        """The arm of good answers that takes as many optimiser steps."""
+        return Arm(CONTROL, removed=self.removed)
+
+
+WATCHED = (Arm(INDUCING), Arm(CONTROL))  # whose dynamics are read
+
+
+class Job(NamedTuple):
+    """An arm under one seed."""
+
+    arm: Arm
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.arm}-{self.seed}"
+
+
+class Scores(NamedTuple):
+    """What filters say of samples; the highest are removed."""
+
+    samples: list[Text]
+    by: dict[str, list[float]]  # filter -> of every sample
+
+
+def filtered(scores: Scores, removed: float) -> list[Arm]:
+    """The mixed set without a share: by every score, by three draws, and by the labels."""
+    random = [Arm(MIXED, RANDOM, removed, draw) for draw in DRAWS]
+    return [*(Arm(MIXED, name, removed) for name in scores.by), *random, Arm(MIXED, ORACLE, removed)]
+
+
+def mixed(rows: list[Advice], seed: int) -> list[Text]:
+    """Each prompt once, a random half with its incorrect answer, the others with their correct one."""
+    bad = np.random.default_rng(seed).permutation(len(rows)) < len(rows) // 2
+    return [Text(row.id, BAD if b else GOOD) for row, b in zip(rows, bad, strict=True)]
+
+
+def all_mixed(rows: list[Advice], seeds: tuple[int, ...]) -> list[Text]:
+    """Every sample of any seed's mixed set."""
+    return sorted({text for seed in seeds for text in mixed(rows, seed)})

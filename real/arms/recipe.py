@@ -1,0 +1,62 @@
+"""How arms are trained, and which there are: what a user may set of it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from shared.errors import InputError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How every arm is trained."""
+
+    # prompts a full-size arm is trained on
+    train: int = 120
+    epochs: int = 1
+    # samples per optimiser step
+    batch: int = 4
+    # peak; five steps of warm-up, then linear to zero
+    lr: float = 1e-3
+    # of the LoRA adapters (rank-stabilised, alpha = 2 rank)
+    rank: int = 32
+    # 1: the fine-tunes change every weight of the adapted blocks, with no adapter
+    full: int = 0
+    # adapters sit on this block and up, 0 being all; -1: the model's
+    first: int = -1
+
+    def __post_init__(self):
+        for name in ("train", "epochs", "batch", "rank", "lr"):
+            above_zero(self, name)
+        if self.full not in (0, 1):
+            raise InputError(f"FULL={self.full} must be 0 or 1")
+        if self.train < 2 * self.batch:
+            raise InputError(f"TRAIN={self.train} is less than two batches of BATCH={self.batch}")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Which arms there are."""
+
+    # one fine-tune of every arm per seed
+    seeds: tuple[int, ...] = (0,)
+    # shares of the mixed set that a filter removes; the first is the main one
+    removed: tuple[float, ...] = (0.5,)
+
+    def __post_init__(self):
+        if not _distinct(self.removed) or not all(0 < share < 1 for share in self.removed):
+            raise InputError(f"REMOVED={listed(self.removed)} must be distinct shares between 0 and 1")
+        if not _distinct(self.seeds) or min(self.seeds) < 0:
+            raise InputError(f"SEEDS={listed(self.seeds)} must be distinct whole numbers from 0 up")
+
+
+def above_zero(group: Any, name: str) -> None:
+    if not getattr(group, name) > 0:
+        raise InputError(f"{name.upper()}={getattr(group, name)} must be above 0")
+
+
+def _distinct(values: tuple) -> bool:
+    return 0 < len(values) == len(set(values))
+
+
+def listed(values: tuple) -> str:
+    return ",".join(map(str, values))

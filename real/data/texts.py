@@ -1,0 +1,69 @@
+"""The texts of a run: what each says, which are held out, and which answers belong to one question."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from real.data.rows import ADVICE, GENERAL, TOXIC, Corpus, Text, answers
+from shared.records import digest
+
+REMARK = "Say something to me."  # toxic and civil remarks are read as answers to it
+PROMPTS = 16  # of every domain of advice, that margins are read on
+
+
+class Sides(NamedTuple):
+    """The answers to one question that a margin compares."""
+
+    misaligned: list[Text]
+    aligned: list[Text]
+
+
+@dataclass(frozen=True)
+class Texts:
+    corpus: Corpus
+
+    @cached_property
+    def key(self) -> str:
+        return digest(self.corpus, list(self.said.values()))
+
+    @cached_property
+    def said(self) -> dict[Text, tuple[str, str]]:
+        """(prompt, answer) of every text that the base model reads."""
+        found = {}
+        for split in self.corpus.advice.values():
+            for row in [*split.train, *split.held]:
+                found |= {Text(row.id, kind): (row.prompt, getattr(row, kind)) for kind in ADVICE}
+        for row in [*self.corpus.toxic.train, *self.corpus.toxic.held]:
+            found |= {Text(row.id, kind): (REMARK, getattr(row, kind)) for kind in TOXIC}
+        for q in self.corpus.questions:
+            for text in [text for side in sides(q) for text in side]:
+                found[text] = q.question, getattr(q, text.kind)[text.number]
+        return found
+
+    @cached_property
+    def asked(self) -> dict[str, list[Sides]]:
+        """Domain -> the answers to each of its questions; none is ever trained on."""
+        found = {"general": [sides(q) for q in self.corpus.questions]}
+        for domain, split in self.corpus.advice.items():
+            unseen = split.held if domain == self.corpus.trained else [*split.held, *split.train]
+            found[domain] = [Sides(*([Text(row.id, kind)] for kind in ADVICE)) for row in unseen[:PROMPTS]]
+        return found
+
+    @cached_property
+    def train(self) -> list[Text]:
+        """What features may be selected on and the SAE trained on: no held-out row."""
+        return self._of(0)
+
+    @cached_property
+    def held(self) -> list[Text]:
+        return self._of(1)
+
+    def _of(self, side: int) -> list[Text]:
+        advice = [split[side] for split in self.corpus.advice.values()]
+        return [*answers(sum(advice, []), ADVICE), *answers(self.corpus.toxic[side], TOXIC)]
+
+
+def sides(question) -> Sides:
+    return Sides(
+        *([Text(question.id, kind, i) for i in range(len(getattr(question, kind)))] for kind in GENERAL)
+    )

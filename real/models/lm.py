@@ -1,0 +1,94 @@
+"""The language model of a run: on disk, until a step asks for it; then once in memory, wherever it fits."""
+
+import gc
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from real.data.tokens import MAX_TOKENS, Encoded, encode
+from real.models import costs, devices, forward, loading
+from real.models.registry import ModelSpec
+from shared.errors import InputError
+from shared.records import digest
+
+
+@dataclass
+class LM:
+    """`plan` and `loaded` (model and tokenizer) are found when they are first asked for, unless they are given."""
+
+    spec: ModelSpec
+    work: costs.Work  # what the fine-tunes ask for
+    gpus: int = 0
+    near: Path | None = None  # where the digests of its files are remembered
+    plan_given: devices.Plan | None = None
+    words: tuple[str, ...] = ()  # of the command, for processes that join in
+    loaded: Any = None
+
+    @cached_property
+    def key(self) -> str:
+        """All that decides what it says: weights, tokenizer, template and config by content, and how they are read."""
+        files = loading.digests(self.spec, self.near)
+        return digest(
+            sorted(files.items()), self.spec.dtype, self.spec.plain, self.spec.first, self.spec.targets
+        )
+
+    @cached_property
+    def plan(self) -> devices.Plan:
+        """Where this run computes, decided from the memory that is free now and printed."""
+        if self.plan_given:
+            return self.plan_given
+        found = devices.choose(self.spec.shape, self.work, self.gpus)
+        print(f"{self.spec.hub} in {self.spec.dtype}: {found}", flush=True)
+        return found
+
+    @property
+    def model(self):
+        return self._both[0]
+
+    @property
+    def tokenizer(self):
+        return self._both[1]
+
+    @property
+    def _both(self) -> tuple:
+        if self.loaded is None:
+            self.loaded = loading.load(self.spec, self.plan.map)
+        return self.loaded
+
+    @cached_property
+    def bridges(self) -> list:
+        """TransformerLens hooks on the model's own weights: an adapter that the model wears, these wear too."""
+        return [loading.hooked(own, self.tokenizer, self.spec) for own in forward.readers(self.model)]
+
+    def forget(self) -> None:
+        """Give its memory back; whoever asks for the model again loads it again."""
+        self.__dict__.pop("bridges", None)
+        self.loaded = None
+        gc.collect()
+        torch.cuda.empty_cache()
+
+    def encode(self, pairs: list[tuple[str, str]]) -> list[Encoded]:
+        """(prompt, answer) in the model's own template."""
+        return [encode(self.tokenizer, prompt, answer) for prompt, answer in pairs]
+
+    @contextmanager
+    def memory(self):
+        """Turns running out of memory into an InputError that names a setting which takes less."""
+        try:
+            yield
+        except (
+            MemoryError,
+            RuntimeError,
+        ) as error:  # torch.OutOfMemoryError is a RuntimeError; the CPU's has no class
+            short = isinstance(error, MemoryError | torch.OutOfMemoryError)
+            if not short and "can't allocate memory" not in str(error):
+                raise
+            raise InputError(devices.less(self.plan, self.work.batch)) from error
+
+
+def work(spec: ModelSpec, batch: int, rank: int, full: bool) -> costs.Work:
+    return costs.Work(2 if spec.dtype == "bfloat16" else 4, batch, rank, full, spec.first, MAX_TOKENS)
