@@ -263,6 +263,8 @@ def test_training_and_wearing_hold_one_model_and_leave_it_as_it_was_bit_for_bit(
     order = Order(job=Job(Arm(INDUCING), 0), samples=[], checkpoints=(0.5,), key="k")
     into = tmp_path / "adapters" / order.folder
     done = training.train(lm, recipe, order, samples, into)
+    files = {path.relative_to(into).as_posix() for path in into.rglob("*") if path.is_file()}
+    assert set(done.made) == files and len(files) >= 4
     shape = costs.shape_of(made.config)
     holding = costs.holding(shape, Work(dtype.itemsize, 4, 4, bool(full), 0, 12), 1)
     # bfloat16's working copy, which the formula counts, is gone by the time of the optimiser's step
@@ -277,8 +279,6 @@ def test_training_and_wearing_hold_one_model_and_leave_it_as_it_was_bit_for_bit(
         assert all(torch.equal(t, before[name]) for name, t in made.state_dict().items())
     assert not any(p.requires_grad for p in made.parameters())
     assert len(done.loss) == done.steps == 4 and done.checkpoints == [2]
-    files = {path.relative_to(into).as_posix() for path in into.rglob("*") if path.is_file()}
-    assert set(done.made) == files and len(files) >= 4
     folder = made.kept_in
     del made, before
     lm.forget()
