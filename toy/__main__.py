@@ -39,10 +39,10 @@ def table(summary: dict) -> str:
             f"  {n:3} features in {d:2} dimensions: {d / n:.3f} each; dimensionality "
             f"{D['mean']:.3f} ({D['low']:.3f} to {D['high']:.3f}), even in {even} of {instances} instances"
         ]
-    lines += [f"  {'':19}{'published':>10}   dimensionality of each feature, trained"]
+    lines += [f"  {'':19}{'published':>10}{'angles off by':>16}   dimensionality of each feature, trained"]
     for name, found in summary["superposition"]["polytopes"].items():
         D = " ".join(f"{value:.3f}" for value in found["D"])
-        lines += [f"  {name:19}{found['published']:>10.3f}   {D}"]
+        lines += [f"  {name:19}{found['published']:>10.3f}{found['off_by']:>12.1f} deg   {D}"]
     shared = summary["superposition"]["sharing"]
     half = [one["feature_probability"] for one in shared if abs(one["D_star"] - 0.5) < 0.03]
     phases = summary["superposition"]["phases"]
