@@ -125,14 +125,14 @@ def test_the_expected_loss_is_what_the_model_loses_on_many_samples(wb, p, import
 
 
 @given(st.integers(0, 2**31 - 1), PROBABILITY, IMPORTANCE)
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=10)
 def test_no_descent_from_elsewhere_ends_lower_than_the_minimum(seed, p, importance):
     """Nor does any of the three textbook solutions: one feature with its mean in the bias, or a pair back to back."""
     least = minimum(p, importance).loss
     for at in np.random.default_rng(seed).normal(size=(4, 4)):
         assert minimize(expected_loss, at, args=(p, importance), method="BFGS").fun >= least * (1 - 1e-5)
     for at in ((1, 0, 0, p / 2), (0, 1, p / 2, 0), (1, -1, 0, 0)):
-        assert expected_loss(np.array(at, dtype=float), p, importance) >= least
+        assert expected_loss(np.array(at, dtype=float), p, importance) >= least * (1 - 1e-5)
 
 
 def test_sharing_beats_ignoring_where_its_textbook_solution_does_not():
@@ -145,7 +145,7 @@ def test_sharing_beats_ignoring_where_its_textbook_solution_does_not():
 
 
 @given(PROBABILITY, st.sampled_from(IMPORTANCES))
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=10)
 def test_swapping_the_features_swaps_the_minimum(p, importance):
     assert minimum(p, importance).loss == pytest.approx(
         importance * minimum(p, 1 / importance).loss, rel=1e-5
