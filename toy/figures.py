@@ -116,7 +116,7 @@ def misalignment_figure(
         ylabel="rise of toxic readouts above control's\n(0: as after good advice; below: overshoot)",
     )
     c.set_title(
-        "Every geometry-aware filter beats random removal,\nand from a third to half removed overshoots"
+        "Every geometry-aware filter beats random removal,\nand overshoots once more than 40 % is removed"
     )
     c.legend()
     topics = found["topic_alignment"]
