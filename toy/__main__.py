@@ -14,6 +14,7 @@ EQUATIONS = {
     "E5": "weight decay; momentum",
     "E6": "step on the tied ReLU model",
     "E7": "any network, first order",
+    "E8": "spectral step (Muon, exactly)",
 }
 
 

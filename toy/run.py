@@ -64,7 +64,9 @@ def run(out: Path, settings: RunSettings = RunSettings()) -> dict:  # noqa: B008
     }
     drawn = {
         "law": figures.law_figure(W, state_leakage(W, "sgd"), cosines, one_step),
-        "optimisers": figures.optimiser_figure(cosines, measured),
+        "optimisers": figures.optimiser_figure(
+            cosines, {rule: measured[rule] for rule in figures.RULE_TITLES}
+        ),
         "superposition": figures.superposition_figure(**space),
         "misalignment": figures.misalignment_figure(
             misalignment.law_points(shown, misalignment.finetune(shown.W, shown.samples["bad"])),
