@@ -63,7 +63,7 @@ reveal("2a", apart.max().arccos().rad2deg())
 reveal("2b", int((found[0.95].norm(dim=1) > 0.5).sum()))
 
 # %%
-with panels("Rare features share two dimensions evenly; common ones do not share", 2) as axes:
+with panels("Rare features share two dimensions evenly, common ones do not", 2) as axes:
     for ax, (p, W_p) in zip(axes, found.items(), strict=True):
         arrows(ax, W_p)
         ax.set_title(f"each on in {100 * p:.0f} samples of 100", fontsize=10)
@@ -211,7 +211,7 @@ with panels("Trained models share for longer than two fixed solutions say") as [
     ax.axvline(4 / 9, color=VERMILLION, ls="--", label="equal costs, (2.3) and (2.4)")
     ax.axhline(0, color=GREY, lw=0.8)
     ax.set(xlabel="probability that a feature is on", ylabel="place on the one axis", ylim=(-1.3, 0.6))
-    ax.legend(frameon=False, loc="upper left")
+    ax.legend(frameon=False, loc="upper left", fontsize=8)
 
 # %% [markdown]
 # **What this does not show.** That training always finds the least loss: four models were trained at each `p` and the
