@@ -144,6 +144,6 @@ def _stops(tried: np.ndarray, free: tuple[int, ...] = (0, 1, 2, 3), importance: 
 
         end = minimize(loss, pair[list(free)], method="BFGS")
         left = 1 in free and abs(end.x[1]) <= 0.5  # the descent ended where the second is ignored
-        return left or end.fun >= importance * (p / 3 - p**2 / 4)
+        return bool(left or end.fun >= importance * (p / 3 - p**2 / 4))
 
     return float(tried[bisect_left(tried, True, key=loses)])
