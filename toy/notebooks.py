@@ -21,6 +21,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 from tqdm import tqdm
 
+from shared.cores import in_parallel
 from shared.errors import InputError
 from toy.command import command, ready, writing
 
@@ -56,10 +57,15 @@ def write(out: Path) -> None:
     with writing(out):
         for path in paths:
             nbformat.write(student(read(path)), out / "student" / f"{path.stem}.ipynb")
-        for path in tqdm(paths, desc="lessons", unit="lesson"):
-            notebook = read(path)
-            run(notebook, out / "teacher")
-            nbformat.write(notebook, out / "teacher" / f"{path.stem}.ipynb")
+        with tqdm(total=len(paths), desc="lessons", unit="lesson") as bar:
+
+            def solve(path: Path) -> None:
+                notebook = read(path)
+                run(notebook, out / "teacher")
+                nbformat.write(notebook, out / "teacher" / f"{path.stem}.ipynb")
+                bar.update()
+
+            in_parallel(solve, paths)
     print(f"wrote {out}/student/*.ipynb and, solved, {out}/teacher/*.ipynb")
 
 

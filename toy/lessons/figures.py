@@ -32,7 +32,7 @@ def panels(claim: str, number: int = 1) -> Iterator[list[Axes]]:
     size = (1.33 * HEIGHT * number, HEIGHT)
     with look():
         figure, axes = plt.subplots(1, number, figsize=size, layout="constrained", squeeze=False)
-        figure.suptitle(claim)
+        figure.suptitle(claim, fontsize=11)
         yield list(axes[0])
         plt.show()
         plt.close(figure)
