@@ -37,21 +37,21 @@ def check_6_1(sign_ratios: Callable[[Tensor, int], Any]) -> None:
 
 
 def check_6_2(second_step: Callable[..., Any]) -> None:
-    """(6.3)."""
+    """(6.2), without decay."""
     W, (first, second) = _rows(7, 4), _rows(2, 4, seed=2)
 
     def step(a: float, b: float) -> Tensor:
         return -ETA * W @ (a * first + b * second)
 
     wrong = {
-        "the older gradient is the damped one, not the newer": step(1, MU),
-        "the sign is flipped: a step goes against the gradients": -step(MU, 1),
+        "the older gradient is the damped one, not the newer": step(1.0, MU),
+        "the sign is flipped: a step goes against the gradients": -step(MU, 1.0),
         "that is a moving average; SGD's momentum in PyTorch adds the new gradient whole": step(MU, 1 - MU),
-        "that is both steps together: the question is for the second": step(1 + MU, 1),
-        "momentum is forgotten: the first gradient still pushes": step(0, 1),
-        "the step size is forgotten": step(MU, 1) / ETA,
+        "that is both steps together: the question is for the second": step(1 + MU, 1.0),
+        "momentum is forgotten: the first gradient still pushes": step(0.0, 1.0),
+        "the step size is forgotten": step(MU, 1.0) / ETA,
     }
-    compare("6.2", second_step(W, first, second, ETA, MU), step(MU, 1), wrong)
+    compare("6.2", second_step(W, first, second, ETA, MU), step(MU, 1.0), wrong)
 
 
 def check_6_3(rotated_ratios: Callable[..., Any]) -> None:

@@ -64,14 +64,14 @@ def check_7_3(first_step: Callable[..., Any]) -> None:
         return -ETA * (probe @ x.T) @ (g @ W.T) / len(x)
 
     on = (x > 0).double()
-    right = step(2, on)
+    right = step(2.0, on)
     wrong = {
         "the mean over samples is forgotten: you added them up": right * len(x),
         "the sign is flipped: a step goes against the gradient": -right,
         "the sum in (7.2) runs over the features that are on; yours asks silent ones to stay 0": step(
-            2, torch.ones_like(x)
+            2.0, torch.ones_like(x)
         ),
-        "training asks for twice what a sample says, 2 x, not for x": step(1, on),
+        "training asks for twice what a sample says, 2 x, not for x": step(1.0, on),
         "inputs must overlap too: <x_s, x'> is missing": (
             -ETA * (((x @ W @ W.T - 2 * x) * on) @ W @ W.T).mean(0)
         ).expand(len(probe), -1),

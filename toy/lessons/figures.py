@@ -10,14 +10,8 @@ from torch import Tensor
 
 from shared.style import BLUE, GREY, SKY, VERMILLION, look
 
-__all__ = [
-    "BLUE",
-    "GREY",
-    "SKY",
-    "VERMILLION",
-    "arrows",
-    "panels",
-]  # to a colour its own marker or line, for print
+# to each colour its own marker or line style, for print
+__all__ = ["BLUE", "GREY", "SKY", "VERMILLION", "arrows", "panels"]
 HEIGHT = 3.8  # inches; a panel is as wide as it is high, and a third more
 
 
