@@ -83,7 +83,7 @@ def table(summary: dict) -> str:
         ]
     for name, one in found["filters"].items():
         lines += [
-            f"  {name:10} removes half: effect less by {_interval(one['reduction']['0.5'])}, "
+            f"  {name:10} removes half: effect {_interval(one['effect']['0.5'])} (0: as control), "
             f"AUROC {_interval(one['auroc'])}"
         ]
     return "\n".join(lines)

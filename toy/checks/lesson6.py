@@ -121,7 +121,7 @@ def check_6_5(spectral_change: Callable[..., Any]) -> None:
 
 
 def check_6_6(spectral_rise: Callable[[float, int], Any]) -> None:
-    """(6.6)."""
+    """The root of C's eigenvalues, for the directions of (6.6)."""
     alpha, k = 0.3, 9
     q2 = 1 - alpha**2
     r, q = (q2 + k * alpha**2) ** 0.5, q2**0.5

@@ -13,6 +13,8 @@
 # a change spills over less. This lesson says what becomes of that hope.
 
 # %%
+import math
+
 import torch
 
 from shared.geometry import cosine, unit
@@ -222,7 +224,7 @@ check_5_3(blind_adapter)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# $r \ge 1/\text{share}^2$, and a rank is a whole number.
+# $r \ge 1/\text{share}^2$, and a rank is a whole number: `math.ceil` rounds up.
 #
 # </details>
 
@@ -230,7 +232,7 @@ check_5_3(blind_adapter)
 # %%
 def rank_needed(share):
     ### BEGIN SOLUTION
-    return -int(-1 / share**2 // 1)
+    return math.ceil(1 / share**2)
     ### END SOLUTION
 
 

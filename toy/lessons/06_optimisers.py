@@ -66,8 +66,8 @@ with panels("Rotate the basis: SGD's points stay on the line, Adam's leave it", 
     right.legend(title="basis turned by")
 
 # %% [markdown]
-# **What this does not show.** Which rotation a trained model has. If features lie along coordinates (a *privileged
-# basis*), signs do little harm; if they lie anywhere, as here, they do.
+# **What this does not show.** Which rotation a trained model has. Where every feature is a coordinate of its own (a
+# *privileged basis*) a sign step is the gradient's; where they lie anywhere, as here, it is not.
 
 # %% [markdown]
 # ### Exercise 6.1 ★ The sign step
@@ -323,10 +323,13 @@ print("largest entry of L² - C K:", float((L @ L - D @ D.T @ X @ X.T).abs().max
 # %% [markdown]
 # ## What many features share
 #
-# Here is why that matters. $k$ narrow features (many kinds of bad advice, say) share a direction $v$: $d_t = \alpha v
-# + \sqrt{1-\alpha^2}\,u_t$, with $v$ and all $u_t$ at right angles, each raised from an input of its own. Under the
-# gradient $v$ rises by $\alpha$ relative to the features. **Predict before you run the next cell.** Under a spectral
-# step, 16 features, $\alpha = 0.4$: by how much does $v$ rise, relative to them?
+# Here is why that matters. $k$ narrow features (many kinds of bad advice, say) share a direction $v$:
+#
+# $$d_t = \alpha\, v + \sqrt{1-\alpha^2}\;u_t \tag{6.6}$$
+#
+# with $v$ and all $u_t$ at right angles, each feature raised from an input of its own. Under the gradient $v$ rises by
+# $\alpha$ relative to the features. **Predict before you run the next cell.** Under a spectral step, 16 features,
+# $\alpha = 0.4$: by how much does $v$ rise, relative to them?
 
 # %%
 shared = 0.4  # your prediction

@@ -364,7 +364,7 @@ with panels("A direction that all advice shares turns the score around, and the 
 # An AUROC of 0.3 is not blind, it is reversed: blind is 0.5. Why reversed? At alignment 2 a sample says four features,
 # but nearly two hundred are active: 97 % of the activation is of features that interference alone lights. The more of
 # $v$ a sample holds, the more of them, and the farther ones too: so that bad advice, which holds most, has the *lower*
-# mean. Over the features that are really said, the score finds bad advice as before. The right panel is for you:
+# mean. Over the features that are really said, the score still finds bad advice (dashed). The right panel is for you:
 
 # %% [markdown]
 # ### Exercise 7.6 ★★★ Why does bad advice end below good?
