@@ -10,8 +10,8 @@
 #
 # In the toy the law is exact and the truth is known. In a language model directions have to be learned, inputs are
 # text, the optimiser is AdamW, and "misaligned" is a comparison of probabilities. This lesson reads the project's own
-# run of a small model, SmolLM2-135M-Instruct, from a stored table. Nothing is trained here; `make real` makes it
-# anew.
+# run of a small model, SmolLM2-135M-Instruct, from a stored table. Nothing is trained here; the command
+# below makes it anew.
 
 # %%
 import json
