@@ -62,7 +62,7 @@ def test_together_the_rest_is_kept_right_and_the_law_is_only_near():
 
 
 def test_the_target_is_on_in_every_sample_and_the_others_as_often_as_asked():
-    x = optimisers._samples(20, 0.3, torch.Generator().manual_seed(0)) > 0
+    x = optimisers.samples(20, 0.3, torch.Generator().manual_seed(0)) > 0
     own = torch.eye(20, dtype=torch.bool)[:, None].expand_as(x)
     assert x[own].double().mean() > 0.999
     assert x[~own].double().mean().item() == pytest.approx(0.3, abs=5 * (0.21 / x[~own].numel()) ** 0.5)

@@ -112,14 +112,51 @@ def step_change(
     most = 1 if optimiser == "sign" else math.inf
     if not (math.isfinite(eta) and 0 <= steps <= most):
         raise ValueError(f"eta must be finite and steps in [0, {most}], got {eta} and {steps}")
-    start = [part.detach() for part in (theta if isinstance(theta, tuple) else (theta,))]
-    moved = [part.clone(memory_format=torch.contiguous_format).requires_grad_() for part in start]
+    start, moved = _parameters(theta)
     stepper = OPTIMISERS[optimiser](moved, lr=eta)
     for _ in range(steps):
         stepper.zero_grad()
         loss(*moved).backward()
         stepper.step()
     return readouts(*(part.detach() for part in moved)) - readouts(*start)
+
+
+def change_at_loss(  # noqa: PLR0913 what step_change takes, and the shares of the loss
+    readouts: Callable[..., Tensor],
+    loss: Callable[..., Tensor],
+    theta: Tensor | tuple[Tensor, ...],
+    optimiser: str,
+    eta: float,
+    shares: tuple[float, ...],
+    most: int = 2000,
+) -> Float[Tensor, "share ..."]:
+    """As step_change, but where the loss has fallen to each of these shares of its start; linear between two steps.
+
+    ValueError: shares that do not fall from 1 to 0, a share that is not reached in `most` steps.
+    """
+    if not (list(shares) == sorted(shares, reverse=True) and shares[-1] > 0 and shares[0] < 1):
+        raise ValueError(f"shares must fall between 1 and 0, got {shares}")
+    start, moved = _parameters(theta)
+    stepper, origin, found = OPTIMISERS[optimiser](moved, lr=eta), readouts(*start), []
+    now, first = None, loss(*start).item()
+    for _ in range(most):
+        stepper.zero_grad()
+        value = loss(*moved)
+        before, now = now, (value.item() / first, readouts(*(part.detach() for part in moved)) - origin)
+        while len(found) < len(shares) and now[0] <= shares[len(found)]:
+            way = (before[0] - shares[len(found)]) / (before[0] - now[0])
+            found.append(torch.lerp(before[1], now[1], way))
+        if len(found) == len(shares):
+            return torch.stack(found)
+        value.backward()
+        stepper.step()
+    raise ValueError(f"{optimiser} at {eta} does not reach {shares[len(found)]} of its loss in {most} steps")
+
+
+def _parameters(theta: Tensor | tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor]]:
+    """Where theta starts, and a copy that an optimiser may move."""
+    start = [part.detach() for part in (theta if isinstance(theta, tuple) else (theta,))]
+    return start, [part.clone(memory_format=torch.contiguous_format).requires_grad_() for part in start]
 
 
 def state_leakage(W: Float[Tensor, "feature d"], optimiser: str) -> Float[Tensor, "target feature"]:

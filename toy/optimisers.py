@@ -8,9 +8,11 @@ it) is trained, for every feature t, on samples where t is on and others are on 
 
 Leakage is read at the probe e_t: change of f_j per unit change of f_t, along unit directions, against cos(d_j, d_t).
 
-Under `alone` the answer is known: dL/dA = d_t (sum_s c_s x_s)^T has rank one at every step. SGD, momentum and both of
-LoRA's factors stay along d_t, so the cosine holds for ever. Adam divides every row by the size of its own history, so
-|d_t|'s entries cancel and sign(d_t) is left, at every step and not at the first only (E4).
+Under `alone` the answer is known: dL/dA = d_t (sum_s c_s x_s)^T has rank one at every step. SGD, momentum, the spectral
+step and both of LoRA's factors stay along d_t, so the cosine holds for ever; torch's Muon lifts the rounding of its
+bfloat16 along with d_t. Adam and Lion divide every row by the size of its own history, so |d_t|'s entries cancel and
+sign(d_t) is left, at every step and not at the first only (E4). What a spectral step does to many features at once is
+another question: rescaling.py.
 """
 
 from typing import NamedTuple
@@ -83,7 +85,7 @@ def leakage_ratios(
         raise ValueError(f"task must be one of {TASKS}, got {task}")
     n, d = W.shape
     generator = torch.Generator().manual_seed(seed)
-    x = _samples(n, feature_probability, generator).to(W)
+    x = samples(n, feature_probability, generator).to(W)
     C = torch.randn(n, RANK, n, generator=generator, dtype=W.dtype) / n**0.5
     twice = x + x * torch.eye(n, dtype=W.dtype)[:, None]
 
@@ -106,7 +108,7 @@ def leakage_ratios(
     return change / change.diagonal()[:, None]
 
 
-def _samples(n: int, p: float, generator: torch.Generator) -> Float[Tensor, "target sample feature"]:
+def samples(n: int, p: float, generator: torch.Generator) -> Float[Tensor, "target sample feature"]:
     """For each target, samples on which it is on, and the others with probability p."""
     on = torch.rand(n, SAMPLES, n, generator=generator) < p
     on |= torch.eye(n, dtype=torch.bool)[:, None]
