@@ -1,4 +1,4 @@
-"""The toy's figures: the only file here that knows matplotlib. Colours and look are those of `shared.style`."""
+"""The toy's figures, plain numbers in. Colours and look are those of `shared.style`."""
 
 import os
 from pathlib import Path

@@ -1,10 +1,10 @@
-"""The figure of what rules that rescale the gradient do to many features. Colours and style are figures.py's."""
+"""The figure of what rules that rescale the gradient do to many features. Colours and look are those of `shared.style`."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from shared.stats import Estimate
-from toy.figures import BLUE, GREY, SKY, VERMILLION
+from shared.style import BLUE, GREY, SKY, VERMILLION, look
 
 TITLE = "A spectral step (Muon) suppresses what many features share; sign-like steps (Adam, Lion) do not"
 STYLE = {  # colour, marker, name
@@ -19,6 +19,7 @@ STYLE = {  # colour, marker, name
 }
 
 
+@look()
 def rescaling_figure(found: dict, equal: dict) -> Figure:
     """Four panels, of what `rescaling.summary` and `equal_loss.sweep` return."""
     figure = Figure(figsize=(12, 10), layout="constrained")

@@ -370,8 +370,9 @@ with panels("A spectral step suppresses what many features share") as [ax]:
 
 # %% [markdown]
 # **What this does not show.** A language model. There inputs are far from one axis each, steps are many and have
-# momentum, and a LoRA's two factors each get a step of their own. That Muon makes a model less misaligned at the same
-# training loss is a prediction of this curve, to be tested, not a result.
+# momentum, and a LoRA's two factors each get a step of their own. `make toy` runs the next lesson's world by every
+# optimiser at equal loss, where inputs share topics; that Muon makes a *language model* less misaligned at the same
+# training loss is a prediction of this curve, to be tested.
 
 # %% [markdown]
 # ### Exercise 6.6 ★★★ The formula of the curve
