@@ -34,9 +34,9 @@ const put = (node, [x, y], text) => {
 /** Lets `node` be dragged. at() and move(point) are in the plane's units; tap() where it was let go unmoved. */
 function draggable(node, { at, move, tap, key }) {
   let grip = null, origin;
-  const point = (event) => {
-    const box = node.ownerSVGElement.getBoundingClientRect(), scale = SIZE / box.width;
-    return [((event.clientX - box.left) * scale - SIZE / 2) / UNIT, (SIZE / 2 - (event.clientY - box.top) * scale) / UNIT];
+  const point = ({ clientX, clientY }) => {
+    const { left, top, width } = node.ownerSVGElement.getBoundingClientRect(), scale = SIZE / width / UNIT;
+    return [(clientX - left) * scale - SIZE / 2 / UNIT, SIZE / 2 / UNIT - (clientY - top) * scale];
   };
   const released = () => {
     grip = null;
@@ -76,7 +76,8 @@ function arrowNode(view, world, i) {
   const node = make("g", { class: "arrow", role: "slider", tabindex: 0, "aria-roledescription": "arrow" }, view);
   set(node, { "aria-valuemin": -180, "aria-valuemax": 180, "data-feature": NAMES[i] });
   const shaft = make("line", { class: "shaft" }, node), head = make("path", { class: "head" }, node);
-  const ring = make("circle", { r: 21, class: "grip" }, node), label = make("text", { class: "name" }, node);
+  const ring = make("circle", { r: 17, class: "ring" }, node), label = make("text", { class: "name" }, node);
+  const grip = make("circle", { r: 28, class: "grip" }, node);
   const place = (d) => {
     const length = Math.min(LONGEST, Math.max(SHORTEST, norm(d)));
     world.change({ W: world.W.map((row, j) => (j === i ? polarPoint(length, angleOf(d)) : row)) });
@@ -98,7 +99,7 @@ function arrowNode(view, world, i) {
     const side = scaled([Math.sin(angle), Math.cos(angle)], 7);
     set(shaft, line(pixel([0, 0]), back));
     head.setAttribute("d", `M${tip} L${plus(back, side)} L${plus(back, scaled(side, -1))} Z`);
-    set(ring, { cx: tip[0], cy: tip[1] });
+    for (const circle of [ring, grip]) set(circle, { cx: tip[0], cy: tip[1] });
     put(label, pixel(polarPoint(norm(d) + 0.14, angle)), NAMES[i]);
     node.classList.toggle("pushed", pushed);
     const turnedBy = Math.round(degrees(angle));
@@ -112,7 +113,8 @@ function arrowNode(view, world, i) {
 
 function startNode(view, world) {
   const node = make("g", { class: "start", role: "slider", tabindex: 0, "aria-label": "Hidden state at the start" }, view);
-  const ring = make("circle", { r: 21, class: "grip" }, node), dot = make("circle", { r: 7, class: "dot" }, node);
+  const ring = make("circle", { r: 17, class: "ring" }, node), dot = make("circle", { r: 7, class: "dot" }, node);
+  const grip = make("circle", { r: 28, class: "grip" }, node);
   const place = (h) => world.change({ start: h.map((value) => Math.min(1, Math.max(-1, value))) });
   draggable(node, {
     at: () => world.start,
@@ -125,7 +127,7 @@ function startNode(view, world) {
   });
   return () => {
     const [cx, cy] = pixel(world.start), [x, y] = world.start;
-    for (const circle of [ring, dot]) set(circle, { cx, cy });
+    for (const circle of [ring, dot, grip]) set(circle, { cx, cy });
     set(node, { "aria-valuemin": -1, "aria-valuemax": 1, "aria-valuenow": x.toFixed(2) });
     node.setAttribute("aria-valuetext", `${signed(x)} across, ${signed(y)} up`);
   };
@@ -133,15 +135,15 @@ function startNode(view, world) {
 
 /**
  * A plane of the world's arrows. Each of these is asked anew at every change: angle() of the hidden units' axes; paths()
- * [{points, mark}] of hidden states; side(), the direction whose half-plane of arrows rises, or null. What redraws it.
+ * [{points, mark}] of hidden states; side(), the direction whose half-plane of arrows rises, or null. Returns what redraws.
  */
-function plane(host, world, { label, angle = () => 0, paths = () => [], side = () => null, start = false }) {
+function plane(host, world, { label, angle = () => 0, paths = () => [], side = () => null, units = true, start = false }) {
   const view = make("svg", { viewBox: `0 0 ${SIZE} ${SIZE}`, role: "group", "aria-label": label, class: "plane" }, host);
   const half = make("rect", { class: "rises", x: SIZE / 2, y: -SIZE, width: SIZE, height: 3 * SIZE }, view);
   const words = ["rise", "fall"].map((word) => make("text", { class: "word" }, view));
   make("circle", { class: "unit", cx: SIZE / 2, cy: SIZE / 2, r: UNIT }, view);
-  const axes = [0, 1].map(() => make("line", { class: "axis" }, view));
-  const units = [0, 1].map(() => make("text", { class: "axis-name" }, view));
+  const axes = (units ? [0, 1] : []).map(() => make("line", { class: "axis" }, view));
+  const names = axes.map(() => make("text", { class: "axis-name" }, view));
   const arrows = world.W.map((_, i) => arrowNode(view, world, i));
   const drawn = make("g", { class: "paths" }, view);
   const begun = start ? startNode(view, world) : () => {};
@@ -149,15 +151,15 @@ function plane(host, world, { label, angle = () => 0, paths = () => [], side = (
     axes.forEach((axis, i) => {
       const end = polarPoint(3, angle() + (i * Math.PI) / 2);
       set(axis, line(pixel(scaled(end, -1)), pixel(end)));
-      put(units[i], pixel(polarPoint(1.36, angle() + (i * Math.PI) / 2 - 0.07)), `unit ${i + 1}`);
+      put(names[i], pixel(polarPoint(1.36, angle() + (i * Math.PI) / 2 - 0.07)), `unit ${i + 1}`);
     });
     const toward = side();
     for (const node of [half, ...words]) node.style.display = toward ? "" : "none";
     if (toward) {
       const at = angleOf(toward);
       half.setAttribute("transform", `rotate(${-degrees(at)} ${SIZE / 2} ${SIZE / 2})`);
-      put(words[0], pixel(polarPoint(1.3, at + 1.25)), "these rise");
-      put(words[1], pixel(polarPoint(1.3, at + Math.PI + 1.25)), "these fall");
+      put(words[0], pixel(polarPoint(1.34, at + 1.2)), "these rise");
+      put(words[1], pixel(polarPoint(1.34, at + Math.PI + 1.2)), "these fall");
     }
     arrows.forEach((draw) => draw());
     drawn.replaceChildren();
@@ -173,28 +175,34 @@ function plane(host, world, { label, angle = () => 0, paths = () => [], side = (
 /** Leakage against cosine; update(series), series [{mark, points: [{t, j, x, y}]}]. The pushed feature's points stand out. */
 function scatter(host, label) {
   const view = make("svg", { viewBox: "0 0 400 340", role: "img", "aria-label": label, class: "scatter" }, host);
-  const [left, top, width, height, most] = [50, 12, 336, 270, 1.6];
-  const at = (x, y) => [left + (width * (x + 1.05)) / 2.1, top + (height * (most - Math.max(-most, Math.min(most, y)))) / (2 * most)];
+  const [left, top, width, height, edge] = [50, 12, 336, 270, 1.6]; // what lies beyond the edge is drawn on it
+  const across = (x) => left + (width * (x + 1.05)) / 2.1;
+  const down = (y) => top + (height * (edge - Math.max(-edge, Math.min(edge, y)))) / (2 * edge);
+  const at = (x, y) => [across(x), down(y)];
   make("rect", { x: left, y: top, width, height, class: "frame" }, view);
   for (const tick of [-1, 0, 1]) {
-    make("line", { ...line(at(tick, -most), at(tick, most)), class: tick ? "grid" : "zero" }, view);
+    make("line", { ...line(at(tick, -edge), at(tick, edge)), class: tick ? "grid" : "zero" }, view);
     make("line", { ...line(at(-1.05, tick), at(1.05, tick)), class: tick ? "grid" : "zero" }, view);
-    put(make("text", { class: "tick", "text-anchor": "middle" }, view), [at(tick, 0)[0], top + height + 18], tick || "0");
-    put(make("text", { class: "tick", "text-anchor": "end" }, view), [left - 6, at(0, tick)[1] + 5], tick || "0");
+    const name = String(tick).replace("-", "−");
+    put(make("text", { "text-anchor": "middle" }, view), [across(tick), top + height + 18], name);
+    put(make("text", { "text-anchor": "end" }, view), [left - 6, down(tick) + 5], name);
   }
   make("line", { ...line(at(-1, -1), at(1, 1)), class: "law" }, view);
-  put(make("text", { class: "label", "text-anchor": "middle" }, view), [left + width / 2, 332], "cosine of the two arrows");
-  const title = make("text", { class: "label", "text-anchor": "middle", transform: "rotate(-90)" }, view);
-  put(title, [-(top + height / 2), 14], "leakage (1: as much as the pushed)");
+  const below = make("text", { "text-anchor": "middle" }, view), beside = make("text", { "text-anchor": "middle" }, view);
+  put(below, [left + width / 2, 332], "cosine of the two arrows");
+  beside.setAttribute("transform", "rotate(-90)");
+  put(beside, [-(top + height / 2), 14], "leakage (1: as much as the pushed)");
   const dots = make("g", {}, view);
+  const circle = (x, y) => `M${x - 6} ${y} a6 6 0 1 0 12 0 a6 6 0 1 0 -12 0`;
+  const cross = (x, y) => `M${x - 5} ${y - 5} l10 10 m0 -10 l-10 10`;
   return (series, pushed) => {
     dots.replaceChildren();
     for (const { mark, points } of series) {
       for (const { t, j, x, y } of [...points].sort((a, b) => (a.t === pushed) - (b.t === pushed))) {
         const [cx, cy] = at(x, y), mine = t === pushed;
-        const d = mark === "cross" ? `M${cx - 5} ${cy - 5} l10 10 m0 -10 l-10 10` : `M${cx - 6} ${cy} a6 6 0 1 0 12 0 a6 6 0 1 0 -12 0`;
+        const d = (mark === "cross" ? cross : circle)(cx, cy);
         make("path", { d, class: `point ${mark}${mine ? " mine" : ""}` }, dots);
-        if (mine) put(make("text", { class: "point-name" }, dots), [cx + 8, cy - 7], NAMES[j]);
+        if (mine && mark === series.at(-1).mark) put(make("text", { class: "point-name" }, dots), [cx + 8, cy - 7], NAMES[j]);
       }
     }
   };

@@ -5,7 +5,11 @@ const START = [[1, 15], [0.9, 75], [1.1, 150], [0.8, 205], [1, 295]]; // lengths
 
 const world = {
   W: START.map(([length, angle]) => polarPoint(length, (angle * Math.PI) / 180)),
-  pushed: 0, start: [0, 0], eta: 0.5, optimiser: "SGD", together: false, angle: 0, rule: "SGD", steps: 1, relu: true, keep: false,
+  pushed: 0, // the feature t
+  eta: 0.5, // panel 1
+  optimiser: "SGD", together: 0, // panel 2
+  angle: 0, // panel 3, degrees
+  start: [0, 0], rule: "SGD", steps: 10, relu: true, keep: false, // panel 4
   views: [],
   change(patch) {
     Object.assign(world, patch);
@@ -15,20 +19,25 @@ const world = {
 
 const find = (host, name) => host.querySelector(`[data-${name}]`);
 const open = (panel) => panel.classList.contains("open");
-const listed = (words) => (words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`);
+const listed = (words) => [words.slice(0, -1).join(", "), words.at(-1) ?? "none"].filter(Boolean).join(" and ");
 const most = (values) => Math.max(...values.map(Math.abs));
 const scientific = (value) => {
+  if (value === 0) return "0";
   const [digits, power] = value.toExponential(0).split("e");
-  return value === 0 ? "0" : `${digits} × 10${power.replace("-", "⁻").replace(/\d/g, (digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit])}`;
+  return `${digits} × 10${power.replace("-", "⁻").replace(/\d/g, (digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit])}`;
 };
+
+const NUMERIC = /^[\d.]+$/;
 
 /** Inputs with data-world set that key of the world, and show it: numbers, switches and choices alike. */
 function bind(input) {
-  const key = input.dataset.world, number = input.type === "range";
+  const key = input.dataset.world;
   const output = input.parentElement.querySelector(".value");
-  input.addEventListener("input", () => {
-    world.change({ [key]: input.type === "checkbox" ? input.checked : number ? Number(input.value) : valued(input) });
-  });
+  const value = () => {
+    if (input.type === "checkbox") return input.checked;
+    return NUMERIC.test(input.value) ? Number(input.value) : input.value;
+  };
+  input.addEventListener("input", () => world.change({ [key]: value() }));
   world.views.push(() => {
     if (input.type === "checkbox") input.checked = world[key];
     else if (input.type === "radio") input.checked = String(world[key]) === input.value;
@@ -39,10 +48,8 @@ function bind(input) {
   });
 }
 
-const valued = ({ value, dataset }) => (dataset.world === "pushed" ? Number(value) : dataset.world === "together" ? value === "true" : value);
-
 /** A panel whose numbers wait for a prediction: answer(form data) says what became of it, in a line. */
-function gate(panel, answer, then = () => {}) {
+function gate(panel, answer) {
   const form = panel.querySelector("form"), verdict = find(panel, "verdict"), again = find(panel, "again");
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -50,7 +57,7 @@ function gate(panel, answer, then = () => {}) {
     panel.classList.add("open");
     form.querySelector("fieldset").disabled = true;
     verdict.textContent = said;
-    then();
+    verdict.focus({ preventScroll: true });
     world.change({});
   });
   again.addEventListener("click", () => {
@@ -73,7 +80,7 @@ function speaker(node) {
   };
 }
 
-/** Rows of predicted and stepped changes, a bar in each; update(predicted, seen, guess {j, value} or null). */
+/** Rows of predicted and stepped changes: update(predicted, seen, scale of the bars, guess {j, value} or null). */
 function changes(table) {
   const body = table.querySelector("tbody");
   const rows = [...NAMES].map((name) => {
@@ -82,8 +89,8 @@ function changes(table) {
       <i class="seen"></i><i class="guess"></i></td><td></td><td></td>`;
     return row;
   });
-  return (predicted, seen, guess) => {
-    const scale = 1.1 * Math.max(most(predicted), most(seen), Math.abs(guess?.value ?? 0), 1e-9);
+  return (predicted, seen, scale, guess) => {
+    const share = (value) => 48 * Math.max(-1, Math.min(1, value / scale));
     rows.forEach((row, j) => {
       row.classList.toggle("pushed", j === world.pushed);
       const [, cos, bar, law, step] = row.cells;
@@ -91,12 +98,12 @@ function changes(table) {
       law.textContent = signed(predicted[j], 3);
       step.textContent = signed(seen[j], 3);
       for (const [mark, value] of [["predicted", predicted[j]], ["seen", seen[j]]]) {
-        const share = (50 * Math.abs(value)) / scale;
-        bar.querySelector(`.${mark}`).style.cssText = `left:${value < 0 ? 50 - share : 50}%;width:${share}%`;
+        const left = 50 + Math.min(0, share(value)), width = Math.abs(share(value));
+        bar.querySelector(`.${mark}`).style.cssText = `left: ${left}%; width: ${width}%`;
       }
       const mark = bar.querySelector(".guess");
       mark.hidden = guess?.j !== j;
-      if (guess) mark.style.left = `${50 + (50 * guess.value) / scale}%`;
+      if (guess) mark.style.left = `${50 + share(guess.value)}%`;
     });
   };
 }

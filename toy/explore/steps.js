@@ -49,7 +49,7 @@ const readouts = (W, h, relu = false) => W.map((d) => (relu ? Math.max(0, dot(d,
  * Gradient [input][2] of what is asked at input i: L = -f_t with t = targets[i]; with `keep`, plus half the squared
  * change of every other readout, seen through the ReLU if there is one. The push itself is on f_t before its ReLU.
  */
-function push(W, targets, start, { keep = false, relu = false }) {
+function push(W, targets, start, { keep = false, relu = false } = {}) {
   const held = start.map((h) => readouts(W, h, relu));
   return (H) =>
     H.map((h, i) => {

@@ -25,7 +25,9 @@ function miniature(host) {
 function trainAll(toys, p, show, done) {
   const slice = () => {
     const until = performance.now() + 24, pause = toys[0].step + SLICE;
-    while (toys[0].step < Math.min(pause, TRAIN_STEPS) && performance.now() < until) toys.forEach((toy) => trainStep(toy, p));
+    while (toys[0].step < Math.min(pause, TRAIN_STEPS) && performance.now() < until) {
+      toys.forEach((toy) => trainStep(toy, p));
+    }
     show();
     if (toys[0].step < TRAIN_STEPS) requestAnimationFrame(slice);
     else done();
@@ -38,25 +40,26 @@ function trainPanel(panel) {
   const minis = find(panel, "minis"), draws = Array.from({ length: INSTANCES }, () => miniature(minis));
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   const p = () => PROBABILITIES[slider.value];
-  const show = () => {
+  const slid = () => {
     panel.querySelector(".value").textContent = p();
     slider.setAttribute("aria-valuetext", `probability ${p()}`);
   };
   slider.max = PROBABILITIES.length - 1;
   slider.value = PROBABILITIES.indexOf(0.05);
-  slider.addEventListener("input", show);
-  show();
+  slider.addEventListener("input", slid);
+  slid();
   let seed = 1, W;
 
   const report = (toys, guess) => {
     const chosen = best(toys, p(), 2 ** 31 + seed);
     W = directions(toys[chosen]);
     toys.forEach((toy, i) => draws[i](directions(toy), i === chosen));
-    const found = shape(W), angles = gaps(W).map((gap) => `${gap.toFixed(1)}°`);
-    find(panel, "verdict").textContent = `${guess === found ? "Right" : "Not this time"}: at p = ${p()} it is ${SHAPES[found]}.`;
-    find(panel, "angles").textContent = angles.join(", ");
-    find(panel, "lengths").textContent = W.map((d, i) => `${NAMES[i]} ${norm(d).toFixed(2)}`).join(", ");
-    find(panel, "shares").textContent = dimensionality(W).map((D, i) => `${NAMES[i]} ${norm(W[i]) > 0.5 ? D.toFixed(2) : "–"}`).join(", ");
+    const found = shape(W), shares = dimensionality(W);
+    const each = (text) => W.map((d, i) => `${NAMES[i]} ${text(d, i)}`).join(", ");
+    show(panel, "verdict", `${graded(guess === found)}: at p = ${p()} it is ${SHAPES[found]}.`);
+    show(panel, "angles", gaps(W).map((gap) => `${gap.toFixed(1)}°`).join(", "));
+    show(panel, "lengths", each((d) => norm(d).toFixed(2)));
+    show(panel, "shares", each((d, i) => (norm(d) > 0.5 ? shares[i].toFixed(2) : "–")));
     find(panel, "use").disabled = W.some((d) => norm(d) < SHORTEST);
     find(panel, "again").disabled = false;
     panel.classList.add("trained");
@@ -82,7 +85,6 @@ function trainPanel(panel) {
 }
 
 document.querySelectorAll("[data-world]").forEach(bind);
-for (const [id, panel] of Object.entries({ push: pushPanel, optimiser: optimiserPanel, rotation: rotationPanel, relu: reluPanel, train: trainPanel })) {
-  panel(document.getElementById(id));
-}
+const PANELS = { push: pushPanel, optimiser: optimiserPanel, rotation: rotationPanel, relu: reluPanel, train: trainPanel };
+for (const [id, panel] of Object.entries(PANELS)) panel(document.getElementById(id));
 world.change({});
