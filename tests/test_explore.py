@@ -43,6 +43,14 @@ def uri(tmp_path_factory):
     return file.as_uri()
 
 
+@pytest.fixture(scope="module")
+def functions(browser, uri):
+    """One page for the tests that only call its functions."""
+    page = browser.new_page()
+    page.goto(uri)
+    return page
+
+
 @pytest.fixture
 def opened(browser, uri):
     """opened(viewport, **context) is a page; at the end, that it logged nothing and asked for nothing but itself."""
@@ -100,16 +108,16 @@ RULES = {
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_the_laws_of_the_page_are_those_of_law_py(opened, rule):
+def test_the_laws_of_the_page_are_those_of_law_py(functions, rule):
     """Fifty random W and gradients for each rule, to 1e-12 of the largest change."""
-    page, cases = opened(), [drawn(case) for case in range(50)]
+    cases = [drawn(case) for case in range(50)]
     name = "sign_step" if rule == "adam" else rule
     more = [ADAM_EPS] if rule == "adam" else []
     arguments = [[case[key] for key in RULES[rule]] + more for case in cases]
     if len(RULES[rule]) == 3:  # these take one hidden state
         arguments = [[W, g[0], *rest] for W, g, *rest in arguments]
     plain = [[np.asarray(one).tolist() for one in case] for case in arguments]
-    found = page.evaluate(f"cases => cases.map((case_) => {name}(...case_))", plain)
+    found = functions.evaluate(f"cases => cases.map((case_) => {name}(...case_))", plain)
     for case, change in zip(arguments, found, strict=True):
         wanted = getattr(law, name)(*(torch.from_numpy(a) if isinstance(a, np.ndarray) else a for a in case))
         assert np.abs(np.array(change) - wanted.numpy()).max() <= 1e-12 * wanted.abs().max().item()
@@ -128,11 +136,11 @@ def first_step(optimiser, W, eta):
 
 
 @pytest.mark.parametrize("optimiser", ["SGD", "sign", "Adam", "spectral"])
-def test_real_steps_in_the_page_agree_with_law_py(opened, optimiser):
+def test_real_steps_in_the_page_agree_with_law_py(functions, optimiser):
     """One step that pushes each feature of fifty random worlds, in a basis that is turned, from h = 0."""
-    page, rng = opened(), np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     worlds = [(rng.normal(size=(5, 2)), rng.uniform(0, 2 * np.pi)) for _ in range(50)]
-    found = page.evaluate(
+    found = functions.evaluate(
         "([optimiser, worlds]) => worlds.map(([W, angle]) => stepped(W, {optimiser, angle, eta: 0.1, together: true})"
         ".map((h) => readouts(W, h)))",
         [optimiser, [[W.tolist(), angle] for W, angle in worlds]],
@@ -143,11 +151,10 @@ def test_real_steps_in_the_page_agree_with_law_py(opened, optimiser):
         assert np.abs(np.array(change) - wanted.numpy()).max() <= 1e-12 * wanted.abs().max().item()
 
 
-def test_turning_the_basis_moves_adam_and_not_sgd(opened):
+def test_turning_the_basis_moves_adam_and_not_sgd(functions):
     """SGD and the spectral step do not know the axes: their leakages stay, at every angle."""
-    page = opened()
     for optimiser, moves in (("SGD", False), ("spectral", False), ("sign", True), ("Adam", True)):
-        y = page.evaluate(
+        y = functions.evaluate(
             "(optimiser) => [0, 0.3, 0.9].map((angle) => leakages(world.W, stepped(world.W, "
             "{optimiser, angle, together: true})).map((point) => point.y))",
             optimiser,
@@ -231,13 +238,13 @@ def test_keys_turn_an_arrow_lengthen_it_and_push_it(opened):
     commit(page, "push")
     arrow, before = page.get_by_role("slider", name="Feature B").first, cells(page, "push")
     arrow.focus()
-    expect(arrow).to_have_attribute("aria-valuetext", "75 degrees, length 0.90")
+    expect(arrow).to_have_attribute("aria-valuetext", "75 degrees, length 0.80")
     for key in ("ArrowLeft", "ArrowLeft", "Shift+ArrowRight", "ArrowUp"):
         page.keyboard.press(key)
-    expect(arrow).to_have_attribute("aria-valuetext", "84 degrees, length 0.95")
+    expect(arrow).to_have_attribute("aria-valuetext", "84 degrees, length 0.85")
     expect(arrow).to_have_attribute("aria-valuenow", "84")
     after = cells(page, "push")
-    assert after[1][0] == pytest.approx(np.cos(np.radians(84 - 15)), abs=6e-3)
+    assert after[1][0] == pytest.approx(np.cos(np.radians(84 - 20)), abs=6e-3)
     assert after[1][2] != before[1][2] and after[2] == before[2]
     page.keyboard.press("Enter")
     assert world(page, "pushed") == 1
@@ -273,13 +280,36 @@ def test_the_relu_hides_what_falls(opened):
     assert all(predicted == seen for _, predicted, seen in cells(page, "relu"))
 
 
-def test_training_in_the_page_finds_the_pentagon(opened):
-    """At p = .05 the five directions are 72 degrees apart, within 2, and can be played with."""
+def test_keys_move_the_hidden_state_and_what_fell_unseen_is_seen(opened):
+    """From (-.5, 0) feature D, on the left, is on at the start: it falls to 0, and its ReLU shows that."""
     page = opened()
-    assert page.locator("#train .value").inner_text() == "0.05"
+    commit(page, "relu")
+    assert cells(page, "relu")[3][2] == 0
+    dot = page.get_by_role("slider", name="Hidden state at the start")
+    dot.focus()
+    for _ in range(10):
+        page.keyboard.press("ArrowLeft")
+    expect(dot).to_have_attribute("aria-valuetext", "−0.50 across, 0.00 up")
+    assert world(page, "start") == [pytest.approx(-0.5), 0]
+    assert cells(page, "relu")[3][2] < -0.2
+
+
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_training_in_the_page_finds_the_pentagon(opened, motion):
+    """At p = .05 the five directions are 72 degrees apart, within 2, and can be played with.
+
+    Who wants no motion sees the trained models and not their way there.
+    """
+    page = opened(reduced_motion=motion)
+    expect(page.locator("#train .value")).to_have_text("0.05")
+    page.evaluate(
+        "window.pictures = 0; new MutationObserver(() => pictures++)"
+        ".observe(document.querySelector('.mini'), {subtree: true, attributes: true})"
+    )
     page.check("#train [value=pentagon]")
     page.click("#train form button")
     page.wait_for_selector("#train.trained", timeout=60_000)
+    assert (page.evaluate("pictures") == 1) == (motion == "reduce")
     expect(page.locator("#train [data-verdict]")).to_contain_text("Right: at p = 0.05 it is a pentagon")
     angles = [float(gap) for gap in re.findall(r"[\d.]+", page.locator("[data-angles]").inner_text())]
     assert len(angles) == 5 and all(abs(angle - 72) <= 2 for angle in angles)

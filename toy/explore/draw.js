@@ -1,5 +1,5 @@
-// SVG: the plane with its arrows, the scatter of leakage against cosine, the bars of a table. What a mouse or a finger can
-// move, the arrow keys move too, and a screen reader is told where it is.
+// SVG: the plane with its arrows, and the scatter of leakage against cosine. What a mouse or a finger can move, the arrow
+// keys move too, and a screen reader is told where it is.
 "use strict";
 
 const SIZE = 400, UNIT = 130; // pixels of a drawing, and of a length of 1 on a plane
@@ -112,7 +112,8 @@ function arrowNode(view, world, i) {
 }
 
 function startNode(view, world) {
-  const node = make("g", { class: "start", role: "slider", tabindex: 0, "aria-label": "Hidden state at the start" }, view);
+  const node = make("g", { class: "start", role: "slider", tabindex: 0 }, view);
+  set(node, { "aria-label": "Hidden state at the start", "aria-valuemin": -1, "aria-valuemax": 1 });
   const ring = make("circle", { r: 17, class: "ring" }, node), dot = make("circle", { r: 7, class: "dot" }, node);
   const grip = make("circle", { r: 28, class: "grip" }, node);
   const place = (h) => world.change({ start: h.map((value) => Math.min(1, Math.max(-1, value))) });
@@ -128,17 +129,17 @@ function startNode(view, world) {
   return () => {
     const [cx, cy] = pixel(world.start), [x, y] = world.start;
     for (const circle of [ring, dot, grip]) set(circle, { cx, cy });
-    set(node, { "aria-valuemin": -1, "aria-valuemax": 1, "aria-valuenow": x.toFixed(2) });
-    node.setAttribute("aria-valuetext", `${signed(x)} across, ${signed(y)} up`);
+    set(node, { "aria-valuenow": x.toFixed(2), "aria-valuetext": `${signed(x)} across, ${signed(y)} up` });
   };
 }
 
 /**
- * A plane of the world's arrows. Each of these is asked anew at every change: angle() of the hidden units' axes; paths()
- * [{points, mark}] of hidden states; side(), the direction whose half-plane of arrows rises, or null. Returns what redraws.
+ * A plane of the world's arrows; returns what redraws it. Asked anew at every change: angle() of the hidden units' axes;
+ * paths() [{points, mark}] of hidden states; side(), the direction whose half-plane of arrows rises, or null.
  */
-function plane(host, world, { label, angle = () => 0, paths = () => [], side = () => null, units = true, start = false }) {
-  const view = make("svg", { viewBox: `0 0 ${SIZE} ${SIZE}`, role: "group", "aria-label": label, class: "plane" }, host);
+function plane(host, world, { label, angle = () => 0, paths, side = () => null, units = true, start = false }) {
+  const view = make("svg", { viewBox: `0 0 ${SIZE} ${SIZE}`, class: "plane" }, host);
+  set(view, { role: "group", "aria-label": label });
   const half = make("rect", { class: "rises", x: SIZE / 2, y: -SIZE, width: SIZE, height: 3 * SIZE }, view);
   const words = ["rise", "fall"].map((word) => make("text", { class: "word" }, view));
   make("circle", { class: "unit", cx: SIZE / 2, cy: SIZE / 2, r: UNIT }, view);
@@ -158,8 +159,10 @@ function plane(host, world, { label, angle = () => 0, paths = () => [], side = (
     if (toward) {
       const at = angleOf(toward);
       half.setAttribute("transform", `rotate(${-degrees(at)} ${SIZE / 2} ${SIZE / 2})`);
-      put(words[0], pixel(polarPoint(1.34, at + 1.2)), "these rise");
-      put(words[1], pixel(polarPoint(1.34, at + Math.PI + 1.2)), "these fall");
+      const inCorner = (dx, dy) => [SIZE / 2 + 0.72 * dx * (SIZE / 2), SIZE / 2 - 0.88 * dy * (SIZE / 2)];
+      const corners = [[1, 1], [-1, 1], [-1, -1], [1, -1]].sort((a, b) => dot(b, toward) - dot(a, toward));
+      put(words[0], inCorner(...corners[0]), "these rise");
+      put(words[1], inCorner(...corners[3]), "these fall");
     }
     arrows.forEach((draw) => draw());
     drawn.replaceChildren();
@@ -172,9 +175,9 @@ function plane(host, world, { label, angle = () => 0, paths = () => [], side = (
   };
 }
 
-/** Leakage against cosine; update(series), series [{mark, points: [{t, j, x, y}]}]. The pushed feature's points stand out. */
+/** Leakage against cosine: update(series [{mark, points: [{t, j, x, y}]}], the pushed feature, whose points stand out). */
 function scatter(host, label) {
-  const view = make("svg", { viewBox: "0 0 400 340", role: "img", "aria-label": label, class: "scatter" }, host);
+  const view = make("svg", { viewBox: "0 0 400 340", class: "scatter", role: "img", "aria-label": label }, host);
   const [left, top, width, height, edge] = [50, 12, 336, 270, 1.6]; // what lies beyond the edge is drawn on it
   const across = (x) => left + (width * (x + 1.05)) / 2.1;
   const down = (y) => top + (height * (edge - Math.max(-edge, Math.min(edge, y)))) / (2 * edge);
@@ -188,7 +191,7 @@ function scatter(host, label) {
     put(make("text", { "text-anchor": "end" }, view), [left - 6, down(tick) + 5], name);
   }
   make("line", { ...line(at(-1, -1), at(1, 1)), class: "law" }, view);
-  const below = make("text", { "text-anchor": "middle" }, view), beside = make("text", { "text-anchor": "middle" }, view);
+  const [below, beside] = [0, 1].map(() => make("text", { "text-anchor": "middle" }, view));
   put(below, [left + width / 2, 332], "cosine of the two arrows");
   beside.setAttribute("transform", "rotate(-90)");
   put(beside, [-(top + height / 2), 14], "leakage (1: as much as the pushed)");
@@ -202,7 +205,8 @@ function scatter(host, label) {
         const [cx, cy] = at(x, y), mine = t === pushed;
         const d = (mark === "cross" ? cross : circle)(cx, cy);
         make("path", { d, class: `point ${mark}${mine ? " mine" : ""}` }, dots);
-        if (mine && mark === series.at(-1).mark) put(make("text", { class: "point-name" }, dots), [cx + 8, cy - 7], NAMES[j]);
+        if (!mine || mark !== series.at(-1).mark) continue;
+        put(make("text", { class: "point-name" }, dots), [cx + 8, cy - 7], NAMES[j]);
       }
     }
   };

@@ -1,5 +1,5 @@
 // The ReLU-output model of Elhage et al. 2022, five features in two dimensions, as toy/model.py trains it:
-// h = x W, y = relu(h W^T + b), L = mean (y - x)^2; AdamW, whose learning rate falls to 0; half batches in the first half.
+// h = x W, y = relu(h W^T + b), L = mean (y - x)^2; AdamW, learning rate falling to 0, half batches in the first half.
 "use strict";
 
 const FEATURES = 5, BATCH = 512, TRAIN_STEPS = 1000, RATE = 1e-2, DECAY = 0.01, INSTANCES = 8;

@@ -1,7 +1,7 @@
 // What the panels share: one world of arrows, inputs bound to it, a prediction before any number, and a voice.
 "use strict";
 
-const START = [[1, 15], [0.9, 75], [1.1, 150], [0.8, 205], [1, 295]]; // lengths and angles of A to E
+const START = [[1, 20], [0.8, 75], [1.1, 160], [0.8, 210], [0.7, 305]]; // lengths and angles of A to E
 
 const world = {
   W: START.map(([length, angle]) => polarPoint(length, (angle * Math.PI) / 180)),

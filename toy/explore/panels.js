@@ -74,10 +74,11 @@ function optimiserPanel(panel) {
     const { optimiser, together } = world, change = stepped(world.W, rule(optimiser));
     const points = leakages(world.W, change), far = farthest(points);
     draw([{ mark: "circle", points }], world.pushed);
-    const seen = change.map((h) => readouts(world.W, h)), apart = zip(lawful(world.W, rule(optimiser)), seen, (a, b) => a - b);
+    const seen = change.map((h) => readouts(world.W, h)), law = lawful(world.W, rule(optimiser));
+    const apart = most(zip(law, seen, (a, b) => a - b).flat());
     const where = far < 5e-4 ? "All on the line" : `Farthest from the line: ${far.toFixed(3)}`;
     show(panel, "far", where);
-    show(panel, "law", `law (${LAW[optimiser].name}) and step differ by at most ${scientific(most(apart.flat()))}`);
+    show(panel, "law", `law (${LAW[optimiser].name}) and step differ by at most ${scientific(apart)}`);
     const even = optimiser === "spectral" && together && far < 0.02;
     const why = "arrows spread evenly, so that no direction is stronger than another: the root changes the scale only.";
     show(panel, "found", even ? `There: ${why}` : "");

@@ -85,6 +85,7 @@ function trainPanel(panel) {
 }
 
 document.querySelectorAll("[data-world]").forEach(bind);
-const PANELS = { push: pushPanel, optimiser: optimiserPanel, rotation: rotationPanel, relu: reluPanel, train: trainPanel };
-for (const [id, panel] of Object.entries(PANELS)) panel(document.getElementById(id));
+for (const panel of [pushPanel, optimiserPanel, rotationPanel, reluPanel, trainPanel]) {
+  panel(document.getElementById(panel.name.replace("Panel", "")));
+}
 world.change({});
