@@ -9,9 +9,13 @@ import pytest
 import torch
 from playwright.sync_api import expect, sync_playwright
 
+from shared.geometry import dimensionality
 from toy import law
 from toy.explore import page as build
+from toy.measure import step_change
+from toy.model import Toy, gradient
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 PANELS = {
@@ -25,11 +29,13 @@ ADAM_EPS = 1e-8
 
 @pytest.fixture(scope="module")
 def browser():
-    """Debian's Chromium. Where CI is true it must be there."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    """The system's Chromium (.ci/run installs it). Where CI is true it must be there."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if not found:
         line = "no Chromium, so nobody looked at explore.html: apt-get install chromium"
-        pytest.fail(line) if os.environ.get("CI") == "true" else pytest.skip(line)
+        if os.environ.get("CI") == "true":
+            pytest.fail(line)
+        pytest.skip(line)
     with sync_playwright() as driver:
         launched = driver.chromium.launch(executable_path=found, args=FLAGS)
         yield launched
@@ -163,6 +169,49 @@ def test_turning_the_basis_moves_adam_and_not_sgd(functions):
         assert moves or np.ptp(y, axis=0).max() < 1e-12
 
 
+def after_twelve_steps(W, h, optimiser, relu):
+    """Readouts when A has been raised and the others trained to stay, by torch.optim."""
+
+    def seen(h):
+        return torch.relu(W @ h) if relu else W @ h
+
+    def loss(now):
+        return -W[0] @ now + (seen(now) - seen(h))[1:].square().sum() / 2
+
+    return seen(h) + step_change(seen, loss, h, optimiser.lower(), 0.05, 12)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("optimiser", ["SGD", "Adam"])
+def test_many_steps_in_the_page_are_those_of_torch(functions, optimiser, relu):
+    """Twenty random worlds, each from a random state."""
+    rng = np.random.default_rng(1)
+    for W, h in [(rng.normal(size=(5, 2)), rng.normal(size=2)) for _ in range(20)]:
+        found = functions.evaluate(
+            "([W, h, optimiser, relu]) => readouts(W, walk(push(W, [0], [h], {keep: true, relu}), [h],"
+            "{optimiser, steps: 12}).at(-1)[0], relu)",
+            [W.tolist(), h.tolist(), optimiser, relu],
+        )
+        wanted = after_twelve_steps(torch.from_numpy(W), torch.from_numpy(h), optimiser, relu)
+        assert np.abs(np.array(found) - wanted.numpy()).max() <= 1e-10
+
+
+def test_the_training_of_the_page_has_the_gradient_of_model_py(functions):
+    """Of a batch of fifty samples: dL/dW and dL/db, and how the directions share the plane."""
+    rng = np.random.default_rng(2)
+    W, b, x = rng.normal(size=(5, 2)), rng.normal(size=5), rng.random((50, 5)) * (rng.random((50, 5)) < 0.4)
+    found = functions.evaluate(
+        "([theta, x]) => { const grad = new Float64Array(15); x.forEach((one) => loss(theta, one, grad));"
+        "return [...grad].map((g) => g / x.length); }",
+        [[*W.ravel(), *b], x.tolist()],
+    )
+    toy = Toy(torch.from_numpy(W)[None], torch.from_numpy(b)[None])
+    dW, db = gradient(toy, torch.from_numpy(x)[None], torch.ones(1, 5, dtype=torch.float64))
+    assert np.abs(np.array(found) - torch.cat([dW.flatten(), db.flatten()]).numpy()).max() <= 1e-14
+    shares = functions.evaluate("dimensionality", W.tolist())
+    assert np.abs(np.array(shares) - dimensionality(torch.from_numpy(W)).numpy()).max() <= 1e-14
+
+
 @pytest.mark.parametrize("name", PANELS)
 def test_a_panel_shows_no_number_before_a_prediction(opened, name):
     page = opened()
@@ -173,6 +222,7 @@ def test_a_panel_shows_no_number_before_a_prediction(opened, name):
         expect(results).to_be_hidden()
     commit(page, name)
     expect(results).to_be_visible()
+    expect(page.locator(f"nav [href='#{name}']")).to_have_class("done")
     expect(verdict).to_have_text(re.compile(r"^(Right|Well seen|The right side of 0|Not this time): "))
     page.click(f"#{name} [data-again]")
     expect(results).to_be_hidden()

@@ -152,7 +152,7 @@ function plane(host, world, { label, angle = () => 0, paths, side = () => null, 
     axes.forEach((axis, i) => {
       const end = polarPoint(3, angle() + (i * Math.PI) / 2);
       set(axis, line(pixel(scaled(end, -1)), pixel(end)));
-      put(names[i], pixel(polarPoint(1.36, angle() + (i * Math.PI) / 2 - 0.07)), `unit ${i + 1}`);
+      put(names[i], pixel(polarPoint(1.3, angle() + (i * Math.PI) / 2 - 0.07)), `unit ${i + 1}`);
     });
     const toward = side();
     for (const node of [half, ...words]) node.style.display = toward ? "" : "none";

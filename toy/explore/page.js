@@ -55,6 +55,7 @@ function gate(panel, answer) {
     event.preventDefault();
     const said = answer(new FormData(form));
     panel.classList.add("open");
+    document.querySelector(`nav [href="#${panel.id}"]`).classList.add("done");
     form.querySelector("fieldset").disabled = true;
     verdict.textContent = said;
     verdict.focus({ preventScroll: true });
