@@ -25,6 +25,7 @@ PANELS = {
     "relu": "[value=nothing]",
 }
 ADAM_EPS = 1e-8
+expect.set_options(timeout=30_000)  # a busy machine is no fault of the page
 
 
 @pytest.fixture(scope="module")
