@@ -97,10 +97,10 @@ def cells(page, name):
 
 
 def drawn(case):
-    """A random case: W [feature d], gradients, inputs, probes, a LoRA factor and eta, float64."""
+    """A random case: W [feature d], gradients, inputs, probes and eta, float64."""
     rng = np.random.default_rng(case)
     n, d, d_in, samples = rng.integers(2, 7), rng.integers(2, 6), rng.integers(1, 6), rng.integers(1, 6)
-    shapes = {"W": (n, d), "g": (samples, d), "x": (samples, d_in), "probe": (3, d_in), "C": (2, d_in)}
+    shapes = {"W": (n, d), "g": (samples, d), "x": (samples, d_in), "probe": (3, d_in)}
     return {name: rng.normal(size=size) for name, size in shapes.items()} | {"eta": rng.uniform(0.01, 2)}
 
 
@@ -108,8 +108,6 @@ RULES = {
     "representation_step": ("W", "g", "eta"),
     "sign_step": ("W", "g", "eta"),
     "adam": ("W", "g", "eta"),
-    "weight_step": ("W", "g", "x", "probe", "eta"),
-    "lora_step": ("W", "g", "x", "probe", "C", "eta"),
     "spectral_step": ("W", "g", "x", "probe", "eta"),
 }
 

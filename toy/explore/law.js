@@ -14,18 +14,6 @@ function representation_step(W, g, eta) {
   return W.map((d) => -eta * dot(d, g));
 }
 
-/** (E2) Δf [probe][feature] after A -> A - eta mean_s g_s x_s^T. */
-function weight_step(W, g, x, probe, eta) {
-  const leak = (d, q) => g.reduce((sum, g_s, s) => sum + dot(d, g_s) * dot(x[s], q), 0) / g.length;
-  return probe.map((q) => W.map((d) => -eta * leak(d, q)));
-}
-
-/** (E3) Δf [probe][feature] after the first step on A + B C from B = 0. */
-function lora_step(W, g, x, probe, C, eta) {
-  const through = (rows) => rows.map((row) => C.map((c) => dot(c, row)));
-  return weight_step(W, g, through(x), through(probe), eta);
-}
-
 /** (E4) Δf [feature] after h -> h - eta g / (|g| + eps): sign descent at eps = 0, Adam's first step at its own eps. */
 function sign_step(W, g, eta, eps = 0) {
   const sign = g.map((value) => (eps ? value / (Math.abs(value) + eps) : Math.sign(value)));

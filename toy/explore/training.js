@@ -63,7 +63,6 @@ function trainPanel(panel) {
     find(panel, "use").disabled = W.some((d) => norm(d) < SHORTEST);
     find(panel, "again").disabled = false;
     panel.classList.add("trained");
-    panel.dataset.shape = found;
   };
 
   gate(panel, (data) => {
