@@ -29,6 +29,7 @@ def show(out: Path) -> None:
     """Runs, and prints what was found."""
     summary = run(out)
     print(table(summary), f"\n\nwrote {out}/summary.json and five figures in {summary['seconds']} s")
+    print(f"play: open {out}/explore.html")
 
 
 def table(summary: dict) -> str:

@@ -53,7 +53,7 @@ def test_python_m_toy(tmp_path):
     out = tmp_path / "results" / "toy"
     done = subprocess.run([sys.executable, "-m", "toy", str(out)], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert sorted(path.name for path in out.iterdir()) == sorted([*FIGURES, "summary.json"])
+    assert sorted(path.name for path in out.iterdir()) == sorted([*FIGURES, "explore.html", "summary.json"])
     assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in FIGURES)
     summary = records.read_json(out / "summary.json")
     assert all(0 < summary["law"][name]["max_relative_error"] <= 1e-10 for name in EXACT)
