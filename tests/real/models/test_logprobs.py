@@ -1,4 +1,4 @@
-"""The head in chunks: a log-softmax and its gradient, whatever the family's caps, scales and bias, and whatever the chunk."""
+"""The head in chunks: a log-softmax and its gradient, whatever the caps, scales and bias, and whatever the chunk."""
 
 from types import SimpleNamespace
 
