@@ -10,7 +10,7 @@ from real.features import gaps, reading, selection
 from real.features.reading import Reading
 from real.judge import rubric, scoring
 from real.models.devices import Plan
-from real.models.lm import LM, work
+from real.models.lm import LM
 from real.report import summary
 from real.settings import Settings, words
 from real.steps import Steps, alone
@@ -32,8 +32,7 @@ def join(plan: str, s: Settings) -> None:
 def _reading(s: Settings, plan: Plan | None = None) -> Reading:
     sources, recipe = s.sources, s.recipe
     texts = Texts(corpus.load(sources.data, sources.control, recipe.train, recipe.batch, sources.toxic))
-    what = work(s.spec, recipe.batch, recipe.rank, bool(recipe.full))
-    lm = LM(s.spec, what, s.gpus, s.folder, plan, tuple(words(s)))
+    lm = LM(s.spec, recipe.batch, bool(recipe.full), s.gpus, s.folder, plan, tuple(words(s)))
     return Reading(texts, lm, s.layers, s.folder)
 
 
