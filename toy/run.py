@@ -10,9 +10,10 @@ from torch import Tensor
 
 from shared import geometry, leakage, records
 from shared.cores import one_thread
-from toy import explore, figures, misalignment, optimisers, superposition
+from toy import figures, misalignment, optimisers, superposition
 from toy.check import ETA, SAMPLES, law_errors
 from toy.command import ready, writing
+from toy.explore import page
 from toy.measure import off_diagonal, state_leakage
 from toy.model import Toy, ToySettings, best, train
 
@@ -75,7 +76,7 @@ def run(out: Path, settings: RunSettings = RunSettings()) -> dict:  # noqa: B008
     with writing(out):
         for name, figure in drawn.items():
             figures.save(figure, out / f"{name}.png")
-        records.write_text(out / "explore.html", explore.page())
+        records.write_text(out / "explore.html", page())
         summary["seconds"] = round(time.perf_counter() - started, 1)
         records.write_json(out / "summary.json", summary)
     return summary
