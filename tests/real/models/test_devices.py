@@ -150,7 +150,9 @@ def test_a_gpus_passes_are_as_large_as_it_is_found_to_hold(lm, samples, holds, m
     tried = len(asked)
     assert asked == [*range(8, max(holds, 1) - 1, -1)]
     cpu = replace(lm, plan_given=devices.Plan("cpu", 1, 3, False))
-    assert training.passes(cpu, samples, trained, recipe) == 3 and len(asked) == tried  # nothing is tried there
+    assert (
+        training.passes(cpu, samples, trained, recipe) == 3 and len(asked) == tried
+    )  # nothing is tried there
 
 
 # ------------------------------------------------------------------------------------------------ one model in memory
