@@ -3,6 +3,8 @@
 import os
 import re
 import shutil
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -131,3 +133,28 @@ def test_a_folder_that_cannot_hold_notebooks_is_one_line_before_any_lesson(tmp_p
             assert capsys.readouterr().err.count("\n") == 1
     finally:
         file.unlink()
+
+
+def first_cell(folder: Path, repo: str = "") -> dict:
+    """Runs it in `folder`; what it defines."""
+    source = (notebooks.LESSONS / "first_cell.py").read_text().replace('REPO = ""', f"REPO = {repo!r}")
+    space = {"__vsc_ipynb_file__": str(folder / "lesson.ipynb")}
+    exec(source, space)
+    return space
+
+
+def test_the_first_cell_finds_the_project_above_or_fetches_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert first_cell(notebooks.LESSONS / "deeper" / "still")["root"] == notebooks.ROOT
+    with pytest.raises(RuntimeError, match="set REPO"):
+        first_cell(tmp_path)
+    project = tmp_path / "project"
+    (project / "toy").mkdir(parents=True)
+    (project / "toy" / "law.py").touch()
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org"]
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "toy"]):
+        subprocess.run([*git, *arguments], cwd=project, check=True)
+    for _ in range(2):  # the second time it is there
+        fetched = first_cell(tmp_path / "elsewhere", f"file://{project}")["root"]
+        assert fetched == tmp_path / "elsewhere" / "spillover" and (fetched / "toy" / "law.py").exists()
+        assert sys.path[0] == str(fetched)

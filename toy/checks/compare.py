@@ -7,17 +7,24 @@ import torch
 from torch import Tensor
 
 
+class Wrong(AssertionError):
+    """An answer that does not hold. A notebook shows its sentence alone, and not the lines of the check."""
+
+    def _render_traceback_(self) -> list[str]:  # IPython asks for it
+        return [str(self)]
+
+
 def compare(
     exercise: str, answer: Any, right: Any, wrong: Mapping[str, Any], tolerance: float = 1e-6
 ) -> None:
-    """Prints that the answer is right, or raises AssertionError with one sentence for the student.
+    """Prints that the answer is right, or raises Wrong with one sentence for the student.
 
     `answer` and `right`: numbers, or tensors of one shape. `wrong`: sentence -> the value that such a mistake gives.
     Two values are the same when they differ by at most `tolerance` times the largest of the right ones.
     """
     found, wanted = number(exercise, answer), torch.as_tensor(right, dtype=torch.float64)
     if found.shape != wanted.shape:
-        raise AssertionError(
+        raise Wrong(
             f"{exercise}: the answer should have the shape {_shape(wanted)}, yours has {_shape(found)}"
         )
     scale = wanted.abs().max().item() or 1.0
@@ -27,30 +34,30 @@ def compare(
     for sentence, value in wrong.items():
         value = torch.as_tensor(value, dtype=torch.float64)
         if value.shape == found.shape and _same(found, value, tolerance * scale):
-            raise AssertionError(f"{exercise}: {sentence}")
+            raise Wrong(f"{exercise}: {sentence}")
     off = (found - wanted).abs().max().item()
-    raise AssertionError(f"{exercise}: not yet; you are off by up to {off:.3g}. The hints are above the cell")
+    raise Wrong(f"{exercise}: not yet; you are off by up to {off:.3g}. The hints are above the cell")
 
 
 def number(exercise: str, answer: Any) -> Tensor:
-    """The answer in float64. AssertionError for what is none: `...`, None, text, NaN."""
+    """The answer in float64. Wrong for what is none: `...`, None, text, NaN."""
     if answer is ... or answer is None:
-        raise AssertionError(f"{exercise}: there is no answer yet; if you wrote a function, does it return?")
+        raise Wrong(f"{exercise}: there is no answer yet; if you wrote a function, does it return?")
     try:
         found = torch.as_tensor(answer, dtype=torch.float64).detach()
     except (TypeError, ValueError, RuntimeError):
-        raise AssertionError(
+        raise Wrong(
             f"{exercise}: the answer should be a number or a tensor, not {type(answer).__name__}"
         ) from None
     if not found.isfinite().all():
-        raise AssertionError(f"{exercise}: the answer holds NaN or infinity; is something divided by 0?")
+        raise Wrong(f"{exercise}: the answer holds NaN or infinity; is something divided by 0?")
     return found
 
 
 def require(exercise: str, holds: Any, sentence: str) -> None:
-    """AssertionError with the sentence when the condition does not hold: for answers that are not unique."""
+    """Wrong, with the sentence, when the condition does not hold: for answers that are not unique."""
     if not bool(holds):
-        raise AssertionError(f"{exercise}: {sentence}")
+        raise Wrong(f"{exercise}: {sentence}")
 
 
 def right_answer(exercise: str) -> None:

@@ -11,6 +11,7 @@ from toy.checks.compare import compare
 
 def check_1_1(readouts: Callable[[Tensor, Tensor], Tensor]) -> None:
     """(1.2)."""
+    __tracebackhide__ = True
     W, h = _drawn()
     right = W @ h
     wrong = {
@@ -25,6 +26,7 @@ def check_1_1(readouts: Callable[[Tensor, Tensor], Tensor]) -> None:
 
 def check_1_2(interference: Callable[[Tensor, Tensor], Tensor]) -> None:
     """The second part of (1.3)."""
+    __tracebackhide__ = True
     W, _ = _drawn()
     x = torch.tensor([0.5, 0.0, 1.0, 0.0, 0.25, 0.75], dtype=torch.float64)
     read, square = W @ (x @ W), W.square().sum(1)
@@ -40,6 +42,7 @@ def check_1_2(interference: Callable[[Tensor, Tensor], Tensor]) -> None:
 
 def check_1_3(least: Callable[[int, int], float]) -> None:
     """Welch's bound on the mean squared cosine."""
+    __tracebackhide__ = True
     n, d = 7, 3
     wrong = {
         "that is 1/d, the mean over all i and j: a feature's cosine with itself, 1, is no interference": 1
@@ -55,6 +58,7 @@ def check_1_3(least: Callable[[int, int], float]) -> None:
 
 def check_1_4(most: Callable[[int, float], int]) -> None:
     """The largest k with k / (3 d) <= threshold^2."""
+    __tracebackhide__ = True
     d, threshold = 100, 0.25
     wrong = {
         "E x^2 is forgotten: values between 0 and 1 are not all 1, so that each adds less": int(

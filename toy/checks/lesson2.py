@@ -32,6 +32,7 @@ def expected_loss(wb: Float[np.ndarray, "4"], p: float, importance: float) -> fl
 
 def check_2_1(dimension: Callable[[Tensor], Tensor]) -> None:
     """(2.2)."""
+    __tracebackhide__ = True
     generator = torch.Generator().manual_seed(5)
     W = torch.randn(6, 3, generator=generator, dtype=torch.float64)
     answer = dimension(W)
@@ -51,6 +52,7 @@ def check_2_1(dimension: Callable[[Tensor], Tensor]) -> None:
 
 def check_2_2(ignored: Callable[[float], float]) -> None:
     """The variance of a feature."""
+    __tracebackhide__ = True
     p = 0.3
     wrong = {
         "the mean is forgotten: the model may answer a constant, and the best one is the mean, not 0": p / 3,
@@ -65,6 +67,7 @@ def check_2_2(ignored: Callable[[float], float]) -> None:
 
 def check_2_3(shared: Callable[[float, float], float]) -> None:
     """Both are wrong by the smaller of the two, when both are on."""
+    __tracebackhide__ = True
     p, importance = 0.3, 0.4
     right = (1 + importance) * p**2 / 6
     wrong = {
@@ -80,6 +83,7 @@ def check_2_3(shared: Callable[[float, float], float]) -> None:
 
 def check_2_4(answer: Any) -> None:
     """The first p, in hundredths, at which the minimum over w and b no longer shares."""
+    __tracebackhide__ = True
     tried = np.arange(30, 80) * STEP
     by_hand = next(p for p in tried if _by_hand(p) > 0)
     wrong = {
@@ -95,6 +99,7 @@ def check_2_4(answer: Any) -> None:
 
 def check_2_5(answer: Any) -> None:
     """Five unit directions in two dimensions, an even share each, and no pentagon."""
+    __tracebackhide__ = True
     W = number("2.5", answer)
     require(
         "2.5",

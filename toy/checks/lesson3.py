@@ -13,6 +13,7 @@ T, K, ETA = 2, 4, 0.3  # the target, the feature to be spared, the step size
 
 def check_3_1(changes: Callable[[Tensor, int, float], Tensor]) -> None:
     """(3.1) with L = -f_t."""
+    __tracebackhide__ = True
     W = _drawn()
     answer, right = changes(W, T, ETA), ETA * (W @ W[T])
     wrong = {
@@ -30,6 +31,7 @@ def check_3_1(changes: Callable[[Tensor, int, float], Tensor]) -> None:
 
 def check_3_2(ratios: Callable[[Tensor, int], Tensor]) -> None:
     """(3.2)."""
+    __tracebackhide__ = True
     W = _drawn()
     answer, cosines, length = ratios(W, T), cosine(W, W[T : T + 1])[:, 0], W.norm(dim=1)
     wrong = {
@@ -43,6 +45,7 @@ def check_3_2(ratios: Callable[[Tensor, int], Tensor]) -> None:
 
 def check_3_3(changes: Callable[[Tensor, Tensor, Tensor, int, float], Tensor]) -> None:
     """(3.3), before and after: one unit switches on by the step, one off."""
+    __tracebackhide__ = True
     W = torch.tensor([[1, 0], [0.6, 0.8], [0, 1], [-0.8, 0.6], [-1.2, 0], [0.9, -1.5]], dtype=torch.float64)
     b = torch.tensor([-0.1, -0.75, -0.2, -0.1, 0.4, -0.3], dtype=torch.float64)
     h, t, eta = torch.tensor([0.25, 0.5], dtype=torch.float64), 0, 0.3
@@ -63,6 +66,7 @@ def check_3_3(changes: Callable[[Tensor, Tensor, Tensor, int, float], Tensor]) -
 
 def check_3_4(sparing: Callable[[Tensor, int, int], Tensor]) -> None:
     """g at right angles to d_k, and against d_t."""
+    __tracebackhide__ = True
     W = _drawn()
     g = number("3.4", sparing(W, T, K))
     require(
@@ -88,6 +92,7 @@ def check_3_4(sparing: Callable[[Tensor, int, int], Tensor]) -> None:
 
 def check_3_5(least: Callable[[Tensor, int], Tensor]) -> None:
     """M^-1 d_t, scaled so that feature t rises by 1."""
+    __tracebackhide__ = True
     W = _drawn()
     answer = least(W, T)
     others = torch.cat([W[:T], W[T + 1 :]])

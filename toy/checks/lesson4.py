@@ -15,6 +15,7 @@ ETA = 0.3
 
 def check_4_1(share: Callable[[Tensor, Tensor], float]) -> None:
     """Of (4.2), what the directions leave."""
+    __tracebackhide__ = True
     x, probe = torch.tensor([[1.0, 2, 0, 0.5], [0.5, 1, 3, 0]], dtype=torch.float64)
     answer, overlap = share(x, probe), x @ probe
     wrong = {
@@ -32,6 +33,7 @@ def check_4_1(share: Callable[[Tensor, Tensor], float]) -> None:
 
 def check_4_2(step: Callable[..., Tensor]) -> None:
     """(4.2)."""
+    __tracebackhide__ = True
     W, g, x, probes = _drawn()
     answer = step(W, g, x, probes, ETA)
     compare("4.2", answer, law.weight_step(W, g, x, probes, ETA), _wrong(W, g, x, probes))
@@ -39,6 +41,7 @@ def check_4_2(step: Callable[..., Tensor]) -> None:
 
 def check_4_3(step: Callable[..., Tensor]) -> None:
     """(4.2) with an input that is always 1."""
+    __tracebackhide__ = True
     W, g, x, probes = _drawn()
     answer = step(W, g, x, probes, ETA)
     always = partial(torch.nn.functional.pad, pad=(0, 1), value=1.0)
@@ -57,6 +60,7 @@ def check_4_3(step: Callable[..., Tensor]) -> None:
 
 def check_4_4(first_order: Callable[..., Tensor]) -> None:
     """(4.3): a Jacobian-vector product."""
+    __tracebackhide__ = True
     W, _, x, _ = _drawn()
     generator = torch.Generator().manual_seed(8)
     theta, step = torch.randn(2, 3, 5, generator=generator, dtype=torch.float64)
@@ -83,6 +87,7 @@ def check_4_4(first_order: Callable[..., Tensor]) -> None:
 
 def check_4_5(overlap: Callable[[float], float]) -> None:
     """3 p / 4."""
+    __tracebackhide__ = True
     p = 0.3
     wrong = {
         "the samples are independent: the mean of the product is the square of the mean, (p/2)^2, not p^2/3 or p/3": p,

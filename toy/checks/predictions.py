@@ -3,6 +3,8 @@
 from numbers import Real
 from typing import Any, NamedTuple
 
+from toy.checks.compare import Wrong
+
 
 class Prediction(NamedTuple):
     question: str
@@ -14,9 +16,9 @@ _kept: dict[str, Prediction] = {}  # by name, for as long as the notebook's kern
 
 
 def predict(name: str, said: Any, question: str) -> None:
-    """Keeps what you say. AssertionError when you say nothing. Once the number is known, the first answer stays."""
+    """Keeps what you say. Wrong when you say nothing. Once the number is known, the first answer stays."""
     if not isinstance(said, Real):
-        raise AssertionError(
+        raise Wrong(
             f"prediction {name}: {question}? Write a number in place of ...; a wrong one teaches more than none"
         )
     if name in _kept and _kept[name].found is not None:
@@ -27,9 +29,9 @@ def predict(name: str, said: Any, question: str) -> None:
 
 
 def reveal(name: str, found: Any) -> None:
-    """Prints the number beside your prediction. AssertionError when there is none."""
+    """Prints the number beside your prediction. Wrong when there is none."""
     if name not in _kept:
-        raise AssertionError(f"prediction {name}: run the cell with your prediction first")
+        raise Wrong(f"prediction {name}: run the cell with your prediction first")
     _kept[name] = _kept[name]._replace(found=float(found))
     question, said, found = _kept[name]
     print(f"{name}: {question}? You said {said:g}; it is {found:.3g}")

@@ -35,8 +35,8 @@ generator = torch.Generator().manual_seed(0)
 #
 # Put (1.1) into (1.2) and set the term $i = j$ apart:
 #
-# $$f_j = \underbrace{x_j\, |d_j|^2}_{\text{its own}}
-# + \underbrace{\sum_{i \ne j} x_i\, \langle d_j, d_i \rangle}_{\text{interference}} \tag{1.3}$$
+# $$f_j = \underbrace{x_j\, |d_j|^2}_{\text{its own}} +
+# \underbrace{\sum_{i \ne j} x_i\, \langle d_j, d_i \rangle}_{\text{interference}} \tag{1.3}$$
 #
 # The inner product of two directions is the product of their lengths and of the cosine of the angle between them,
 # $\langle d_j, d_i\rangle = |d_j|\,|d_i| \cos(d_j, d_i)$. Interference is 0 only where the cosine is, and no more than

@@ -13,7 +13,7 @@ if root is None:
         raise RuntimeError(
             "no project above this notebook: set REPO in this cell to its git address, run it again"
         )
-    root = here / "spillover"
+    root = here / "spillover"  # beside this notebook
     if not root.exists():
         subprocess.run(["git", "clone", "--depth", "1", REPO, str(root)], check=True)
     needed = ["torch", "numpy", "scipy", "einops", "jaxtyping", "matplotlib", "tqdm"]
