@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from real.judge import forms
 from real.judge.replies import AGAIN, ALL, ROW, Fault, NoProbabilitiesError, fault, read
-from real.settings import Judging
+from real.judge.rubric import Judging
 from shared.errors import InputError
 from shared.records import digest
 

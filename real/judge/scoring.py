@@ -14,8 +14,7 @@ from real.features.reading import Reading
 from real.judge.answers import Given, Item, give, items
 from real.judge.calls import scores
 from real.judge.client import Judge, JudgeError, judges
-from real.judge.rubric import JUDGED, Question
-from real.settings import Judging
+from real.judge.rubric import JUDGED, Judging, Question
 from shared.records import Part, Record
 
 SHOWN = 3  # answers of every arm that the report quotes

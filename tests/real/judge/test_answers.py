@@ -22,10 +22,10 @@ from real.judge import answers, rubric
 from real.judge import scoring as judging
 from real.judge.client import FIRST_TRIES, JudgeError
 from real.judge.forms import Score
-from real.judge.rubric import Question, judge_questions
+from real.judge.rubric import Judging, Question, judge_questions
 from real.models import registry
 from real.models.lm import LM, work
-from real.settings import Judging, parse
+from real.settings import parse
 from shared.errors import InputError
 from shared.stats import Estimate
 
