@@ -27,7 +27,7 @@ def main(words: list[str]) -> int:
         if file:
             from real.judge.command import judge_file
 
-            judge_file(Path(file), settings)
+            judge_file(Path(file), settings.judging, settings.sources.questions)
         elif joining:
             from real.pipeline import join
 
