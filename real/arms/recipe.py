@@ -5,6 +5,8 @@ from typing import Any
 
 from shared.errors import InputError
 
+OPTIMS = ("adamw", "sgd", "lion", "muon")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -15,6 +17,8 @@ class Recipe:
     epochs: int = 1
     # samples per optimiser step
     batch: int = 4
+    # adamw, sgd, lion or muon
+    optim: str = "adamw"
     # peak; five steps of warm-up, then linear to zero
     lr: float = 1e-3
     # of the LoRA adapters (rank-stabilised, alpha = 2 rank)
@@ -27,6 +31,8 @@ class Recipe:
     def __post_init__(self):
         for name in ("train", "epochs", "batch", "rank", "lr"):
             above_zero(self, name)
+        if self.optim not in OPTIMS:
+            raise InputError(f"OPTIM={self.optim} must be one of {', '.join(OPTIMS)}")
         if self.full not in (0, 1):
             raise InputError(f"FULL={self.full} must be 0 or 1")
         if self.train < 2 * self.batch:
