@@ -89,9 +89,13 @@ def said(tmp_path, capsys):
     """What is printed when the step runs anew, in a process that knows nothing yet."""
     (tmp_path / "input").write_text("1")
 
-    def run(*terms: float, function=total) -> tuple[float, list[str]]:
-        found = Steps(tmp_path, tiny.lm())("1-sum", function, tmp_path / "input", *terms)
-        return found.total, capsys.readouterr().out.splitlines()
+    def run(*terms: float) -> tuple[float, list[str]]:
+        grown = []
+        step = Steps(tmp_path, tiny.lm(), lambda records: grown.append(list(records)))
+        found = step("1-sum", total, tmp_path / "input", *terms)
+        lines = capsys.readouterr().out.splitlines()
+        assert grown == ([["1-sum"]] if "1-sum ..." in lines else []) and list(step.records) == ["1-sum"]
+        return found.total, lines
 
     return run
 
