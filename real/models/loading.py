@@ -57,7 +57,7 @@ def load(spec: ModelSpec, device: str = "cpu") -> "tuple[PreTrainedModel, PreTra
 def digests(spec: ModelSpec, near: Path | None) -> dict[str, str]:
     """File -> SHA-256, of all that decides what the model says: weights, tokenizer, template, config.
 
-    A digest is remembered in `near`, and taken as known while a file's size and time are as they were.
+    A digest is remembered in `near`, and taken as known while a file's size and times are as they were.
     """
     memory = near / "weights.json" if near else None
     known, now = {}, {}
@@ -66,7 +66,7 @@ def digests(spec: ModelSpec, near: Path | None) -> dict[str, str]:
             known = dict(read_json(memory))
     for path in _files(spec):
         stat = path.stat()
-        seen = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+        seen = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
         now[path.name] = seen, known.get(seen) or file_digest(path)
     if memory and dict(now.values()) != known:
         write_json(memory, dict(now.values()))
