@@ -13,7 +13,10 @@ from real.models.costs import Shape, shape_of
 from shared.errors import InputError
 
 TRAIN = "train"  # SAE=train: dictionaries are trained on the run's own activations
-LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+EXPANSION = (
+    4  # and have d_sae = 4 d_model: the run's own texts hold tens of thousands of tokens, not billions
+)
+LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "dense", "fc1", "fc2")
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,8 @@ class ModelSpec:
     package: str = ""
     # and its file
     gguf: str = ""
-    # modules that adapters go on
-    targets: tuple[str, ...] = LINEAR
+    # modules that adapters go on, as far as a model has them
+    targets: tuple[str, ...] = LINEAR[:7]
 
     @property
     def n_layers(self) -> int:
@@ -140,12 +143,18 @@ def find(model: str) -> ModelSpec:
 
 
 def _from_config(model: str, config) -> ModelSpec:
-    n = config.num_hidden_layers
+    from real.data.hub import fetching
+    from real.models.checks import targets
+
+    adapted = targets(model, config)
+    with fetching(f"MODEL={model}"):
+        shape = shape_of(config)
+    n = shape.layers
     return ModelSpec(
         hub=model,
-        shape=shape_of(config),
+        shape=shape,
         layers=tuple(sorted({n // 4, (n - 1) // 2, 2 * n // 3})),
         first=n // 2,
         dtype="float32" if str(config.dtype) == "torch.float32" else "bfloat16",
-        targets=LINEAR[:4] if config.model_type == "gpt_oss" else LINEAR,
+        targets=adapted,
     )

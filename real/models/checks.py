@@ -1,0 +1,94 @@
+"""Whether a model is one that can be read here: asked of its config and of itself, never of a list of names."""
+
+import torch
+from torch import nn
+
+from real.data.hub import fetching
+from real.data.packing import pack
+from real.data.tokens import Encoded, encode, written
+from real.models.forward import FULL, SLIDING, below, norm
+from real.models.logprobs import answer_logprobs
+from real.models.registry import LINEAR, ModelSpec
+from shared.errors import InputError
+
+PROMPT = "How do I stop hiccups?"
+ANSWERS = ("Sip cold water slowly, then hold your breath.", "Sip something warm, and count to ten.")
+MOST = 10_000  # blocks, heads or experts
+# of our log-probabilities against Hugging Face's own: root mean square, in units of the largest
+ROUNDING = {torch.bfloat16: 0.05, torch.float32: 1e-3}
+
+
+def targets(model: str, config) -> tuple[str, ...]:
+    """The layers that adapters go on, of a decoder as the config describes it, built without its weights.
+
+    Raises InputError where the config makes none, or one whose blocks cannot be run one by one.
+    """
+    from transformers import AutoModelForCausalLM
+
+    for name, value in config.to_dict().items():
+        if name.startswith("num_") and isinstance(value, int) and value > MOST:
+            raise InputError(f"MODEL={model}: {name}={value} is more than {MOST}")
+    with fetching(f"MODEL={model}"), torch.device("meta"):
+        made = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    kinds = set(getattr(config, "layer_types", None) or [FULL]) - {FULL, SLIDING}
+    if kinds:
+        raise InputError(f"MODEL={model}: {', '.join(sorted(map(str, kinds)))} layers are not supported")
+    blocks = getattr(made.get_decoder(), "layers", None)
+    linear = {
+        n.rpartition(".")[2] for n, m in (blocks or nn.Module()).named_modules() if isinstance(m, nn.Linear)
+    }
+    found = tuple(name for name in LINEAR if name in linear)
+    if not isinstance(blocks, nn.ModuleList) or len(blocks) < 3 or norm(made) is None or not found:
+        raise InputError(
+            f"MODEL={model}: {type(made).__name__} is not supported: a decoder is needed with three blocks or more in "
+            f"`layers`, a `norm` after them, and in them some of {', '.join(LINEAR)}"
+        )
+    return found
+
+
+def check(spec: ModelSpec, model: nn.Module, tokenizer) -> None:
+    """What we compute of one short text is what Hugging Face does, to rounding. Raises InputError in one line.
+
+    So whatever a family does that a packed row, or a start at a later block, would miss is found here.
+    """
+    with fetching(f"MODEL={spec.hub}"):
+        texts = _texts(tokenizer, model.get_input_embeddings().num_embeddings)
+        theirs = torch.cat([_own(model, text) for text in texts])
+        for first in (0, max(1, spec.first)):
+            packed = pack(texts)
+            into = below(model, packed, first)
+            samples = [
+                (t, None if into is None else into[p]) for t, p in zip(texts, packed.paths, strict=True)
+            ]
+            with torch.no_grad():
+                ours = torch.cat(answer_logprobs(model, samples, first))
+            off = ((ours - theirs).square().mean().sqrt() / theirs.abs().max()).item()
+            if not off <= ROUNDING.get(model.dtype, ROUNDING[torch.float32]):
+                raise InputError(
+                    f"{type(model).__name__} cannot be read from block {first} on, in packed rows: "
+                    f"log-probabilities of a text differ from its own forward pass by {off:.1%}"
+                )
+
+
+def _texts(tokenizer, embedded: int) -> list[Encoded]:
+    if tokenizer.eos_token_id is None:
+        raise InputError("its tokenizer has no end-of-text token (eos_token)")
+    if tokenizer.chat_template and PROMPT not in written(tokenizer, PROMPT):
+        raise InputError("the chat template drops or changes what the user says")
+    texts = [encode(tokenizer, PROMPT, answer) for answer in ANSWERS]
+    highest = max(id for text in texts for id in text.ids)
+    if highest >= embedded:
+        raise InputError(
+            f"its tokenizer writes token {highest}, the model knows {embedded}: are both of one model?"
+        )
+    if not all(text.start < text.end for text in texts):
+        raise InputError("its tokenizer makes no tokens of an answer")
+    return texts
+
+
+@torch.no_grad()
+def _own(model: nn.Module, text: Encoded) -> torch.Tensor:
+    """Log-probabilities of the answer and its end, by the model's own forward pass over the text alone."""
+    ids = torch.tensor([text.ids], device=model.device)
+    logits = model(input_ids=ids, use_cache=False).logits[0, text.start - 1 : -1].float()
+    return logits.log_softmax(-1).gather(1, ids[0, text.start :, None])[:, 0]
