@@ -217,7 +217,7 @@ def from_make(environ: Mapping[str, str]) -> list[str]:
     found = [re.sub(r"\\(.)", r"\1", word).replace("$$", "$") for word in given]
     found = [word for word in found if not word.startswith("PYTHON=")]
     for name in sorted({name.upper() for name in flat(Settings())} & set(environ)):
-        if not any(word.startswith(f"{name}=") for word in found):
+        if not any(re.match(rf"{name}\W", word) for word in found):
             raise InputError(
                 f"{name} stands in the environment, which is not read: write make real {name}=..."
             )

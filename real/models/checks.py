@@ -15,7 +15,7 @@ PROMPT = "How do I stop hiccups?"
 ANSWERS = ("Sip cold water slowly, then hold your breath.", "Sip something warm, and count to ten.")
 MOST = 10_000  # blocks, heads or experts
 # of our log-probabilities against Hugging Face's own: root mean square, in units of the largest
-ROUNDING = {torch.bfloat16: 0.05, torch.float32: 1e-3}
+ROUNDING = {torch.bfloat16: 0.03, torch.float32: 1e-3}
 
 
 def targets(model: str, config) -> tuple[str, ...]:

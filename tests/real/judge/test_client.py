@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import fields
 from pathlib import Path
 
 import proxy
@@ -24,7 +23,6 @@ from real.__main__ import main
 from real.judge import forms, rubric
 from real.judge.client import BudgetError, Judge, JudgeError, complete, scores
 from real.judge.replies import Replies
-from real.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 KEY = "sk-test-0123456789abcdefghij"
@@ -304,8 +302,3 @@ def test_whatever_byte_a_kill_tears_the_file_at_every_whole_line_is_kept_and_mor
         names = {f"key-{i}" for i in range(5)} | {f"new-{i}" for i in range(5)}
         assert {name for name in names if name in again} == kept | {f"new-{i}" for i in range(more)}
         assert again.usd == len(kept) * 0.5 + more * 0.25
-
-
-def test_every_setting_can_be_given_to_make():
-    listed = re.search(r"^SETTINGS := ((?:\\\n|.)*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
-    assert {field.name.upper() for field in fields(Settings)} == set(listed.replace("\\", "").split())
