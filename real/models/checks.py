@@ -25,10 +25,10 @@ def targets(model: str, config) -> tuple[str, ...]:
     """
     from transformers import AutoModelForCausalLM
 
-    for name, value in config.to_dict().items():
-        if name.startswith("num_") and isinstance(value, int) and value > MOST:
-            raise InputError(f"MODEL={model}: {name}={value} is more than {MOST}")
     with fetching(f"MODEL={model}"), torch.device("meta"):
+        for name, value in config.to_dict().items():
+            if name.startswith("num_") and isinstance(value, int) and value > MOST:
+                raise InputError(f"{name}={value} is more than {MOST}")
         made = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     kinds = set(getattr(config, "layer_types", None) or [FULL]) - {FULL, SLIDING}
     if kinds:

@@ -36,7 +36,11 @@ def load(spec: ModelSpec, device: str = "cpu") -> "tuple[PreTrainedModel, PreTra
     """
     if spec.package:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the weights are here: do not wait for a hub
-    _files(spec)
+    size = sum(path.stat().st_size for path in _files(spec))
+    if not spec.package and spec.shape.parameters > 4 * size:
+        raise InputError(
+            f"MODEL={spec.hub}: config.json describes {spec.shape.parameters / 1e9:.3g}B weights, its files hold {size} bytes"
+        )
     import transformers
 
     transformers.logging.set_verbosity_error()
