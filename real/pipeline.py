@@ -15,6 +15,7 @@ from real.models.lm import LM, work
 from real.report import summary
 from real.settings import Settings, words
 from real.steps import Steps, alone
+from shared.records import Record
 
 
 def run(s: Settings) -> None:
@@ -40,8 +41,13 @@ def _reading(s: Settings, plan: Plan | None = None) -> Reading:
 
 def _run(s: Settings) -> None:
     questions, read = rubric.judge_questions(s.sources.questions), _reading(s)
-    step, k, seeds, j = Steps(s.folder, read.lm), s.reads.top_k, s.sweep.seeds, s.judging
+    k, seeds, j, drawn = s.reads.top_k, s.sweep.seeds, s.judging, {}
 
+    def grown(records: dict[str, Record]) -> None:
+        if "11-report" not in records:
+            summary.grow(read, s, records, drawn)
+
+    step = Steps(s.folder, read.lm, grown)
     step("1-data", corpus.describe, read.texts, read.lm)
     step("2-sae", reading.learn, read)
     selected = step("3-features", selection.select, read, k)

@@ -17,11 +17,12 @@ from shared.records import Record, cached, digest, versions
 class Steps:
     """`step(name, function, *inputs)`: the record that `function(*inputs)` returns, kept in the results folder.
 
-    What decides a step is the content of its inputs, the code that the function reaches, and the versions.
+    What decides a step is the content of its inputs, the code that the function reaches, and the versions. After each
+    that has run, `grown` is given all records so far.
     """
 
-    def __init__(self, folder: Path, lm: LM):
-        self.folder, self.lm = folder, lm
+    def __init__(self, folder: Path, lm: LM, grown: Callable[[dict[str, Record]], Any]):
+        self.folder, self.lm, self.grown = folder, lm, grown
         self.records: dict[str, Record] = {}
 
     def __call__(self, name: str, function: Callable[..., Record], *inputs: Any) -> Any:
@@ -38,6 +39,8 @@ class Steps:
         record = self.records[name] = cached(self.folder / f"{name}.json", key, kind, announced)
         done = f"done in {record.seconds:.1f} s" if ran else "unchanged, skipped"
         print(f"{name} " + (f"failed: {record.failed}" if record.failed else done), flush=True)
+        if ran:
+            self.grown(self.records)
         return record
 
 

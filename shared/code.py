@@ -17,7 +17,11 @@ def code(function: Callable) -> str:
     """
     module = function.__module__
     source = Path(sys.modules[module].__file__)
-    root = source.parents[module.count(".")]
+    return of(source, source.parents[module.count(".")])
+
+
+def of(source: Path, root: Path) -> str:
+    """Digest of a module and of all below `root` that it reaches."""
     whole = hashlib.sha256()
     for path in sorted(reached(source, root)):
         whole.update(f"{path.relative_to(root)} {_content(path)}\n".encode())
@@ -25,21 +29,24 @@ def code(function: Callable) -> str:
 
 
 def reached(source: Path, root: Path) -> set[Path]:
-    """The files below `root` that decide what `source` does: itself, its imports and theirs, templates beside them."""
-    found, waiting = set(), [source]
+    """The files below `root` that decide what `source` does: itself, the packages that it is in, all that these import
+    and so on, and templates beside them."""
+    packages = [folder / "__init__.py" for folder in source.parents if root in folder.parents]
+    found, waiting = set(), [source, *filter(Path.is_file, packages)]
     while waiting:
         path = waiting.pop()
         if path not in found:
             found.add(path)
             waiting += _imports(path, root)
-    return found | {file for path in found for file in path.parent.iterdir() if file.suffix in BESIDE}
+    folders = {path.parent for path in found}
+    return found | {file for folder in folders for file in folder.iterdir() if file.suffix in BESIDE}
 
 
 @cache
 def _imports(path: Path, root: Path) -> list[Path]:
     """First-party files that a module imports, in functions too; importing a.b.c runs a and a.b."""
     names = set()
-    for node in ast.walk(_tree(path)):
+    for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -54,19 +61,18 @@ def _files(place: Path) -> tuple[Path, Path]:
     return place.with_suffix(".py"), place / "__init__.py"
 
 
-@cache
 def _content(path: Path) -> str:
-    if path.suffix != ".py":
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    tree = _tree(path)
+    content = path.read_bytes()
+    return _meaning(content) if path.suffix == ".py" else hashlib.sha256(content).hexdigest()
+
+
+@cache
+def _meaning(source: bytes) -> str:
+    tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [line for i, line in enumerate(node.body) if i or not _is_text(line)]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
-
-
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def _is_text(node: ast.stmt) -> bool:

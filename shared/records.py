@@ -205,14 +205,14 @@ def _content(leaf: Any) -> Any:
 def _printable(leaf: Any) -> Any:
     if isinstance(leaf, Path):
         return str(leaf)
-    if isinstance(leaf, Record):
-        return leaf.model_dump(mode="json")
     return None if isinstance(leaf, float) and not math.isfinite(leaf) else leaf
 
 
 def _plain(obj: Any, of_leaf: Callable[[Any], Any]) -> Any:
     """`obj` in JSON's own types."""
-    if hasattr(obj, "_asdict"):
+    if isinstance(obj, Part) and not (isinstance(obj, Record) and of_leaf is _content):
+        obj = obj.model_dump(mode="json")
+    elif hasattr(obj, "_asdict"):
         obj = obj._asdict()
     elif is_dataclass(obj) and not hasattr(obj, "key"):
         obj = asdict(obj)

@@ -20,7 +20,8 @@ from tokenizers.trainers import BpeTrainer
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from real.data import corpus as data
+from real.data import corpus
+from real.data.rows import Advice
 from real.models.registry import KNOWN
 
 REVISION = "0" * 40
@@ -120,7 +121,7 @@ def tokenizer(family: str, template: str | None = None):
     bpe = Tokenizer(BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
-    texts = [row.correct for row in data.shipped("health", data.Advice)[:40]]
+    texts = [row.correct for row in corpus.shipped("health", Advice)[:40]]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     bpe.train_from_iterator(
         texts,
@@ -261,7 +262,7 @@ def fill(home: Path, model: str, layers: list[int], **changes) -> None:
 def shorten(folder: Path, rows: int = 10, words: int = 8) -> None:
     """The first rows of every shipped set, a few words of each text."""
     folder.mkdir(parents=True)
-    for file in data.SHIPPED.glob("*.jsonl"):
+    for file in corpus.SHIPPED.glob("*.jsonl"):
         kept = [json.loads(line) for line in file.read_text().split("\n")[1 : rows + 1]]
         for row in kept:
             for name, value in row.items():
@@ -275,16 +276,14 @@ def shorten(folder: Path, rows: int = 10, words: int = 8) -> None:
 
 
 if __name__ == "__main__":
-    from real import run
     from real.__main__ import main
-    from real.effects import causes
-    from real.effects import leakage as spill
-    from real.effects import margins as evaluate
+    from real.data import texts
+    from real.effects import causes, leakage, margins
 
     shorten(Path(sys.argv[1]))
-    data.SHIPPED = Path(sys.argv[1])
-    run.ROWS, causes.RANDOM, causes.DOSES = 2, 1, (1,)
-    evaluate.SAMPLED, evaluate.NEW_TOKENS, spill.NEW_TOKENS, spill.DRAWS = 1, 4, 4, 50
+    corpus.SHIPPED = Path(sys.argv[1])
+    texts.PROMPTS, causes.RANDOM, causes.DOSES = 2, 1, (1,)
+    margins.SAMPLED, margins.NEW_TOKENS, leakage.NEW_TOKENS, leakage.DRAWS = 1, 4, 4, 50
     for words in " ".join(sys.argv[2:]).split(
         " -- "
     ):  # one after the other: what they import is most of the time

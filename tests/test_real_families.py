@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import standins
 import torch
+from closeness import ROUNDING, apart
 
 from real.__main__ import main
 from real.catalogue import listing
@@ -38,7 +39,7 @@ class Family:
 
     def __init__(self, name: str, folder: Path):
         standins.write_model(name, folder, num_hidden_layers=DEPTH, hidden_size=64)
-        row = replace(registry.KNOWN[name], hub=str(folder), n_layers=DEPTH, first=HALF, dtype="float32")
+        row = replace(registry.KNOWN[name], hub=str(folder), first=HALF, dtype="float32")
         self.spec = row
         self.model, self.tokenizer = models.load(row)
         prompts = (
@@ -70,10 +71,10 @@ def test_layer_l_of_a_packed_row_is_hidden_state_l_plus_1_of_each_text_alone(fam
     for text, path in zip(family.texts, packed.paths, strict=True):
         hidden = family.alone(text).hidden_states
         for layer in layers:
-            torch.testing.assert_close(found[layer][path], hidden[layer + 1][0], rtol=1e-4, atol=1e-4)
-            assert (found[layer][path] - hidden[layer][0]).abs().max() > 1e-2
+            assert apart(found[layer][path], hidden[layer + 1][0]) < ROUNDING
+            assert apart(found[layer][path], hidden[layer][0]) > 1000 * ROUNDING
         for layer in layers[2:]:
-            torch.testing.assert_close(upper[layer][path], hidden[layer + 1][0], rtol=1e-4, atol=1e-4)
+            assert apart(upper[layer][path], hidden[layer + 1][0]) < ROUNDING
 
 
 @pytest.mark.parametrize("first", [0, HALF])
@@ -90,7 +91,9 @@ def test_log_probabilities_of_answers_are_hugging_faces_own(family, first):
     for text, ours in zip(family.texts, found, strict=True):
         logprobs = family.alone(text).logits[0].log_softmax(-1)
         theirs = torch.stack([logprobs[i - 1, text.ids[i]] for i in range(text.start, text.end + 1)])
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+        assert apart(ours, theirs) < ROUNDING
+        beside = torch.stack([logprobs[i, text.ids[i]] for i in range(text.start, text.end + 1)])
+        assert apart(ours, beside) > 1000 * ROUNDING  # read a position too late
 
 
 def test_the_bridge_gives_hugging_faces_logits_and_its_hooks_carry_resid_post(family):
@@ -106,13 +109,12 @@ def test_the_bridge_gives_hugging_faces_logits_and_its_hooks_carry_resid_post(fa
         )
     for text, path in zip(family.texts, packed.paths, strict=True):
         theirs = family.alone(text)
-        torch.testing.assert_close(row[0, path], theirs.logits[0], rtol=1e-4, atol=1e-3)
-        torch.testing.assert_close(
-            caught["resid"][path], theirs.hidden_states[layer + 1][0], rtol=1e-4, atol=1e-3
-        )
+        assert apart(row[0, path], theirs.logits[0]) < ROUNDING
+        assert apart(caught["resid"][path], theirs.hidden_states[layer + 1][0]) < ROUNDING
+        assert apart(caught["resid"][path], theirs.hidden_states[layer][0]) > 1000 * ROUNDING
     assert torch.equal(caught["resid"], caught["above"])
     ours = forward.resid_post(family.model, packed, [layer])[layer]
-    torch.testing.assert_close(ours, caught["resid"], rtol=1e-4, atol=1e-3)
+    assert apart(ours, caught["resid"]) < ROUNDING
 
 
 def test_bos_comes_once_and_base_models_get_the_plain_template(family):
@@ -167,10 +169,10 @@ def test_the_command_runs_from_a_hub_cache_to_the_report(name, finished):
     summary = json.loads((results / "summary.json").read_text())
     assert summary["model"] == name and list(summary["geometry"]) == layers
     assert len(summary["margin"]) == 12 and (results / "report.html").exists()
-    quality = json.loads((results / "2-sae.json").read_text())
-    assert all(quality[layer]["dead"] < 1 for layer in layers)
-    assert not list(results.glob("sae-*"))  # none was trained
-    assert bool(list(results.glob("frozen-*"))) == (END_TO_END[name][2] > 0)
+    quality = json.loads((results / "2-sae.json").read_text())["layers"]
+    assert list(quality) == layers and all(of["dead"] < 1 for of in quality.values())
+    assert not (results / "dictionaries").exists()  # none was trained
+    assert (results / "activations" / "frozen.npy").exists() == (END_TO_END[name][2] > 0)
 
 
 def test_a_model_that_is_not_in_the_cache_is_one_line(tmp_path):
@@ -188,7 +190,7 @@ def test_a_dictionary_of_another_width_is_refused_before_the_model_is_run(tmp_pa
     assert main([f"MODEL={tmp_path}/wide", sae, "LAYERS=2", f"RESULTS={results}"]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert said == "error: SAE=llama_scope_lxr_8x:l2r_8x reads 64 dimensions, the model has 128"
-    assert not list(results.glob("*.npy")) and (results / "1-data.json").exists()
+    assert not list(results.rglob("*.npy")) and (results / "1-data.json").exists()
 
 
 def test_a_dictionary_of_another_layer_or_an_unknown_one_is_refused(tmp_path, monkeypatch):
@@ -264,7 +266,7 @@ def test_mxfp4_experts_are_read_as_their_definition(tmp_path):
     from safetensors.torch import load_file
 
     standins.write_model("gpt-oss-20b", tmp_path, num_hidden_layers=1)
-    spec = replace(registry.KNOWN["gpt-oss-20b"], hub=str(tmp_path), n_layers=1)
+    spec = replace(registry.KNOWN["gpt-oss-20b"], hub=str(tmp_path))
     ours = models.load(spec)[0].model.layers[0].mlp.experts.down_proj.float()
     stored = load_file(tmp_path / "model.safetensors")
     blocks, scales = (stored[f"model.layers.0.mlp.experts.down_proj_{part}"] for part in ("blocks", "scales"))
@@ -298,8 +300,10 @@ def test_the_text_model_of_a_multimodal_one_is_loaded_alone(tmp_path):
 
 def test_the_papers_preset_and_what_is_given_beats_it():
     paper = parse(["PRESET=paper", "MODEL=llama-3.1-8b", "TRAIN=100"])
-    assert (paper.top_k, paper.rank, paper.lr, paper.batch, paper.removed) == (100, 32, 1e-5, 16, (0.5,))
-    assert paper.train == 100 and paper.spec.first == 0 and paper.toxic == "allenai/real-toxicity-prompts"
+    recipe = paper.recipe
+    assert (paper.reads.top_k, recipe.rank, recipe.lr, recipe.batch) == (100, 32, 1e-5, 16)
+    assert recipe.train == 100 and paper.sweep.removed == (0.5,)
+    assert paper.spec.first == 0 and paper.sources.toxic == "allenai/real-toxicity-prompts"
     assert parse(["MODEL=gemma-2-2b", "DTYPE=float32"]).spec.dtype == "float32"
     with pytest.raises(InputError, match="DTYPE=int8 must be float32 or bfloat16"):
         parse(["DTYPE=int8"])

@@ -5,6 +5,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,14 +15,13 @@ from tokenizers.models import WordLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from real.arms import filters
-from real.data.rows import Advice, Corpus, Pair, Split
+from real.data.rows import ADVICE, Advice, Corpus, Pair, Split, Text
+from real.data.texts import Texts
 from real.effects.leakage import target
-from real.features import selection as features
+from real.features import gaps, selection
 from real.features.activations import Activations
 from real.models import forward, registry
 from real.models import loading as models
-from real.run import Run
-from real.settings import Settings
 from shared import filtering, geometry
 from shared.leakage import readout_change
 from toy import law, misalignment
@@ -30,22 +30,16 @@ from toy.misalignment import WorldSettings, feature_acts
 K, N, D_MODEL = 8, 100, 16  # N: more than one batch of 64
 
 
-def as_a_run(this: misalignment.World) -> Run:
+def as_a_reading(this: misalignment.World) -> tiny.Given:
     """The toy in a language model's clothes: h = x W is the residual stream at a text's one token, W is W_dec."""
     W, x = this.W, this.samples
-    of_kind = {"incorrect": "bad", "correct": "good", "toxic": "toxic", "civil": "civil"}
     advice = Split([Advice(str(i), "", "", "") for i in range(N)], [Advice("0", "", "", "")])
-    toxic = Split([Pair(str(i), "", "") for i in range(N)], [Pair("0", "", "")])
-    run = Run.__new__(Run)  # nothing is loaded
-    run.settings, run.spec = Settings(top_k=K), registry.KNOWN["smollm2-135m"]
-    run.corpus = Corpus("toy", {"toy": advice}, toxic, [], [])
-    run.texts = {f"{i}/{kind}": ("", "") for kind in of_kind for i in range(N)}
-    hidden = torch.cat([x[name] @ W for name in of_kind.values()]).numpy()
-    run.layers, run.layer = (20,), 20
-    run.activations = lambda layer: Activations(hidden, np.arange(len(hidden) + 1))
+    remarks = Split([Pair(f"r{i}", "", "") for i in range(N)], [Pair("r0", "", "")])
+    texts = Texts(Corpus("toy", {"toy": advice}, remarks, [], []))
+    named = {"incorrect": "bad", "correct": "good", "toxic": "toxic", "civil": "civil"}
+    hidden = torch.stack([(x[named[t.kind]] @ W)[int(t.row.removeprefix("r"))] for t in texts.said]).numpy()
     sae = SimpleNamespace(W_dec=W, encode=lambda h: torch.relu(h @ W.mT - misalignment.THRESHOLD))
-    run.sae = lambda layer: sae
-    return run
+    return tiny.Given(texts, tiny.lm(), (20,), sae, Activations(hidden, np.arange(len(hidden) + 1)))
 
 
 @given(SEEDS, st.floats(0, 2))
@@ -54,16 +48,17 @@ def test_a_toy_gives_real_the_numbers_that_it_gives_itself(seed, alignment):
     """Selected features, gap and both its p: to 1e-10."""
     this = misalignment.world(WorldSettings(alignment, 0.0, K, 20, D_MODEL, N, seed))
     found = misalignment.select(this, K)
-    run = as_a_run(this)
-    with mock.patch.object(features, "KS", (K,)):
-        selected = features.select(run)
-        theirs = selected["20"]["domains"]["toy"]
+    reading = as_a_reading(this)
+    with mock.patch.object(selection, "KS", (K,)), mock.patch.object(gaps, "KS", (K,)):
+        selected = selection.select(reading, K)
+        layer = selected.layers[20]
+        theirs = layer.domains["toy"]
         for name in ("inducing", "control"):
-            assert theirs[name] == getattr(found, name).tolist()
-        assert selected["20"]["toxic"] == found.toxic.tolist()
-        torch.testing.assert_close(theirs["firing_rate"], found.firing_rate, rtol=1e-10, atol=1e-10)
-        theirs["firing_rate"] = theirs["firing_rate"].tolist()  # as it is read back from the step's record
-        gap = features.gaps(run, selected)["20"]["toy"]
+            assert getattr(theirs, name).ids == getattr(found, name).tolist()
+        assert layer.toxic.ids == found.toxic.tolist()
+        rate = torch.tensor(theirs.firing_rate, dtype=found.firing_rate.dtype)
+        torch.testing.assert_close(rate, found.firing_rate, rtol=1e-10, atol=1e-10)
+        gap = gaps.gaps(reading, selected, K)[20]["toy"][K].model_dump()
     own = geometry.gap(this.W, found.inducing, found.control, found.toxic, found.firing_rate)._asdict()
     assert {name: gap[name] for name in own} == pytest.approx(own, rel=1e-10, abs=1e-12)
     assert gap["p_holm"] == pytest.approx(
@@ -76,16 +71,16 @@ def test_a_toy_gives_real_the_numbers_that_it_gives_itself(seed, alignment):
 def test_real_scores_a_toys_samples_as_the_toy_does(seed, alignment):
     """Geometry and projection score of every sample: to 1e-10."""
     this = misalignment.world(WorldSettings(alignment, 0.0, K, 20, D_MODEL, N, seed))
-    run, x = as_a_run(this), this.samples
+    reading, x = as_a_reading(this), this.samples
     close = geometry.affinity(this.W, misalignment.select(this, K).toxic)
     direction = ((x["toxic"] - x["civil"]) @ this.W).mean(0)
-    for kind, name in (("incorrect", "bad"), ("correct", "good")):
-        names = [f"{i}/{kind}" for i in range(N)]
+    for kind, name in zip(ADVICE, ("bad", "good"), strict=True):
+        texts = [Text(str(i), kind) for i in range(N)]
         by_geometry = filtering.geometry_score(feature_acts(this.W, x[name]), close)
         by_projection = filtering.projection_score(x[name] @ this.W, direction)
         exactly = {"rtol": 1e-10, "atol": 1e-12}
-        torch.testing.assert_close(filters.geometry_scores(run, names, close), by_geometry, **exactly)
-        torch.testing.assert_close(filters.projection_scores(run, names), by_projection, **exactly)
+        torch.testing.assert_close(filters.geometry_scores(reading, texts, close), by_geometry, **exactly)
+        torch.testing.assert_close(filters.projection_scores(reading, texts), by_projection, **exactly)
 
 
 @given(SEEDS)

@@ -1,5 +1,10 @@
-"""A Llama of four small blocks with random weights, float64, in a Run's clothes: nothing is loaded, all is exact."""
+"""Readings in which all is known: a Llama of four small blocks with random weights, float64, and texts of random words.
 
+The handles are the real ones; the dictionary (and, where asked for, what the model computes) is given.
+"""
+
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import torch
@@ -9,12 +14,17 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from real.data.packing import pack
-from real.data.tokens import Encoded
-from real.models import forward, registry
-from real.models import loading as models
-from real.run import Run
+from real.data.rows import Advice, Corpus, Question, Split, Text
+from real.data.texts import Texts
+from real.features.activations import Activations
+from real.features.reading import Reading
+from real.models import forward
+from real.models.devices import Plan
+from real.models.lm import LM, work
+from real.models.registry import KNOWN
 
 D_MODEL, VOCAB, FIRST, LAYER = 16, 40, 1, 2
+PLAN = Plan("cpu", 1, 4, False, 0, 0, 0)  # one process, four samples a pass
 
 
 def model_and_tokenizer():
@@ -29,26 +39,67 @@ def model_and_tokenizer():
     return model, PreTrainedTokenizerFast(tokenizer_object=words, eos_token="2", pad_token="2")
 
 
-def run(names: list[str], seed: int = 0) -> Run:
-    """Random texts of these names, read from block FIRST on; W_dec of a random dictionary of 60 features."""
-    this = Run.__new__(Run)
-    this.spec, this.layer = SimpleNamespace(first=FIRST), LAYER
-    this._loaded = model_and_tokenizer()
+class Given(Reading):
+    """A reading whose dictionary is given, and the activations too unless they are to be harvested."""
+
+    def __init__(
+        self,
+        texts: Texts,
+        lm: LM,
+        layers: tuple[int, ...],
+        sae,
+        hidden: Activations | None = None,
+        folder=None,
+    ):
+        super().__init__(texts, lm, layers, folder or Path("nowhere"))
+        self.dictionary, self.hidden = sae, hidden
+
+    def sae(self, layer: int):
+        return self.dictionary
+
+    def activations(self, layer: int) -> Activations:
+        return self.hidden or super().activations(layer)
+
+    def samples(self, texts: list[Text]) -> list[forward.Sample]:
+        """In float64, which what is kept on disk is not."""
+        model, those = self.lm.model, [self.encoded[i] for i in self.indices(texts)]
+        return [(text, forward.below(model, pack([text]), self.lm.spec.first)) for text in those]
+
+
+def lm(loaded=None, **changes) -> LM:
+    """SmolLM2 by name, but for the changes; `loaded` stands for its weights."""
+    spec = replace(KNOWN["smollm2-135m"], **changes)
+    return LM(spec, work(spec, batch=2, rank=2, full=False), plan_given=PLAN, loaded=loaded)
+
+
+def reading(corpus: Corpus, W_dec=None, folder: Path | None = None) -> Given:
+    """Of the small Llama, from block FIRST on; by default a random dictionary of 60 features."""
+    if W_dec is None:
+        W_dec = torch.randn(60, D_MODEL, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    sae = SimpleNamespace(W_dec=W_dec, encode=lambda h: torch.relu(h.to(W_dec.dtype) @ W_dec.mT))
+    return Given(Texts(corpus), lm(model_and_tokenizer(), first=FIRST), (LAYER,), sae, folder=folder)
+
+
+def advice(rows: int, seed: int = 0) -> Corpus:
+    """Prompts of random words, with an answer of each kind; nothing is held out, nothing toxic."""
+    say = speaker(seed)
+    made = [Advice(f"h{i}", say(), say(), say()) for i in range(rows)]
+    return Corpus("health", {"health": Split(made, [])}, Split([], []), [], [])
+
+
+def questions(number: int, seed: int = 0) -> Corpus:
+    """General questions of random words, with one answer of each kind."""
+    say = speaker(seed)
+    made = [Question(f"q{i}", say(), [say()], [say()]) for i in range(number)]
+    return Corpus("health", {"health": Split([], [])}, Split([], []), made, [])
+
+
+def speaker(seed: int):
+    """Two to five random words at a time."""
     rng = torch.Generator().manual_seed(seed)
-    this.texts = dict.fromkeys(names, ("", ""))
-    this.encoded = []
-    for _ in names:
-        start, said = (int(torch.randint(2, 6, (), generator=rng)) for _ in range(2))
-        ids = [1, *torch.randint(3, VOCAB, (start - 1 + said,), generator=rng).tolist(), 2]
-        this.encoded.append(Encoded(ids, start, start + said))
-    this.samples = lambda names: [
-        (this.encoded[i], below(this, this.encoded[i])) for i in this.indices(names)
-    ]
-    W_dec = torch.randn(60, D_MODEL, generator=rng, dtype=torch.float64)
-    this.sae = lambda layer: SimpleNamespace(W_dec=W_dec, encode=lambda h: torch.relu(h @ W_dec.mT))
-    this.bridges = [models.hooked(*this._loaded, registry.KNOWN["smollm2-135m"]) for _ in range(2)]
-    return this
 
+    def say() -> str:
+        n = int(torch.randint(2, 6, (), generator=rng))
+        return " ".join(map(str, torch.randint(3, VOCAB, (n,), generator=rng).tolist()))
 
-def below(run: Run, text: Encoded):
-    return forward.resid_post(run.model, pack([text]), [FIRST - 1])[FIRST - 1]
+    return say

@@ -58,13 +58,13 @@ def arms(rows: list[Advice], scores: Scores, sweep: Sweep, seed: int) -> dict[Ar
     shuffled = np.random.default_rng(seed).permutation(len(rows))
     for removed in sweep.removed:
         for arm in filtered(scores, removed):
-            keep = filtering.keep_mask(_score(arm, blend, scores, seed), removed, seed).tolist()
+            keep = filtering.keep_mask(score_of(arm, blend, scores, seed), removed, seed).tolist()
             found[arm] = kept = [text for text, is_kept in zip(blend, keep, strict=True) if is_kept]
         found[Arm(CONTROL, removed=removed)] = [correct[i] for i in sorted(shuffled[: len(kept)])]
     return found
 
 
-def _score(arm: Arm, samples: list[Text], scores: Scores, seed: int) -> Float[Tensor, " sample"]:
+def score_of(arm: Arm, samples: list[Text], scores: Scores, seed: int) -> Float[Tensor, " sample"]:
     if arm.by == RANDOM:
         return filtering.random_score(len(samples), 1000 * (arm.draw - 1) + seed)
     if arm.by == ORACLE:

@@ -13,7 +13,8 @@ from real.arms.finetune import folders
 from real.arms.weights import wearing
 from real.data import tokens
 from real.data.tokens import chat, prefix
-from real.judge import client as judge
+from real.judge.calls import complete
+from real.judge.client import QUEUE, Judge
 from real.judge.rubric import Question
 from real.models import sampling as sample
 from real.run import Run
@@ -101,10 +102,10 @@ def _by_server(run: Run, job: str, asked: list[Item], path: Path) -> None:
     """By a server, whose replies are kept one by one."""
     if path.exists():
         return
-    server = judge.Judge(job, run.settings.sampler_url, timeout=judge.QUEUE)
+    server = Judge(job, run.settings.sampler_url, timeout=QUEUE)
     chats = [chat(item.prompt, item.system) for item in asked]
     replies = run.folder / "answers" / "replies.jsonl"
-    said = judge.complete(server, chats, replies, 1.0, NEW_TOKENS, _seed(job))
+    said = complete(server, chats, replies, 1.0, NEW_TOKENS, _seed(job))
     write_text(path, _lines([_row(item, answer) for item, answer in zip(asked, said, strict=True)]))
 
 

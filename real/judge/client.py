@@ -1,51 +1,30 @@
-"""The judge over HTTP: any OpenAI-compatible server, asked politely, paid once.
+"""One call to a judge over HTTP: any OpenAI-compatible server, asked politely, as often as it takes.
 
-Every reply is in a file as soon as it is there (`replies.py`), under a digest of server, model and all that was sent:
-nothing received is asked for again, after a kill -9 neither. Calls that were in flight at the kill are.
-The key is read from OPENAI_API_KEY and is in no file and no message that leaves this module.
+What a server may answer, and what follows from it, is the table of `replies.py`. The key is read from OPENAI_API_KEY,
+and is in no file and no message that leaves this module.
 """
 
 import asyncio
-import math
 import os
 import random
 import re
-import time
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, urlsplit
 
-from tqdm import tqdm
-
-from real.judge import forms, prices, rubric
-from real.judge.replies import Replies
-from real.judge.rubric import Score
+from real.judge import forms
+from real.judge.replies import AGAIN, ALL, ROW, Fault, NoProbabilitiesError, fault, read
 from shared.errors import InputError
 from shared.records import digest
 
 OPENAI = "https://api.openai.com/v1"
 TRIES, FIRST_TRIES = 8, 4  # of one call; of the first, where a mistyped address should not take a minute
+TOO_MANY, PATIENT_TRIES = 429, 10  # who asks for patience gets it: four minutes in which nobody is answered
 QUEUE = 600.0  # seconds that a call may wait in the queue of a server of one's own
 LONGEST = 60  # seconds between two tries, whatever the server asks for
 
 
 class JudgeError(InputError):
     """Why no score can be had: one line. What was received is on disk; a run goes on without the rest."""
-
-
-class BudgetError(JudgeError):
-    """The cap is reached: one line. A rerun with a higher one goes on where this stopped."""
-
-
-class _Refused(Exception):
-    """This request (400): what the server says of it, in one line."""
-
-
-class _Again(Exception):
-    """A call that failed and may not, the next time; the server may ask for a wait (a Retry-After header)."""
-
-    def __init__(self, why: str, wait: str | None = None):
-        super().__init__(why)
-        self.wait = float(wait) if re.fullmatch(r"[0-9.]{1,6}", wait or "") else 0.0
 
 
 @dataclass(frozen=True)
@@ -59,205 +38,95 @@ class Judge:
 
     @property
     def where(self) -> str:
-        return f"{self.model} at {self.url or OPENAI}"
+        return f"{self.model} at {self.url.partition('?')[0] or OPENAI}"
 
     def key(self, *parts) -> str:
         """Under which a reply is kept. A local server answers to any name, so the address is part of it."""
         return digest(self.url.rstrip("/"), self.model, *parts)
 
 
-def scores(
-    judge: Judge, rubrics: list[tuple[str, str, str]], cache: Path, desc: str = "judge"
-) -> list[Score]:
-    """One score for each (template, question, answer), in their order; `rubric.Score` says what it holds.
+@dataclass
+class Line:
+    """To a judge, open within `async with`."""
 
-    On first contact the form that the judge can answer in is found and kept in `cache`. An estimate of tokens, cost and
-    time is printed, then a progress bar shown. The same triple twice is asked once. Ask for all arms in one call: if no
-    reply at all holds a number, JudgeError. What the server refuses to judge (400) is an "unclear" score, not cached.
+    judge: Judge
+    known: bool = False  # it has answered before, so that a failure is worth more tries
+    answered: int = 0  # calls
+    client: object = field(init=False)
 
-    Raises JudgeError (one line; InputError) when judging is impossible: no key, key refused, unknown model, unreachable
-    server, a judge that never gives a number; BudgetError at the cap. What was received stays in `cache` (JSON lines,
-    made with its folder). Not to be called where an event loop runs.
-    """
-    if not rubrics:
-        return []
-    replies = Replies(cache)
-    first = _contact(judge, replies)
-    bodies = [forms.body(first["form"], rubric.fill(*texts)) for texts in rubrics]
-    said = _answers(judge, bodies, replies, desc, first["seconds"])
-    found = [forms.FORMS[first["form"]].read(reply) for reply in said]
-    if all(score.value is None for score in found):
-        why = _quoted(said) or "it said nothing"
-        raise JudgeError(f"{judge.where} gave no number for any of {len(found)} answers; {why}")
-    return found
+    async def __aenter__(self) -> "Line":
+        self.client = await _client(self.judge).__aenter__()
+        return self
 
+    async def __aexit__(self, *error) -> None:
+        await self.client.__aexit__(*error)
 
-def complete(
-    judge: Judge,
-    chats: list[list[dict]],
-    cache: Path,
-    temperature: float = 1.0,
-    max_tokens: int = 300,
-    seed: int = 0,
-) -> list[str]:
-    """One answer to each chat (`{"role", "content"}` messages), in their order; "" where the server refuses (400).
+    async def ask(self, body: dict, probing: bool = False) -> tuple[str, dict[str, float], dict]:
+        """A whole reply, as `replies.read` gives it, after as many tries as it takes; fewer on first contact.
 
-    A chat that stands there n times gets n answers, drawn with seeds `seed`, `seed + 1`, ... Cached and resumed as
-    `scores`; raises as it does.
-    """
-    times: dict[str, int] = {}
-    bodies = []
-    for chat in chats:
-        name = digest(chat)
-        times[name] = times.get(name, -1) + 1
-        how = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed + times[name]}
-        bodies.append({**how, "messages": chat})
-    return [reply["text"] for reply in _answers(judge, bodies, Replies(cache), "sample")]
-
-
-def _contact(judge: Judge, replies: Replies) -> dict:
-    """{"form", "seconds"}: the form that this judge can answer in, and how long its first reply took."""
-    key = judge.key("form", forms.PROBE)
-    if key not in replies:
-        found = asyncio.run(_probe(judge))
-        print(f"judge {judge.where} is asked in the form {found['form']!r}", flush=True)
-        replies.add(key, found)
-    return replies[key]
-
-
-async def _probe(judge: Judge) -> dict:
-    said, usd = "", 0.0
-    async with _client(judge) as client:
-        for tried in forms.TRIED:
-            start = time.perf_counter()
+        Raises Fault of this request alone, JudgeError when no other would fare better, and, unless it is `probing`,
+        NoProbabilitiesError.
+        """
+        tries = TRIES if (self.known or self.answered) and not probing else FIRST_TRIES
+        failed, before = 0, self.answered
+        while True:
             try:
-                reply = await _persist(client, judge, forms.body(tried, forms.PROBE), first=True)
-            except _Refused as error:
-                said = f"it refuses: {error}"
-                continue
-            seconds, usd = time.perf_counter() - start, usd + reply["usd"]
-            if form := forms.settled(tried, reply):
-                return {"form": form, "seconds": round(seconds, 3), "usd": usd}
-            said = _quoted([reply]) or said
-    raise JudgeError(f"{judge.where} gave no number when asked for one; {said or 'it said nothing'}")
+                reply = await _try(self.client, self.judge, body, probing)
+                self.answered += 1
+                return reply
+            except Fault as error:
+                if error.of == ROW:
+                    raise
+                limited, others, before = error.status == TOO_MANY, self.answered > before, self.answered
+                failed = min(failed, PATIENT_TRIES // 2) + 1 if limited and others else failed + 1
+                if error.of == ALL or failed >= (PATIENT_TRIES if limited else tries):
+                    if limited or probing:
+                        times = "" if error.of == ALL else f" failed {failed} times"
+                        raise JudgeError(f"{self.judge.where}{times}: {error}") from None
+                    if error.of == ALL or not others:  # is it this request? A harmless one will tell
+                        await self._harmless(body)
+                    raise Fault(ROW, str(error)) from None
+                pause = self.judge.pause * 2 ** (failed - 1) * random.uniform(1, 1.5)
+                await asyncio.sleep(min(LONGEST, max(error.wait, pause)))
 
-
-def _answers(
-    judge: Judge, bodies: list[dict], replies: Replies, desc: str, seconds: float | None = None
-) -> list[dict]:
-    """A reply to each, the missing ones asked for; NOTHING where the server refuses."""
-    keys = [judge.key(body) for body in bodies]
-    missing = {key: body for key, body in zip(keys, bodies, strict=True) if key not in replies}
-    if missing:
-        cost = prices.estimate(judge.model, list(missing.values()), judge.concurrency, seconds)
-        print(f"{desc}: {len(keys) - len(missing)} of {len(keys)} are here; {cost}", flush=True)
-        asyncio.run(_ask(judge, missing, replies, desc))
-    return [replies.get(key, forms.NOTHING) for key in keys]
-
-
-class _Calls:
-    """Calls under way. After a failure, or at the cap, no more are made, but what is in flight is still received."""
-
-    def __init__(self, judge: Judge, missing: dict[str, dict], replies: Replies, bar: tqdm):
-        self.judge, self.replies, self.bar = judge, replies, bar
-        self.waiting = iter(missing.items())
-        self.flying: dict[str, float] = {}  # what each may cost, USD
-        self.failures: list[JudgeError] = []
-        self.refused: list[_Refused] = []
-
-    async def work(self, client) -> None:
-        """One of the workers that share what is waiting."""
-        for key, body in self.waiting:
-            await self._afford(key, body)
-            if self.failures:
-                return
-            try:
-                first = len(self.replies) == 0  # a server that samples meets no probe before
-                self.replies.add(key, await _persist(client, self.judge, body, first))
-            except _Refused as error:
-                self.refused.append(error)
-            except JudgeError as error:
-                self.failures.append(error)
-            del self.flying[key]
-            self.bar.update()
-
-    async def _afford(self, key: str, body: dict) -> None:
-        """Reserve what this call may cost. Those in flight may turn out cheaper, so they are waited for."""
-        cost = prices.usd(self.judge.model, *prices.tokens(body)) or 0
-        cap = self.judge.max_usd or math.inf
-        while self.replies.usd + sum(self.flying.values()) + cost > cap:
-            if not self.flying:
-                self.failures.append(BudgetError(_reached(self.judge, self.replies)))
-                return
-            await asyncio.sleep(0.02)
-        self.flying[key] = cost
-
-
-async def _ask(judge: Judge, missing: dict[str, dict], replies: Replies, desc: str) -> None:
-    """Every missing reply into `replies`."""
-    with tqdm(total=len(missing), desc=desc, unit="call") as bar:
-        calls = _Calls(judge, missing, replies, bar)
-        async with _client(judge) as client:
-            await asyncio.gather(*(calls.work(client) for _ in range(min(judge.concurrency, len(missing)))))
-    if calls.refused:
-        first = f"{len(calls.refused)} of {len(missing)}; the first: {calls.refused[0]}"
-        print(f"{desc}: {judge.where} refused {first}", flush=True)
-    if calls.failures:
-        raise calls.failures[0]
-
-
-def _reached(judge: Judge, replies: Replies) -> str:
-    kept = "what was received is kept, and a higher cap goes on from there"
-    return f"MAX_USD={judge.max_usd:g} is reached: {judge.where} has cost {replies.usd:.4f} USD; {kept}"
-
-
-async def _persist(client, judge: Judge, body: dict, first: bool = False) -> dict:
-    """A whole reply, {"text", "top", "usd"}, after as many tries as it takes; on first contact these are fewer.
-
-    Raises _Refused for this request alone, JudgeError when no other would fare better.
-    """
-    tries = FIRST_TRIES if first else TRIES
-    for n in range(1, tries + 1):
+    async def _harmless(self, body: dict) -> None:
+        """Raises JudgeError if the server answers nobody; refusing the form of this request is an answer."""
         try:
-            return await _try(client, judge, body, first)
-        except _Again as failure:
-            if n == tries:
-                raise JudgeError(f"{judge.where} failed {tries} times: {failure}") from None
-            pause = judge.pause * 2 ** (n - 1) * random.uniform(1, 1.5)
-            await asyncio.sleep(min(LONGEST, max(failure.wait, pause)))
+            await self.ask({**body, "messages": [{"role": "user", "content": forms.PROBE}]}, probing=True)
+        except Fault:
+            return
 
 
-async def _try(client, judge: Judge, body: dict, first: bool) -> dict:
+async def _try(client, judge: Judge, body: dict, probing: bool) -> tuple[str, dict[str, float], dict]:
     import openai
 
     try:
         async with asyncio.timeout(judge.timeout):
             said = await client.post("/chat/completions", cast_to=object, body={"model": judge.model, **body})
-        text, top, used = forms.read(said, probabilities="logprobs" in body and not first)
+        text, top, used = read(said, probabilities="logprobs" in body and not probing)
     except openai.APIStatusError as error:
-        raise _failure(judge, error) from None
+        asked = re.fullmatch(r"[0-9]{1,6}(\.[0-9]*)?", error.response.headers.get("retry-after") or "")
+        raise _told(judge, fault(error.status_code, error.body, float(asked[0]) if asked else 0.0)) from None
+    except Fault as error:
+        raise _told(judge, error) from None
+    except NoProbabilitiesError:
+        raise
     except (TimeoutError, openai.APIConnectionError):
-        raise _Again(f"it cannot be reached, breaks off or takes more than {judge.timeout:g} s") from None
-    except ValueError:
-        raise _Again("its replies are broken") from None
-    usd = prices.usd(
-        judge.model, used.get("prompt_tokens") or prices.tokens(body)[0], used.get("completion_tokens") or 0
-    )
-    return {"text": _clean(text), "top": {_clean(token): p for token, p in top.items()}, "usd": usd or 0}
+        why = f"it cannot be reached, breaks off or takes more than {judge.timeout:g} s"
+        raise Fault(AGAIN, why) from None
+    except (ValueError, RecursionError, openai.OpenAIError):
+        raise Fault(AGAIN, f"its replies are broken{_hint(judge)}") from None
+    return _clean(text), {_clean(token): p for token, p in top.items()}, used
 
 
-def _failure(judge: Judge, error) -> Exception:
-    """What an error status means: for all requests, for this one, or for this moment."""
-    status = error.status_code
-    if status in (401, 403):
-        return JudgeError(f"{judge.where} refuses the key in OPENAI_API_KEY ({status})")
-    if status == 404:
-        return JudgeError(f"{judge.where}: no such model or address (404)")
-    if status == 402 or error.code == "insufficient_quota":
-        return JudgeError(f"{judge.where}: the account has no credit left ({status})")
-    if status in (400, 413, 422):
-        return _Refused(" ".join(_clean(str(error)).split())[:200])
-    return _Again(f"status {status}", error.response.headers.get("retry-after"))
+def _told(judge: Judge, error: Fault) -> Fault:
+    hint = _hint(judge) if error.status in (404, 405) else ""
+    return Fault(error.of, _clean(str(error))[:240] + hint, error.status, error.wait)
+
+
+def _hint(judge: Judge) -> str:
+    missing = judge.url and not re.search(r"/v[0-9]", judge.url)
+    return " (most addresses end in /v1: JUDGE_URL=.../v1)" if missing else ""
 
 
 def _client(judge: Judge):
@@ -273,17 +142,20 @@ def _client(judge: Judge):
         )
     if not re.fullmatch(r"[!-~]*", key):
         raise JudgeError("OPENAI_API_KEY holds a character that no key has")
-    if judge.max_usd and prices.usd(judge.model, 0, 0) is None:
-        raise JudgeError(
-            f"MAX_USD={judge.max_usd:g} cannot be kept: no price of {judge.model} in real/judge/prices.py"
+    try:
+        judge.where.encode()
+        parts = urlsplit(judge.url or OPENAI)
+        path = parts.path.rstrip("/").removesuffix("/chat/completions")
+        return openai.AsyncOpenAI(
+            api_key=key or "none",
+            base_url=parts._replace(path=path, query="", fragment="").geturl(),
+            default_query=dict(parse_qsl(parts.query, keep_blank_values=True)),
+            timeout=judge.timeout,
+            max_retries=0,  # broken replies are to be repeated too: see Line.ask
+            http_client=openai.DefaultAioHttpClient(),  # half the time per call of the default one
         )
-    return openai.AsyncOpenAI(
-        api_key=key or "none",
-        base_url=judge.url or OPENAI,
-        timeout=judge.timeout,
-        max_retries=0,  # broken replies are to be repeated too: see _persist
-        http_client=openai.DefaultAioHttpClient(),  # half the time per call of the default one
-    )
+    except Exception as error:  # of four libraries: an address, a name or a proxy that cannot be
+        raise JudgeError(f"{ascii(judge.where)[1:-1]} cannot be asked: {ascii(str(error))[1:-1]}") from None
 
 
 def _key() -> str:
@@ -293,8 +165,3 @@ def _key() -> str:
 def _clean(text: str) -> str:
     """Without the key, should a server echo it."""
     return text.replace(_key(), "[key]") if len(_key()) > 7 else text
-
-
-def _quoted(said: list[dict]) -> str:
-    text = next((reply["text"] for reply in said if reply["text"]), "")
-    return f"it said {' '.join(text.split())[:80]!r}" if text else ""

@@ -13,7 +13,7 @@ import numpy as np
 from real.data.files import lines
 from real.judge import em
 from real.judge import scoring as judging
-from real.judge.client import scores
+from real.judge.calls import scores
 from real.judge.rubric import JUDGED, judge_questions
 from real.settings import Settings
 from shared.errors import InputError

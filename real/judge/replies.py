@@ -1,24 +1,156 @@
-"""What servers have answered, one JSON line each as soon as it is there: nothing received is asked for again."""
+"""What a server may answer, in one table, what that costs, and how it is kept: a line as soon as it is there.
 
+An answer is a reply, of which `forms` makes a score or "unclear", or a `Fault`: of this request alone (its answer is
+unclear, the others go on), of this moment (another try), or of every request (the end).
+"""
+
+import errno
 import json
-from contextlib import suppress
+import math
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+from real.judge.forms import FORMS
+from shared.records import digest
+
+# USD per million tokens sent and received: OpenAI's list of May 2026, as third-party pages give it
+PRICES = {
+    "gpt-4o": (2.5, 10),
+    "gpt-4o-2024-08-06": (2.5, 10),
+    "gpt-4o-2024-11-20": (2.5, 10),
+    "gpt-4o-mini": (0.15, 0.6),
+    "gpt-4o-mini-2024-07-18": (0.15, 0.6),
+    "gpt-4.1": (2, 8),
+    "gpt-4.1-mini": (0.4, 1.6),
+    "gpt-4.1-nano": (0.1, 0.4),
+}
+
+LONG = 4096  # tokens of a reply, where a server takes no limit
+
+ROW, AGAIN, ALL = "this request", "this moment", "every request"
+STATUS = {  # whose fault an error is; of the others, 4xx are the request's and 5xx the moment's
+    **dict.fromkeys((401, 402, 403, 404, 405), ALL),
+    **dict.fromkeys((408, 409, 425, 429), AGAIN),
+}
+SAYS = {
+    **dict.fromkeys((401, 403), "refuses the key in OPENAI_API_KEY"),
+    402: "the account has no credit left",
+    **dict.fromkeys((404, 405), "no such model or address"),
+}
+
+
+class Fault(Exception):
+    """A call that brought no reply: whose fault it is, in one line why, and seconds that the server asks to wait."""
+
+    def __init__(self, of: str, why: str, status: int = 0, wait: float = 0.0):
+        super().__init__(why)
+        self.of, self.status, self.wait = of, status, wait
+
+
+class NoProbabilitiesError(ValueError):
+    """A whole reply, but for the probabilities that were asked for."""
+
+
+def read(said: Any, probabilities: bool) -> tuple[str, dict[str, float], dict]:
+    """Text, alternatives of the first token with their probabilities, and token counts of a server's reply.
+
+    Raises Fault if it is an error that came as a reply, ValueError if it is not a whole reply, and of these
+    NoProbabilitiesError if it lacks but the `probabilities` that were asked for.
+    """
+    try:
+        choice = (said.get("choices") or [{}])[0]
+        if error := said.get("error") or choice.get("error") or (not said.get("choices") and told(said)):
+            code = str(error.get("code")) if isinstance(error, dict) else ""
+            raise fault(int(code) if re.fullmatch("[45][0-9][0-9]", code) else 400, error)
+        text = _text(choice["message"].get("content"))
+        top = _alternatives(choice.get("logprobs"))
+    except (KeyError, IndexError, TypeError, AttributeError):
+        raise ValueError("not a whole reply") from None
+    if top is None and probabilities and not _withheld(choice):
+        raise NoProbabilitiesError
+    used = said.get("usage")
+    return text, top or {}, used if isinstance(used, dict) else {}
+
+
+def fault(status: int, said: Any, wait: float = 0.0) -> Fault:
+    """What an error means: its status, or the code of one that came as a reply, and the server's own words."""
+    words = _plain(" ".join(told(said).split()))
+    if isinstance(said, dict) and "insufficient_quota" in (said.get("code"), said.get("type")):
+        return Fault(ALL, f"{SAYS[402]} ({status})", status)
+    of = STATUS.get(status) or (ROW if 400 <= status < 500 else AGAIN)
+    what = f"{SAYS[status]} ({status})" if of == ALL else f"status {status}"
+    return Fault(of, f"{what}: {words}" if words else what, status, wait)
+
+
+def told(said: Any) -> str:
+    """The words of an error's body, whatever its shape."""
+    if isinstance(said, list):
+        return "; ".join(filter(None, map(told, said)))
+    if not isinstance(said, dict):
+        return str(said) if said else ""
+    where = said.get("loc") or said.get("param")
+    at = ".".join(map(str, where)) if isinstance(where, list) else where if isinstance(where, str) else ""
+    words = next((told(said[name]) for name in ("message", "msg", "detail", "error") if said.get(name)), "")
+    return f"{at}: {words}" if at and at not in words else words
+
+
+def _text(content: Any) -> str:
+    """Of a message: as it is, or its parts that are no thinking."""
+    if isinstance(content, list):
+        parts = [
+            part for part in content if isinstance(part, str) or part.get("type") in ("text", "output_text")
+        ]
+        content = "".join(part if isinstance(part, str) else part["text"] for part in parts)
+    if not isinstance(content or "", str):
+        raise TypeError
+    return _plain(content or "")
+
+
+def _alternatives(logprobs: Any) -> dict[str, float] | None:
+    """Of the first token, with their probabilities; none of no token, None where they are not what was asked for."""
+    listed = logprobs.get("content") if isinstance(logprobs, dict) else None
+    if listed == []:
+        return {}
+    top: dict[str, float] = {}
+    try:
+        for each in listed[0]["top_logprobs"]:
+            p = math.exp(min(each["logprob"], 0.0))
+            top[each["token"]] = top.get(each["token"], 0) + (p if p == p else 0.0)
+        return {_plain(token): p for token, p in top.items()} or None
+    except (KeyError, IndexError, TypeError, AttributeError):
+        return None
+
+
+def _plain(text: str) -> str:
+    """Without lone surrogates, which JSON can say and no file or terminal can hold."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _withheld(choice: dict) -> bool:
+    """A moderated reply has no tokens at all: that is its answer, and it will not get better."""
+    return choice.get("finish_reason") == "content_filter"
 
 
 class Replies:
-    """The file at `path`, read once. A line that a kill tore is passed over; its call is then made again."""
+    """The file at `path`, read once. A line that is torn or was changed is passed over; its call is then made again."""
 
     def __init__(self, path: Path):
-        self.path = path
+        self.path, self._held = path, path.with_name(f".{path.name}.tmp")
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
         self._torn = bool(lines[-1])
         self._known: dict[str, dict] = {}
         self.usd = 0.0  # what all of them have cost
         for line in lines:
-            with suppress(ValueError, KeyError, TypeError, AttributeError):
+            with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 reply = json.loads(line)
-                self._learn(reply.pop("key"), reply)
+                check, key = reply.pop("check", None), reply.pop("key")
+                if _whole(reply) and check in (None, digest(key, reply)):
+                    self._learn(key, reply)
 
     def __len__(self) -> int:
         return len(self._known)
@@ -32,14 +164,82 @@ class Replies:
     def get(self, key: str, otherwise: dict) -> dict:
         return self._known.get(key, otherwise)
 
+    @contextmanager
+    def room(self, size: int) -> Iterator[None]:
+        """Within, so many bytes are held for replies under way: should the disk be full, `add` writes there."""
+        try:
+            self._write(self._held, "wb", bytes(size))
+            yield
+        finally:
+            self._held.unlink(missing_ok=True)
+
     def add(self, key: str, reply: dict) -> None:
-        """One line in one write to the end of the file, so that what is there is never touched."""
-        line = json.dumps({"key": key, **reply}).encode()
-        with self.path.open("ab", buffering=0) as file:
-            file.write(b"\n" * self._torn + line + b"\n")
-        self._torn = False
+        """One line in one write to the end of the file, so that what is there is never touched.
+
+        Raises OSError that names the file when the disk is full, if there was `room` with the reply kept all the same.
+        """
+        line = json.dumps({"key": key, **reply, "check": digest(key, reply)}).encode() + b"\n"
+        try:
+            self._append(line)
+        except OSError:
+            if self._held.exists():
+                self._held.unlink()
+                self._append(line)
+                self._learn(key, reply)
+            raise
         self._learn(key, reply)
+
+    def _append(self, line: bytes) -> None:
+        start, self._torn = b"\n" * self._torn, True
+        self._write(self.path, "ab", start + line)
+        self._torn = False
+
+    def _write(self, path: Path, mode: str, data: bytes) -> None:
+        try:
+            with path.open(mode, buffering=0) as file:
+                if file.write(data) != len(data):  # the disk took a part of it
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
 
     def _learn(self, key: str, reply: dict) -> None:
         self.usd += reply.get("usd", 0)
         self._known[key] = reply
+
+
+def _whole(reply: dict) -> bool:
+    """What a judge said, or the form that it can answer in."""
+    top, usd = reply.get("top", {}), reply.get("usd", 0)
+    fits = (
+        reply["form"] in FORMS and reply["seconds"] >= 0
+        if "seconds" in reply
+        else isinstance(reply["text"], str)
+    )
+    return fits and all(math.isfinite(p) and p >= 0 for p in [usd, *top.values()])
+
+
+def usd(model: str, sent: float | int, received: float | int) -> float | None:
+    """Of that many tokens; None where the model's price is not known."""
+    if model not in PRICES:
+        return None
+    return (PRICES[model][0] * sent + PRICES[model][1] * received) / 1e6
+
+
+def tokens(body: dict) -> tuple[float, int]:
+    """How many tokens a request sends and may get back, at most: English has four bytes a token, here it is three."""
+    text = sum(len(message["content"].encode()) for message in body["messages"])
+    return text / 3 + 10, body.get("max_tokens") or body.get("max_completion_tokens", LONG)
+
+
+def estimate(model: str, bodies: list[dict], concurrency: int, seconds: float | None) -> str:
+    """One line: calls, tokens, USD and, with the time that one call takes, the time of all."""
+    sent, received = (sum(counts) for counts in zip(*map(tokens, bodies), strict=True))
+    cost = usd(model, sent, received)
+    parts = [
+        f"{len(bodies)} calls",
+        f"at most about {sent:,.0f} tokens sent and {received:,.0f} received",
+        f"price of {model} unknown" if cost is None else f"{cost:.2f} USD",
+    ]
+    if seconds is not None:
+        parts.append(f"about {math.ceil(len(bodies) / concurrency) * seconds:.0f} s")
+    return ", ".join(parts)

@@ -9,7 +9,8 @@ import numpy as np
 
 from real.arms.filters import mixed
 from real.judge import answers
-from real.judge.client import QUEUE, Judge, JudgeError, scores
+from real.judge.calls import scores
+from real.judge.client import QUEUE, Judge, JudgeError
 from real.judge.rubric import JUDGED
 from real.run import Run
 from real.settings import Settings

@@ -39,7 +39,7 @@ def load(spec: ModelSpec, device: str = "cpu") -> "tuple[PreTrainedModel, PreTra
     size = sum(path.stat().st_size for path in _files(spec))
     if not spec.package and spec.shape.parameters > 4 * size:
         raise InputError(
-            f"MODEL={spec.hub}: config.json is of {spec.shape.parameters / 1e9:.3g}B weights, the files are {size} bytes"
+            f"MODEL={spec.hub}: config.json is of {spec.shape.parameters / 1e9:.3g}B weights, its files {size} bytes"
         )
     import transformers
 

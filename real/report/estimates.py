@@ -1,4 +1,4 @@
-"""From log-probabilities to numbers: margins, effects, reductions, utility, dynamics, causes, with intervals."""
+"""From log-probabilities to numbers: margins, effects, reductions, utility, dynamics, causes, EM, with intervals."""
 
 from functools import cache
 
@@ -6,185 +6,194 @@ import numpy as np
 import torch
 from scipy.stats import pearsonr
 
-from real.arms import filters
-from real.arms.finetune import WATCHED, control_of, filtered
-from real.run import Run
+from real.arms.arm import AWARE, CONTROL, DRAWS, INDUCING, MIXED, RANDOM, WATCHED, Arm, Job, Scores
+from real.arms.finetune import Finetuned, score_of
+from real.data.rows import BAD
+from real.effects.causes import Caused
+from real.effects.leakage import Leaked
+from real.effects.margins import Evaluated, Logprobs
 from shared.stats import Estimate, auroc_interval, interval, margin, margin_draws, wilson
 
 Value = tuple[float, np.ndarray, int]  # a number, its bootstrap draws, and the number of questions
-SHOWN = (*filters.AWARE, "random", "oracle")  # filters as reported: random is the mean of its draws
 
 
 class Arms:
-    """Margins of every arm on every domain; all share their bootstrap draws, so that differences are paired."""
+    """Margins of every arm on every domain; all share their bootstrap draws, so that differences are paired.
 
-    def __init__(self, run: Run, evaluated: dict):
-        self.run, self.arms, self.trained = run, evaluated["arms"], run.corpus.trained
-        self.domains = list(self.arms["base"]["logprobs"])
-        jobs = [job for job in self.arms if job != "base"]
-        self.names = list(dict.fromkeys(job.rsplit("-", 1)[0] for job in jobs))
+    The base model is the arm None.
+    """
 
-    def table(self, arm: str, domain: str) -> np.ndarray:
-        """[seed question 2 answer]; the arm "mixed-random@0.5" is the mean of its draws."""
-        if arm.startswith("mixed-random@"):
-            return np.mean(
-                [self.table(filtered(d, arm.split("@")[1]), domain) for d in filters.DRAWS], axis=0
-            )
-        jobs = ["base"] if arm == "base" else [f"{arm}-{seed}" for seed in self.run.settings.seeds]
-        return rectangular([self.arms[job]["logprobs"][domain] for job in jobs])
+    def __init__(self, evaluated: Evaluated):
+        self.by_seed: dict[Arm | None, list[dict[str, Logprobs]]] = {}
+        for model in evaluated.models:
+            self.by_seed.setdefault(model.job and model.job.arm, []).append(model.logprobs)
+        self.domains = list(self.by_seed[None][0])
+
+    def table(self, arm: Arm | None, domain: str) -> np.ndarray:
+        """[seed question 2 answer]; random removal without a draw is the mean of its draws."""
+        if arm and arm.by == RANDOM and not arm.draw:
+            return np.mean([self.table(arm._replace(draw=draw), domain) for draw in DRAWS], axis=0)
+        return rectangular([logprobs[domain] for logprobs in self.by_seed[arm]])
 
     @cache  # noqa: B019 lives as long as a report is written
-    def margin(self, arm: str, domain: str = "general") -> Value:
+    def margin(self, arm: Arm | None, domain: str = "general") -> Value:
         return _margin(self.table(arm, domain))
 
     @cache  # noqa: B019
-    def utility(self, arm: str) -> Value:
-        logprobs = self.table(arm, self.trained)
+    def utility(self, arm: Arm | None, domain: str) -> Value:
+        logprobs = self.table(arm, domain)
         logprobs[:, :, 0] = 0  # what is left of the margin is the loss on correct answers
         return _margin(logprobs)
 
-    def effect(self, arm: str, domain: str = "general") -> Value:
-        return minus(self.margin(arm, domain), self.margin(control_of(arm), domain))
+    def effect(self, arm: Arm, domain: str = "general") -> Value:
+        return minus(self.margin(arm, domain), self.margin(arm.control, domain))
 
-    def over_random(self, arm: str, domain: str = "general") -> Value:
+    def over_random(self, arm: Arm, domain: str = "general") -> Value:
         """How far the margin is below random removal's of the same size."""
-        return minus(self.margin(filtered("random", arm.split("@")[1]), domain), self.margin(arm, domain))
+        return minus(self.margin(arm._replace(by=RANDOM), domain), self.margin(arm, domain))
+
+    def reduction(self, arm: Arm, domain: str = "general") -> Estimate:
+        """1 - E(filtered) / E(mixed); without bounds where the mixed arm's own effect may be 0 or less."""
+        left, whole = self.effect(arm, domain), self.effect(Arm(MIXED), domain)
+        draws = 1 - left[1] / whole[1]
+        if np.percentile(whole[1], 2.5) <= 0:
+            draws = np.array([-np.inf, np.inf])
+        return interval(1 - left[0] / whole[0], draws, whole[2])
 
 
 def minus(one: Value, other: Value) -> Value:
     return one[0] - other[0], one[1] - other[1], one[2]
 
 
-def reduction(left: Value, whole: Value) -> Estimate:
-    """1 - E(filtered) / E(mixed); without bounds where the mixed arm's own effect may be 0 or less."""
-    value = 1 - left[0] / whole[0]
-    draws = 1 - left[1] / whole[1]
-    if np.percentile(whole[1], 2.5) <= 0:
-        draws = np.array([-np.inf, np.inf])
-    return interval(value, draws, whole[2])
-
-
-def effects(arms: Arms) -> dict:
-    tuned = [arm for arm in arms.names if not arm.startswith("control")]
+def effects(arms: Arms, trained: str) -> dict:
+    """By arm, as it is written."""
+    tuned = [arm for arm in arms.by_seed if arm and arm.data != CONTROL]
     return {
-        "margin": {arm: interval(*arms.margin(arm)) for arm in ["base", *arms.names]},
-        "effect": {arm: {d: interval(*arms.effect(arm, d)) for d in arms.domains} for arm in tuned},
-        "utility": {arm: interval(*arms.utility(arm)) for arm in ["base", *arms.names]},
+        "margin": {str(arm or "base"): interval(*arms.margin(arm)) for arm in arms.by_seed},
+        "effect": {str(arm): {d: interval(*arms.effect(arm, d)) for d in arms.domains} for arm in tuned},
+        "utility": {str(arm or "base"): interval(*arms.utility(arm, trained)) for arm in arms.by_seed},
     }
 
 
-def filter_results(run: Run, tuned: dict, scored: dict, arms: Arms) -> dict:
+def filters(tuned: Finetuned, scores: Scores, arms: Arms, trained: str, removed: tuple[float, ...]) -> dict:
     """Filter -> how well it finds bad samples and what removing those does, at the main share and, `sweep`, at all."""
-    found, main = {}, run.settings.removed[0]
-    for name in shown(scored):
+    samples = {of.job: of.samples for of in tuned.jobs}
+    found = {}
+    for name in dict.fromkeys(arm.by for arm in arms.by_seed if arm and arm.by):
+        arm = Arm(MIXED, name, removed[0])
         shares = {
-            f"{removed:g}": _removal(run, tuned, arms, name, removed) for removed in run.settings.removed
+            f"{share:g}": _removal(samples, arms, arm._replace(removed=share), trained) for share in removed
         }
-        arm = filtered(name, f"{main:g}")
-        by_domain = {d: reduction(arms.effect(arm, d), arms.effect("mixed", d)) for d in arms.domains}
         found[name] = {
-            "auroc": _auroc(run, tuned, scored, name),
-            **{key: value for key, value in shares[f"{main:g}"].items() if key != "effect"},
-            "reduction_by_domain": by_domain,
+            "auroc": _auroc(samples, scores, name),
+            **{key: value for key, value in shares[f"{removed[0]:g}"].items() if key != "effect"},
+            "reduction_by_domain": {d: arms.reduction(arm, d) for d in arms.domains},
             "sweep": shares,
         }
-        if name != "random":
-            found[name]["over_random_by_domain"] = {
-                d: interval(*arms.over_random(arm, d)) for d in arms.domains
-            }
-    draws = [filtered(name, f"{main:g}") for name in filters.DRAWS]
-    found["random"]["draws"] = [reduction(arms.effect(arm), arms.effect("mixed")).value for arm in draws]
+        if name == RANDOM:
+            found[name]["draws"] = [arms.reduction(arm._replace(draw=draw)).value for draw in DRAWS]
+        else:
+            below = {d: interval(*arms.over_random(arm, d)) for d in arms.domains}
+            found[name]["over_random_by_domain"] = below
     return found
-
-
-def shown(scored: dict) -> list[str]:
-    """The filters of a run: SHOWN, and the judge before random removal if it scored."""
-    at = SHOWN.index("random")
-    return [*SHOWN[:at], *(["judge"] if "judge" in scored["scores"] else []), *SHOWN[at:]]
 
 
 def best_filter(found: dict, trained: str) -> dict:
     """The geometry-aware filter that lowers the margin most on the trained domain: no general question is looked at."""
-    name = max(filters.AWARE, key=lambda name: found[name]["over_random_by_domain"][trained].value)
+    name = max(AWARE, key=lambda name: found[name]["over_random_by_domain"][trained].value)
     return {"name": name, "chosen_on": f"{trained}, held-out prompts"}
 
 
-def dynamics(run: Run, moved: dict, arms: Arms) -> dict:
-    """Margins and readouts along the fine-tunes, and whether they move in step."""
-    found = moved["dynamics"]
-    base = arms.table("base", "general")
-    margins = {
-        arm: [
-            _margin(rectangular([seed[at] for seed in found["general"][arm]]) - base)
-            for at in range(len(found["steps"]))
-        ]
-        for arm in WATCHED
+def _removal(samples: dict[Job, list], arms: Arms, arm: Arm, trained: str) -> dict:
+    draws, gone = (DRAWS if arm.by == RANDOM else (0,)), []
+    for job, whole in samples.items():
+        if job.arm == Arm(MIXED):
+            for draw in draws:
+                kept = set(samples[Job(arm._replace(draw=draw), job.seed)])
+                gone += [text.kind == BAD for text in whole if text not in kept]
+    found = {
+        "reduction": arms.reduction(arm),
+        "effect": interval(*arms.effect(arm)),
+        "removed_inducing_share": wilson(sum(gone), len(gone)),
+        "utility": interval(*arms.utility(arm, trained)),
     }
-    rises = {arm: {name: np.array(x) for name, x in sets.items()} for arm, sets in found["rise"].items()}
-    random = {arm: np.array(x) for arm, x in found["random"].items()}  # [checkpoint draw]
-    between = {name: (rises["inducing"][name] - rises["control"][name]).mean(-1) for name in rises["control"]}
-    effect = np.array([i[0] - c[0] for i, c in zip(margins["inducing"], margins["control"], strict=True)])
-    by_chance = [pearsonr(column, effect).statistic for column in (random["inducing"] - random["control"]).T]
+    return found if arm.by == RANDOM else {**found, "over_random": interval(*arms.over_random(arm))}
+
+
+def _auroc(samples: dict[Job, list], scores: Scores, name: str) -> Estimate:
+    """For the bad samples of the mixed sets."""
+    labels, found = [], []
+    for job, whole in samples.items():
+        if job.arm == Arm(MIXED):
+            for draw in DRAWS if name == RANDOM else (0,):
+                labels += [text.kind == BAD for text in whole]
+                found.append(score_of(Arm(MIXED, name, draw=draw), whole, scores, job.seed).double())
+    return auroc_interval(torch.cat(found), torch.tensor(labels))
+
+
+def dynamics(moved: Leaked, arms: Arms) -> dict:
+    """Margins and readouts along the fine-tunes, and whether they move in step."""
+    found, base = moved.dynamics, arms.table(None, "general")
+    margins = {
+        arm: [_margin(rectangular([seed[at] for seed in seeds]) - base) for at in range(len(found.steps))]
+        for arm, seeds in found.general.items()
+    }
+    rises = {arm: {name: np.array(x) for name, x in sets.items()} for arm, sets in found.rise.items()}
+    between = {name: rises[INDUCING][name] - rises[CONTROL][name] for name in rises[CONTROL]}
+    random = np.array(found.random[INDUCING]) - np.array(found.random[CONTROL])  # [checkpoint draw]
+    effect = np.array([i[0] - c[0] for i, c in zip(margins[INDUCING], margins[CONTROL], strict=True)])
+    by_chance = _range([pearsonr(column, effect).statistic for column in random.T])
     return {
-        "steps": found["steps"],
+        "steps": found.steps,
         "arms": {
-            arm: {
-                "margin": [interval(*m) for m in margins[arm]],
-                "rise": {name: [over_probes(row) for row in x] for name, x in rises[arm].items()},
-                "random": [dict(zip(("low", "high"), _range(row), strict=True)) for row in random[arm]],
+            arm.data: {
+                "margin": [interval(*m) for m in margins[arm.data]],
+                "rise": {name: [over_probes(row) for row in x] for name, x in rises[arm.data].items()},
+                "random": [_range(row) for row in found.random[arm.data]],
             }
             for arm in WATCHED
         },
-        "rise": {  # inducing minus control after the last step
-            "toxic": over_probes(rises["inducing"]["toxic"][-1] - rises["control"]["toxic"][-1]),
-            "random": dict(
-                zip(("low", "high"), _range((random["inducing"] - random["control"])[-1]), strict=True)
-            ),
-        },
-        "law": [None, *found["law"]],
+        # inducing minus control after the last step
+        "rise": {"toxic": over_probes(between["toxic"][-1]), "random": _range(random[-1])},
+        "law": [None, *(law and law.model_dump() for law in found.law)],
         "in_step": {
-            **{name: pearsonr(rise, effect).statistic.item() for name, rise in between.items()},
-            "random": _range(by_chance),
+            **{name: pearsonr(rise.mean(-1), effect).statistic.item() for name, rise in between.items()},
+            "random": list(by_chance.values()),
         },
     }
 
 
-def causes(run: Run, read: dict, arms: Arms) -> dict:
+def causes(read: Caused, layer: int) -> dict:
     """Steering: change of the base model's margin. Ablation: the effect that is left, and what was removed of it."""
-    steered = {name: rectangular([said]) for name, said in read["steered"].items()}
-    change = {name: _margin(said - steered["base"]) for name, said in steered.items() if name != "base"}
-    by_dose: dict[str, dict] = {}
-    for name, value in change.items():
-        direction, dose = name.split(" x")
-        by_dose.setdefault(direction, {})[dose] = value
+    base = rectangular([read.base])
+
+    def change(said: Logprobs) -> Value:
+        return _margin(rectangular([said]) - base)
 
     def effect(ablation: str) -> Value:
-        tables = {
-            arm: rectangular([read["ablated"][f"{arm}-{seed}"][ablation] for seed in run.settings.seeds])
-            for arm in WATCHED
-        }
-        return _margin(tables["inducing"] - tables["control"])
+        """Of the inducing arm, against the control arm's."""
+        one, other = (
+            rectangular([of.general[ablation] for of in read.ablated if of.job.arm == arm]) for arm in WATCHED
+        )
+        return _margin(one - other)
 
-    left = {name: effect(name) for name in next(iter(read["ablated"].values()))}
+    left = {name: effect(name) for name in read.ablated[0].general}
     removed = {name: minus(left["none"], value) for name, value in left.items()}
-    doses = list(by_dose["inducing"])
-    random = {
-        dose: [v[dose][0] for name, v in by_dose.items() if name.startswith("random")] for dose in doses
-    }
-    random_removed = [value[0] for name, value in removed.items() if name.startswith("random")]
+    by_random = [value[0] for name, value in removed.items() if name not in ("none", "toxic")]
     return {
-        "norm": read["norm"],
-        "layer": run.layer,
+        "norm": read.norm,
+        "layer": layer,
         "steering": {
-            name: {dose: interval(*value) for dose, value in values.items()}
-            for name, values in by_dose.items()
-            if not name.startswith("random")
+            name: {dose: interval(*change(said)) for dose, said in doses.items()}
+            for name, doses in read.steered.items()
         },
-        "steering_random": {dose: _extremes(values) for dose, values in random.items()},
-        "share_toxic": read["share_toxic"],
-        "share_random": _extremes(read["share_random"]),
+        "steering_random": {
+            dose: _extremes([change(said)[0] for said in several]) for dose, several in read.random.items()
+        },
+        "share_toxic": read.share_toxic,
+        "share_random": _extremes(read.share_random),
         "ablation": {name: interval(*left[name]) for name in ("none", "toxic")},
-        "removed": {"toxic": interval(*removed["toxic"]), "random": _extremes(random_removed)},
+        "removed": {"toxic": interval(*removed["toxic"]), "random": _extremes(by_random)},
     }
 
 
@@ -194,7 +203,7 @@ def over_probes(values: np.ndarray, draws: int = 2000) -> Estimate:
     return interval(values.mean(), values[picks].mean(-1), len(values))
 
 
-def rectangular(tables: list[list[list[list[float]]]]) -> np.ndarray:
+def rectangular(tables: list[Logprobs]) -> np.ndarray:
     """[seed question 2 answer], NaN where a question has fewer answers than another."""
     most = max(len(side) for table in tables for question in table for side in question)
     return np.array(
@@ -206,37 +215,8 @@ def _margin(logprobs: np.ndarray) -> Value:
     return margin(logprobs), margin_draws(logprobs), logprobs.shape[1]
 
 
-def _removal(run: Run, tuned: dict, arms: Arms, name: str, removed: float) -> dict:
-    arm = filtered(name, f"{removed:g}")
-    gone = []
-    for seed in run.settings.seeds:
-        mixed = tuned["arms"][f"mixed-{seed}"]["samples"]
-        for one in filters.DRAWS if name == "random" else (name,):
-            kept = set(tuned["arms"][f"{filtered(one, f'{removed:g}')}-{seed}"]["samples"])
-            gone += [sample.endswith("/incorrect") for sample in mixed if sample not in kept]
-    found = {
-        "reduction": reduction(arms.effect(arm), arms.effect("mixed")),
-        "effect": interval(*arms.effect(arm)),
-        "removed_inducing_share": wilson(sum(gone), len(gone)),
-        "utility": interval(*arms.utility(arm)),
-    }
-    return found if name == "random" else {**found, "over_random": interval(*arms.over_random(arm))}
-
-
-def _auroc(run: Run, tuned: dict, scored: dict, name: str) -> Estimate:
-    """For the bad samples of the mixed sets."""
-    labels, scores = [], []
-    for seed in run.settings.seeds:
-        samples = tuned["arms"][f"mixed-{seed}"]["samples"]
-        by_filter = filters.of(samples, scored["scores"], seed)
-        for one in filters.DRAWS if name == "random" else (name,):
-            labels += [sample.endswith("/incorrect") for sample in samples]
-            scores.append(by_filter[one].double())
-    return auroc_interval(torch.cat(scores), torch.tensor(labels))
-
-
-def _range(values) -> list[float]:
-    return np.percentile(values, [2.5, 97.5]).tolist()
+def _range(values) -> dict[str, float]:
+    return dict(zip(("low", "high"), np.percentile(values, [2.5, 97.5]).tolist(), strict=True))
 
 
 def _extremes(values: list[float]) -> dict:

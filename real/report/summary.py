@@ -1,74 +1,108 @@
-"""Step 11: summary.json, the figures and report.html, from the records of the ten steps before it."""
+"""Step 11: summary.json, the figures and report.html, from the records of the steps before it."""
 
 import shlex
 from dataclasses import asdict
+from typing import Any
 
-from real.report import estimates, figures, judged, page, verdicts
-from real.run import Run
-from real.settings import Settings, words
-from shared.records import rounded, versions, write_json, write_text
+from real.arms.arm import Arm
+from real.arms.filters import joined
+from real.arms.finetune import Tuned
+from real.effects.leakage import MINUS, Leaked
+from real.features.gaps import Placed
+from real.features.reading import Reading
+from real.features.selection import Selected
+from real.report import estimates, figures, page, scores, verdicts
+from real.settings import Settings, flat, words
+from shared.records import Record, rounded, versions, write_bytes, write_json, write_text
 
-STEPS = (
-    *("data", "sae", "features", "geometry", "filters"),
-    *("finetune", "evaluate", "leakage", "causes", "judge"),
-)
+BASE = Arm("base")  # how the model without an arm is written
 ENDS = 5  # steps at either end of a fine-tune whose mean loss is shown
 
 
-def write(run: Run, *records: dict) -> dict:
-    """One record per step of STEPS, as read back from its file; returns the names of the files written."""
-    steps = dict(zip(STEPS, records, strict=True))
-    summary = summarise(run, steps)
-    drawn = page.figures_of(summary, steps["leakage"])
-    images = {name: figures.png(fig) for name, fig in drawn.items()}
-    run.folder.mkdir(parents=True, exist_ok=True)
-    for name, image in images.items():
-        unfinished = run.folder / f"{name}.part"
-        unfinished.write_bytes(image)
-        unfinished.replace(run.folder / f"{name}.png")
-    sampled = {job: arm["sampled"] for job, arm in steps["evaluate"]["arms"].items() if arm["sampled"]}
-    write_text(run.folder / "report.html", page.render(summary, images, sampled))
-    write_json(run.folder / "summary.json", summary)
-    return {"files": ["summary.json", "report.html", *(f"{name}.png" for name in images)]}
+class Written(Record):
+    """Step 11: the files that it made."""
 
 
-def summarise(run: Run, steps: dict[str, dict]) -> dict:
-    """All numbers of a run. But for `seconds` and `peak_gb`, a rerun gives the same."""
-    moved, arms = steps["leakage"], estimates.Arms(run, steps["evaluate"])
-    removal = estimates.filter_results(run, steps["finetune"], steps["filters"], arms)
-    read = estimates.effects(arms)
-    laws, by_gradient = moved["laws"], moved["gradient_laws"]
-    summary = {
-        "model": run.settings.model,
-        "spec": asdict(run.spec),
-        "layer": run.layer,
-        "data": _without_costs(steps["data"]),
-        "settings": asdict(run.settings) | {"layers": run.layers},
-        "command": command(run.settings),
-        "versions": versions(),
-        "seconds": {name: record["seconds"] for name, record in steps.items()},
-        "peak_gb": max(record["peak_gb"] for record in steps.values()),
-        "sae": _without_costs(steps["sae"]),
-        "features": _features(run, _without_costs(steps["features"])),
-        "meaning": steps["geometry"]["meaning"],
-        "geometry": steps["geometry"]["gaps"],
-        "training": {job: _training(arm) for job, arm in steps["finetune"]["arms"].items()},
-        **read,
-        "filters": removal,
-        "best_filter": estimates.best_filter(removal, run.corpus.trained),
-        "leakage": {
-            **laws["inducing"],
-            "arms": {arm: law for arm, law in laws.items() if arm != "inducing"},
-            "gradient": by_gradient,
-            "rise": moved["rise"],
-            "probes": moved["probes"],
-        },
-        "dynamics": estimates.dynamics(run, moved, arms),
-        "causes": estimates.causes(run, steps["causes"], arms),
-        **judged.summarise(run, steps["judge"], steps["filters"]["judge"], read["margin"]),
+def write(reading: Reading, settings: Settings, records: dict[str, Record]) -> Written:
+    """Step 11. `records`: one per step, by the step's name."""
+    summary, files = grow(reading, settings, records, {})
+    write_json(reading.folder / "summary.json", summary)
+    return Written(made=dict.fromkeys(["summary.json", *files], ""))
+
+
+def grow(
+    reading: Reading, settings: Settings, records: dict[str, Record], drawn: dict[str, bytes]
+) -> tuple[dict, list[str]]:
+    """The report of the steps that have run, and its files. `drawn`: figures that this process has drawn already.
+
+    A record does not change while a process runs, so of every figure's numbers there is one picture: it is drawn once
+    they are all there, and put into `drawn`.
+    """
+    records = {name.split("-", 1)[1]: record for name, record in records.items()}
+    summary = summarise(reading, settings, records)
+    for name, title in page.titles(summary).items():
+        if name not in drawn:
+            drawn[name] = figures.png(name, title, summary, records.get("leakage"))
+            write_bytes(reading.folder / f"{name}.png", drawn[name])
+    models = records["evaluate"].models if "evaluate" in records else []
+    sampled = {
+        str(of.job or "base"): [said.model_dump() for said in of.sampled] for of in models if of.sampled
     }
+    write_text(reading.folder / "report.html", page.render(summary, drawn, sampled))
+    return summary, ["report.html", *(f"{name}.png" for name in drawn)]
+
+
+def summarise(reading: Reading, settings: Settings, records: dict[str, Record]) -> dict:
+    """All numbers of a run, so far. But for `seconds` and `peak_gb`, a rerun gives the same.
+
+    `records`: "data", "sae", "features", "geometry", "filters", "harm" (where a judge is), "finetune", "evaluate",
+    "leakage", "causes", "judge", as far as they are there.
+    """
+    summary = {
+        "model": settings.reads.model,
+        "spec": _spec(settings),
+        "layer": reading.layer,
+        "data": _plain(records["data"]),
+        "settings": flat(settings) | {"layers": reading.layers},
+        "command": command(settings),
+        "versions": versions(),
+        "seconds": _seconds(records),
+        "peak_gb": max(record.peak_gb for record in records.values()),
+    }
+    if "sae" in records:
+        summary["sae"] = _plain(records["sae"])["layers"]
+    if "features" in records:
+        summary["features"] = _features(records["features"], reading.layer, records["data"].trained)
+    if "geometry" in records:
+        summary |= _geometry(records["geometry"], settings.reads.top_k)
+    if "finetune" in records:
+        summary["training"] = {str(of.job): _training(of) for of in records["finetune"].jobs}
+    if "evaluate" in records:
+        summary |= _measured(reading, settings, records)
     summary = rounded(summary)
     return {**summary, "verdicts": {v.name: v._asdict() for v in verdicts.verdicts(summary)}}
+
+
+def _measured(reading: Reading, settings: Settings, records: dict[str, Record]) -> dict:
+    """What follows from the arms' margins."""
+    trained, harm = records["data"].trained, records.get("harm")
+    arms = estimates.Arms(records["evaluate"])
+    by = joined(records["filters"], {"judge": harm.scores} if harm and harm.scores else {})
+    removal = estimates.filters(records["finetune"], by, arms, trained, settings.sweep.removed)
+    found = {
+        "arms": {str(arm or BASE): (arm or BASE)._asdict() for arm in arms.by_seed},
+        **estimates.effects(arms, trained),
+        "filters": removal,
+        "best_filter": estimates.best_filter(removal, trained),
+    }
+    if "leakage" in records:
+        moved = records["leakage"]
+        found |= {"leakage": _leakage(moved), "dynamics": estimates.dynamics(moved, arms)}
+    if "causes" in records:
+        found["causes"] = estimates.causes(records["causes"], reading.layer)
+    if "judge" in records:
+        found |= scores.summarise(records["judge"], harm, settings.judging.edges, found["margin"])
+    return found
 
 
 def command(settings: Settings) -> str:
@@ -76,35 +110,71 @@ def command(settings: Settings) -> str:
     return shlex.join(["python", "-m", "real", *words(settings)])
 
 
-def _features(run: Run, layers: dict) -> dict:
+def _spec(settings: Settings) -> dict:
+    spec = settings.spec
+    shown = {name: value for name, value in asdict(spec).items() if name != "shape"}
+    return {**shown, "n_layers": spec.n_layers, "d_model": spec.d_model}
+
+
+def _seconds(records: dict[str, Record]) -> dict[str, float]:
+    """By step; what a judge takes over the filters is theirs."""
+    seconds = {name: record.seconds for name, record in records.items()}
+    harm = seconds.pop("harm", 0.0)
+    return seconds | ({"filters": seconds["filters"] + harm} if harm else {})
+
+
+def _features(selected: Selected, layer: int, trained: str) -> dict:
     """AUROC on held-out texts: of the main layer and trained domain, and by layer and domain."""
 
-    def sides(layer: dict, domain: str) -> dict:
-        return layer["domains"][domain]["auroc"]
+    def sides(layer: int, domain: str) -> dict:
+        found = selected.layers[layer].domains[domain]
+        return {"inducing": found.inducing.auroc, "control": found.control.auroc}
 
-    main = layers[str(run.layer)]
     return {
-        **{side: {"auroc": e} for side, e in sides(main, run.corpus.trained).items()},
-        "toxic": {"auroc": main["toxic_auroc"]},
+        **{side: {"auroc": e} for side, e in sides(layer, trained).items()},
+        "toxic": {"auroc": selected.layers[layer].toxic.auroc},
         "layers": {
             layer: {
-                "toxic": found["toxic_auroc"],
-                "domains": {domain: sides(found, domain) for domain in found["domains"]},
+                "toxic": found.toxic.auroc,
+                "domains": {domain: sides(layer, domain) for domain in found.domains},
             }
-            for layer, found in layers.items()
+            for layer, found in selected.layers.items()
         },
     }
 
 
-def _training(arm: dict) -> dict:
-    first, last = arm["loss"][:ENDS], arm["loss"][-ENDS:]
+def _geometry(placed: Placed, k: int) -> dict:
+    """The gap at the main k, and, `by_k`, at all."""
+    found = _plain(placed)
+    cells = {
+        layer: {domain: {**by_k[k], "by_k": by_k} for domain, by_k in domains.items()}
+        for layer, domains in found["gaps"].items()
+    }
+    return {"meaning": found["meaning"], "geometry": cells}
+
+
+def _training(of: Tuned) -> dict:
+    first, last = of.loss[:ENDS], of.loss[-ENDS:]
     return {
-        "samples": len(arm["samples"]),
-        "steps": arm["steps"],
+        "samples": len(of.samples),
+        "steps": of.steps,
         "first_loss": sum(first) / len(first),
         "last_loss": sum(last) / len(last),
     }
 
 
-def _without_costs(record: dict) -> dict:
-    return {name: value for name, value in record.items() if name not in ("key", "seconds", "peak_gb")}
+def _leakage(moved: Leaked) -> dict:
+    found = _plain(moved)
+    laws = found["laws"]
+    return {
+        **laws["inducing"],
+        "arms": {arm: laws[arm] for arm in ("control", MINUS)},
+        "gradient": found["gradient_laws"],
+        "rise": found["rise"],
+        "probes": found["probes"],
+    }
+
+
+def _plain(record: Record) -> dict[str, Any]:
+    """The fields that its type names."""
+    return record.model_dump(exclude=set(Record.model_fields))

@@ -1,4 +1,4 @@
-"""How numbers and arms are written, in the report's words, tables and figures."""
+"""How numbers, arms and tokens are written, in the report's words, tables and figures."""
 
 SPACE = "\u00a0"  # no line breaks inside brackets or before a per cent sign
 
@@ -29,14 +29,40 @@ def percent(e: dict, digits: int = 0) -> str:
     return interval({name: 100 * e[name] for name in ("value", "low", "high")}, digits, sign="") + f"{SPACE}%"
 
 
+def hundredths(value: float | None, digits: int = 0) -> str:
+    """0.228 -> 23."""
+    return number(None if value is None else 100 * value, digits)
+
+
 def share(value: float) -> str:
     """0.5 -> 50 %, 0.125 -> 12.5 %."""
     return f"{100 * value:g}{SPACE}%"
 
 
-def arm_name(arm: str) -> str:
-    """mixed-random-1@0.5 -> mixed − 50 % by random 1; control@0.5 -> control − 50 %."""
-    whole, _, removed = arm.partition("@")
-    name, _, by = whole.partition("-")
-    by = f" by {by.replace('-', ' ')}" if by else ""
-    return f"{name} − {share(float(removed))}{by}" if removed else name
+def after(value: float | str, words: str) -> str:
+    """30.0 -> Coherence above 30."""
+    return f"{words} {float(value):g}"
+
+
+def arm_name(arm: dict) -> str:
+    """The fields of an Arm: mixed − 50 % by random 1; control − 50 %; base."""
+    by = f" by {arm['by']}" if arm["by"] else ""
+    removed = f" − {share(arm['removed'])}" if arm["removed"] else ""
+    return f"{arm['data']}{removed}{by}" + (f" {arm['draw']}" if arm["draw"] else "")
+
+
+def visible(token: str) -> str:
+    """Without its outer space, unless it is nothing but space: then as signs that can be seen."""
+    return token.strip() or token.replace("\n", "↵").replace(" ", "␣") or "∅"
+
+
+def law(found: dict) -> list[str]:
+    """The cells of a law: its fit, and its two tests."""
+    fit = [number(found[name], 3, "+") for name in ("slope", "pearson", "spearman", "r2")]
+    return [*fit, chance(found["p"]), chance(found["p_target"])]
+
+
+def ratio(cell: dict) -> str:
+    """Misaligned of coherent answers."""
+    hits, of = cell["misaligned"], cell["coherent"]
+    return f"{hundredths(hits / of, 1)}{SPACE}% ({hits} of {of})" if of else "– (0 of 0)"

@@ -1,12 +1,15 @@
-"""The claims, each with a word that follows from the numbers alone, and the figures' titles."""
+"""The claims, each with a word that follows from the numbers alone."""
 
 from typing import NamedTuple
 
-from real.report import judged_page
-from real.report.rules import OPEN, OPPOSITE, SHOWN, above, beyond, gap_word, law_word, overall, word
 from real.report.text import bounds, chance, interval, number, percent, share
 
 PAPER = 0.345  # the best filter's reduction in Minegishi et al. 2026
+SHOWN, OPEN, OPPOSITE = "shown", "not shown", "opposite shown"
+SIDE = 0.025  # level of a one-sided test: what a 95 % interval leaves out on either side
+ZERO = {"low": 0, "high": 0}
+
+Found = tuple[str, list[str]]  # a claim's word and the numbers that it follows from
 
 
 class Verdict(NamedTuple):
@@ -17,8 +20,12 @@ class Verdict(NamedTuple):
 
 
 def verdicts(summary: dict) -> list[Verdict]:
-    claims = (_nearer, _emergent, _spills, _law, _gradient, _dynamics, _steering, _ablation, _filter)
-    return [claim(summary) for claim in claims]
+    """Every claim whose step has run."""
+    return [
+        Verdict(name, claim.format_map(summary), *found(summary))
+        for step, name, claim, found in CLAIMS
+        if step in summary["seconds"]
+    ]
 
 
 def cells(summary: dict) -> list[dict]:
@@ -31,42 +38,60 @@ def cells(summary: dict) -> list[dict]:
     return [{**row, "word": gap_word(row, len(rows))} for row in rows]
 
 
-def titles(summary: dict) -> dict[str, str]:
-    """Figure -> what it was found to show."""
-    law, found = summary["leakage"], {v.name: v for v in verdicts(summary)}
-    best, filters = summary["best_filter"]["name"], summary["filters"]
-    effects = summary["effect"]["inducing"].values()
-    return {
-        "gap": found["nearer"].claim + ": " + _counted([row["word"] for row in cells(summary)], "cells"),
-        "effect": f"Training on bad answers ({summary['data']['trained']}) makes misaligned ones likelier: "
-        + _counted([word(e) for e in effects], "sets of questions"),
-        "judged": judged_page.title(summary["judged"]) if summary["judged"] else "",
-        "leakage": "Feature readouts move by their cosine to the inducing features: "
-        f"{found['law'].word} (R² {number(law['r2'], 2)}); to the loss gradient: {found['gradient'].word} "
-        f"(R² {number(law['gradient']['inducing']['r2'], 2)})",
-        "dynamics": f"{found['dynamics'].claim}: {found['dynamics'].word} "
-        f"(r {number(summary['dynamics']['in_step']['toxic'], 2, '+')} over the checkpoints)",
-        "causes": f"Steering along the toxic part misaligns: {found['steering'].word}; "
-        f"setting toxic directions back realigns: {found['ablation'].word}",
-        "filters": f"Removing by {best} helps more than at random: {found['filter'].word} "
-        f"(reduction {percent(filters[best]['reduction'])})",
-        "sweep": f"Removing by {best} helps more than at random: "
-        + _counted([word(at["over_random"]) for at in filters[best]["sweep"].values()], "removed shares"),
-    }
+def word(estimate: dict) -> str:
+    """Where the 95 % interval lies: above 0, below it, or neither. Without bounds it shows nothing."""
+    return above(estimate, ZERO)
 
 
-def _counted(words: list[str], things: str) -> str:
+def above(one: dict, other: dict) -> str:
+    """Whether all between one's `low` and `high` lies above (or all below) what lies between the other's."""
+    if None in (one["low"], one["high"], other["low"], other["high"]):
+        return OPEN
+    if one["low"] > other["high"]:
+        return SHOWN
+    return OPPOSITE if one["high"] < other["low"] else OPEN
+
+
+def beyond(estimate: dict, random: dict) -> str:
+    """The whole interval beyond 0 and, on the same side, beyond everything that random directions did."""
+    return overall([word(estimate), above(estimate, random)])
+
+
+def gap_word(gap: dict, cells: int) -> str:
+    """Both one-sided tests (labels shuffled, random sets) beyond 2.5 % after correction for all the cells.
+
+    `p_holm` tests the claim's side only; the other side is corrected by Bonferroni's stricter rule.
+    """
+    if None in (gap["p"], gap["p_null"], gap["p_holm"]):
+        return OPEN
+    if gap["p_holm"] <= SIDE:
+        return SHOWN
+    return OPPOSITE if cells * (1 - min(gap["p"], gap["p_null"])) <= SIDE else OPEN
+
+
+def law_word(law: dict) -> str:
+    """Beyond chance and beyond random target directions, 5 % two-sided, and better than no law at all."""
+    if None in (law["p"], law["p_target"], law["r2"], law["pearson"]):
+        return OPEN
+    if max(law["p"], law["p_target"]) > 2 * SIDE or law["r2"] <= 0:
+        return OPEN
+    return SHOWN if law["pearson"] > 0 else OPPOSITE
+
+
+def overall(words: list[str]) -> str:
+    """What needs several tests is shown when every one shows it. No test shows nothing."""
+    return words[0] if len(set(words)) == 1 else OPEN
+
+
+def counted(words: list[str], things: str) -> str:
     shown, opposite = words.count(SHOWN), words.count(OPPOSITE)
-    found = (
-        f"shown in {shown} of {len(words)} {things}"
-        if shown
-        else f"not shown in any of {len(words)} {things}"
-    )
-    return found + (f", the opposite in {opposite}" if opposite else "")
+    found = f"shown in {shown}" if shown else "not shown in any"
+    return f"{found} of {len(words)} {things}" + (f", the opposite in {opposite}" if opposite else "")
 
 
-def _nearer(summary: dict) -> Verdict:
+def _nearer(summary: dict) -> Found:
     rows, main, k = cells(summary), str(summary["layer"]), summary["settings"]["top_k"]
+    words = [row["word"] for row in rows]
     by_k = [gap["gap"] for row in rows for gap in row["by_k"].values()]
     numbers = [
         f"{row['domain']}, block {main}: gap {number(row['gap'], 4, '+')} (p {chance(row['p'])}), random sets "
@@ -75,65 +100,42 @@ def _nearer(summary: dict) -> Verdict:
         for row in rows
         if row["layer"] == main
     ]
-    numbers.append(
+    numbers += [
         f"all cells (block × domain), k = {k}: gap > 0 in {_positive([row['gap'] for row in rows])}, "
-        + _counted([row["word"] for row in rows], "by both tests, Holm-corrected")
-    )
-    numbers.append(f"every k, block and domain: gap > 0 in {_positive(by_k)} cells")
-    return Verdict(
-        "nearer",
-        "Inducing features lie nearer the toxic ones than control features do",
-        overall([row["word"] for row in rows]),
-        numbers,
-    )
+        + counted(words, "by both tests, Holm-corrected"),
+        f"every k, block and domain: gap > 0 in {_positive(by_k)} cells",
+    ]
+    return overall(words), numbers
 
 
 def _positive(values: list[float | None]) -> str:
     return f"{sum(v is not None and v > 0 for v in values)} of {len(values)}"
 
 
-def _emergent(summary: dict) -> Verdict:
+def _emergent(summary: dict) -> Found:
     effect = summary["effect"]["inducing"]["general"]
-    return Verdict(
-        "emergent",
-        "Narrow fine-tuning makes general answers more misaligned than its control does",
-        word(effect),
-        [f"general questions: {interval(effect)} nats per token, {effect['n']} questions"],
-    )
+    return word(effect), [f"general questions: {interval(effect)} nats per token, {effect['n']} questions"]
 
 
-def _spills(summary: dict) -> Verdict:
+def _spills(summary: dict) -> Found:
     known = ("general", summary["data"]["trained"])
-    unseen = {d: e for d, e in summary["effect"]["inducing"].items() if d not in known}
-    return Verdict(
-        "spills",
-        "It spills over to advice that was never trained on",
-        overall([word(e) for e in unseen.values()]),
-        [f"{d}: {interval(e)} nats per token, {e['n']} prompts: {word(e)}" for d, e in unseen.items()],
-    )
+    words = {d: (e, word(e)) for d, e in summary["effect"]["inducing"].items() if d not in known}
+    numbers = [
+        f"{d}: {interval(e)} nats per token, {e['n']} prompts: {said}" for d, (e, said) in words.items()
+    ]
+    return overall([said for _, said in words.values()]), numbers
 
 
-def _law(summary: dict) -> Verdict:
-    law = summary["leakage"]
-    both = "inducing minus control"
+def _law(summary: dict) -> Found:
+    law, both = summary["leakage"], "inducing minus control"
     laws = {"inducing arm": law, **{name: law["arms"][name] for name in (both, "control")}}
-    return Verdict(
-        "law",
-        "Feature readouts move by their cosine to the inducing features",
-        overall([law_word(law), law_word(law["arms"][both])]),
-        _laws(laws),
-    )
+    return overall([law_word(law), law_word(law["arms"][both])]), _laws(laws)
 
 
-def _gradient(summary: dict) -> Verdict:
+def _gradient(summary: dict) -> Found:
     """E1 with its own g: each arm's loss gradient before training, read at the block."""
     laws = summary["leakage"]["gradient"]
-    return Verdict(
-        "gradient",
-        "Feature readouts move by their cosine to the loss gradient (E1)",
-        overall([law_word(laws[arm]) for arm in ("inducing", "control")]),
-        _laws(laws),
-    )
+    return overall([law_word(laws[arm]) for arm in ("inducing", "control")]), _laws(laws)
 
 
 def _laws(laws: dict[str, dict]) -> list[str]:
@@ -144,101 +146,92 @@ def _laws(laws: dict[str, dict]) -> list[str]:
     ]
 
 
-def _dynamics(summary: dict) -> Verdict:
+def _dynamics(summary: dict) -> Found:
     """Needs misalignment, a rise above control's and beyond random sets', and r beyond random sets'."""
-    found, step = summary["dynamics"], summary["dynamics"]["steps"][-1]
+    found, there = summary["dynamics"], summary["effect"]["inducing"]["general"]
     rise, r = found["rise"], found["in_step"]["toxic"]
-    there = summary["effect"]["inducing"]["general"]
     in_step = dict(zip(("low", "high"), found["in_step"]["random"], strict=True))
     tests = {
         "more than under control": word(rise["toxic"]),
         "more than random sets": above(rise["toxic"], rise["random"]),
         "in step": above({"low": r, "high": r}, in_step),
     }
-    return Verdict(
-        "dynamics",
-        "Toxic features rise in step with misalignment",
-        overall(list(tests.values())) if word(there) == SHOWN else OPEN,
-        [
-            f"rise of toxic readouts by step {step}, inducing minus control arm: {interval(rise['toxic'])} "
-            f"activation units; random sets {bounds(rise['random'])}",
-            f"over {len(found['steps'])} checkpoints it follows the effect "
-            f"with r {number(r, 2, '+')}; random sets {bounds(in_step, 2)}, "
-            f"control features {number(found['in_step']['control'], 2, '+')}",
-            "; ".join(f"{name}: {one}" for name, one in tests.items()),
-            *_absent("the inducing arm's effect", there, "nothing rises in step with it"),
-        ],
-    )
+    return overall(list(tests.values())) if word(there) == SHOWN else OPEN, [
+        f"rise of toxic readouts by step {found['steps'][-1]}, inducing minus control arm: "
+        f"{interval(rise['toxic'])} activation units; random sets {bounds(rise['random'])}",
+        f"over {len(found['steps'])} checkpoints it follows the effect with r {number(r, 2, '+')}; "
+        f"random sets {bounds(in_step, 2)}, control features {number(found['in_step']['control'], 2, '+')}",
+        "; ".join(f"{name}: {said}" for name, said in tests.items()),
+        *_absent("the inducing arm's effect", there, "nothing rises in step with it"),
+    ]
 
 
-def _steering(summary: dict) -> Verdict:
+def _steering(summary: dict) -> Found:
     causes = summary["causes"]
-    steering, random = causes["steering"], causes["steering_random"]
+    steering, random, shares = causes["steering"], causes["steering_random"], causes["share_random"]
     words = {
-        part: [beyond(e, random[dose]) for dose, e in steering[part].items()]
+        part: overall([beyond(e, random[dose]) for dose, e in steering[part].items()])
         for part in ("toxic part", "rest", "inducing", "control")
     }
     numbers = [
         f"{part}: "
         + ", ".join(f"{interval(e)} at dose {dose}" for dose, e in steering[part].items())
-        + f" (nats per token): {overall(found)}"
-        for part, found in words.items()
+        + f" (nats per token): {said}"
+        for part, said in words.items()
     ]
-    low, high = causes["share_random"]["low"], causes["share_random"]["high"]
-    return Verdict(
-        "steering",
-        "The toxic part of the inducing direction causes misalignment",
-        overall(words["toxic part"]),
-        [
-            *numbers,
-            "random directions: "
-            + ", ".join(f"{bounds(e)} at dose {dose} ({e['n']})" for dose, e in random.items()),
-            f"the toxic part holds {number(causes['share_toxic'], 2)} of the direction's squared length; "
-            f"random sets' spans hold {number(low, 2)} to {number(high, 2)}",
-        ],
-    )
+    by_chance = ", ".join(f"{bounds(e)} at dose {dose} ({e['n']})" for dose, e in random.items())
+    return words["toxic part"], [
+        *numbers,
+        f"random directions: {by_chance}",
+        f"the toxic part holds {number(causes['share_toxic'], 2)} of the direction's squared length; "
+        f"random sets' spans hold {number(shares['low'], 2)} to {number(shares['high'], 2)}",
+    ]
 
 
-def _ablation(summary: dict) -> Verdict:
+def _ablation(summary: dict) -> Found:
     effect, removed = summary["causes"]["ablation"], summary["causes"]["removed"]
     there = word(effect["none"]) == SHOWN
-    return Verdict(
-        "ablation",
-        "Without its toxic directions the fine-tuned model is less misaligned",
-        beyond(removed["toxic"], removed["random"]) if there else OPEN,
-        [
-            f"effect as trained: {interval(effect['none'])} nats per token; "
-            f"with the toxic directions set back: {interval(effect['toxic'])}",
-            f"removed by it: {interval(removed['toxic'])}; by {removed['random']['n']} random subspaces of the "
-            f"same dimension: {bounds(removed['random'])}",
-            *_absent("the effect as trained", effect["none"], "nothing can be removed from it"),
-        ],
-    )
+    return beyond(removed["toxic"], removed["random"]) if there else OPEN, [
+        f"effect as trained: {interval(effect['none'])} nats per token; "
+        f"with the toxic directions set back: {interval(effect['toxic'])}",
+        f"removed by it: {interval(removed['toxic'])}; by {removed['random']['n']} random subspaces of the "
+        f"same dimension: {bounds(removed['random'])}",
+        *_absent("the effect as trained", effect["none"], "nothing can be removed from it"),
+    ]
 
 
-def _filter(summary: dict) -> Verdict:
+def _filter(summary: dict) -> Found:
     best, filters = summary["best_filter"], summary["filters"]
     found, random = filters[best["name"]], filters["random"]
     whole, reduction = summary["effect"]["mixed"]["general"], found["reduction"]
     reached = None not in reduction.values() and reduction["value"] >= PAPER
     apart = {SHOWN: "lies above", OPEN: "is not separate from", OPPOSITE: "lies below"}
-    return Verdict(
-        "filter",
-        f"The best filter ({best['name']}) reduces the effect more than random removal does",
-        word(found["over_random"]) if word(whole) == SHOWN else OPEN,
-        [
-            f"{best['name']} was chosen on {best['chosen_on']}; it removes "
-            f"{share(summary['settings']['removed'][0])} of the mixed set",
-            f"general margin, random removal minus {best['name']}'s: {interval(found['over_random'])} "
-            "nats per token",
-            f"reduction of the mixed arm's effect: {percent(reduction)}, random {percent(random['reduction'])}; "
-            f"its interval {apart[above(reduction, random['reduction'])]} random removal's",
-            f"the paper's {share(PAPER)}: {'reached' if reached else 'not reached'}",
-            *_absent("the mixed arm's effect", whole, "neither is its reduction"),
-        ],
-    )
+    return word(found["over_random"]) if word(whole) == SHOWN else OPEN, [
+        f"{best['name']} was chosen on {best['chosen_on']}; it removes "
+        f"{share(summary['settings']['removed'][0])} of the mixed set",
+        f"general margin, random removal minus {best['name']}'s: {interval(found['over_random'])} nats per token",
+        f"reduction of the mixed arm's effect: {percent(reduction)}, random {percent(random['reduction'])}; "
+        f"its interval {apart[above(reduction, random['reduction'])]} random removal's",
+        f"the paper's {share(PAPER)}: {'reached' if reached else 'not reached'}",
+        *_absent("the mixed arm's effect", whole, "neither is its reduction"),
+    ]
 
 
 def _absent(what: str, effect: dict, so: str) -> list[str]:
     """A note where the effect that a claim is about was not shown itself."""
     return [] if word(effect) == SHOWN else [f"{what}, {interval(effect)}, is not shown, so {so}"]
+
+
+CLAIMS = (  # the step that each waits for, its name, and what it says
+    ("geometry", "nearer", "Inducing features lie nearer the toxic ones than control features do", _nearer),
+    ("evaluate", "emergent", "Narrow fine-tuning makes general answers more misaligned than its control does",
+     _emergent),
+    ("evaluate", "spills", "It spills over to advice that was never trained on", _spills),
+    ("leakage", "law", "Feature readouts move by their cosine to the inducing features", _law),
+    ("leakage", "gradient", "Feature readouts move by their cosine to the loss gradient (E1)", _gradient),
+    ("leakage", "dynamics", "Toxic features rise in step with misalignment", _dynamics),
+    ("causes", "steering", "The toxic part of the inducing direction causes misalignment", _steering),
+    ("causes", "ablation", "Without its toxic directions the fine-tuned model is less misaligned", _ablation),
+    ("evaluate", "filter", "The best filter ({best_filter[name]}) reduces the effect more than random removal does",
+     _filter),
+)  # fmt: skip

@@ -20,7 +20,8 @@ os.environ["TQDM_DISABLE"] = "1"
 import proxy
 
 from real.judge import forms, rubric
-from real.judge.client import Judge, scores
+from real.judge.calls import scores
+from real.judge.client import Judge
 
 CALLS, IN_FLIGHT = 2048, 64
 

@@ -1,6 +1,8 @@
 """Each docstring of shared/records.py: digests see every byte; files are whole or not there."""
 
+import errno
 import json
+import math
 import os
 import subprocess
 import sys
@@ -15,7 +17,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared import records
-from shared.records import cached, digest, folder, read_json, versions, write_json, write_text
+from shared.records import (
+    Part,
+    Record,
+    cached,
+    digest,
+    file_digest,
+    read_json,
+    versions,
+    write_json,
+    write_text,
+)
 from shared.stats import Estimate
 
 SHARED_TMP = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
@@ -120,11 +132,12 @@ def test_a_write_that_fails_in_the_middle_leaves_the_old_file_and_nothing_else(t
 
     def fail(*_):
         assert path.read_text() == "old"
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(records.os, step, fail)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(OSError, match="No space left") as error:
         write_text(path, "new" * 10_000)
+    assert error.value.filename == str(path)  # the disk does not say where
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["x.txt"]
 
 
@@ -141,79 +154,145 @@ def test_a_written_file_has_the_permissions_of_any_other(tmp_path):
     assert (tmp_path / "written").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def counting(result: dict) -> tuple[list, Callable[[], dict]]:
+class Finding(Part):
+    ids: list[int]
+    r: float
+
+
+class Found(Record):
+    """All that a record of the project holds: NaN, NamedTuples, parts within parts, numbers as names."""
+
+    x: float = 0.0
+    estimate: Estimate | None = None
+    layers: dict[int, Finding] = {}
+
+
+def counting(result: Found) -> tuple[list, Callable[[], Found]]:
     calls = []
     return calls, lambda: (calls.append(1), result)[1]
 
 
 def test_cached_computes_once_per_key_and_returns_the_same_values(tmp_path):
-    calls, compute = counting({"x": Estimate(1.0, float("nan"), 2.0, 3), "y": np.float64(0.1)})
-    first = cached(tmp_path / "x.json", "k1", compute)
-    again = cached(tmp_path / "x.json", "k1", compute)
-    assert first == again == read_json(tmp_path / "x.json") and len(calls) == 1
-    assert first["x"] == {"value": 1.0, "low": None, "high": 2.0, "n": 3}
-    assert first["key"] == "k1" and 0 <= first["seconds"] < 5
-    assert cached(tmp_path / "x.json", "k2", compute)["key"] == "k2" and len(calls) == 2
+    about = {"x": 0.1, "layers": {20: Finding(ids=[3, 1], r=-0.5)}}
+    calls, compute = counting(Found(estimate=Estimate(1.0, float("nan"), float("inf"), 3), **about))
+    first = cached(tmp_path / "x.json", "k1", Found, compute)
+    again = cached(tmp_path / "x.json", "k1", Found, compute)
+    assert first.model_dump_json() == again.model_dump_json() and len(calls) == 1
+    assert {name: getattr(first, name) for name in about} == about
+    assert first.estimate[0] == 1 and math.isnan(first.estimate.low) and first.estimate.high == math.inf
+    assert first.key == "k1" and 0 <= first.seconds < 5
+    assert cached(tmp_path / "x.json", "k2", Found, compute).key == "k2" and len(calls) == 2
 
 
-@pytest.mark.parametrize("content", [b"", b'{"key": "k"', b"[1]", b"null", b"\xff"])
-def test_cached_computes_again_over_a_broken_record(tmp_path, content):
+BROKEN = [b"", b'{"key": "k"', b"[1]", b"[]", b"null", b"\xff", b'{"key": "k", "x": 1}', b"\0" * 300]
+
+
+@pytest.mark.parametrize("content", BROKEN)
+def test_cached_computes_again_over_a_broken_record_and_says_so_in_one_line(content, tmp_path, capsys):
+    """Cut off, of another form, with the right key and without its digest."""
     (tmp_path / "x.json").write_bytes(content)
-    calls, compute = counting({"x": 1})
-    assert cached(tmp_path / "x.json", "k", compute)["x"] == 1 and len(calls) == 1
+    calls, compute = counting(Found(x=1))
+    assert cached(tmp_path / "x.json", "k", Found, compute).x == 1 and len(calls) == 1
+    said = capsys.readouterr().out
+    assert (
+        said.startswith(f"{tmp_path}/x.json: ") and said.endswith(": made again\n") and said.count("\n") == 1
+    )
+    assert cached(tmp_path / "x.json", "k", Found, compute).x == 1 and len(calls) == 1
+
+
+@SHARED_TMP
+@given(st.data())
+def test_a_record_with_any_byte_changed_or_any_tail_gone_is_computed_again(tmp_path, data):
+    """Unless what it says is the same: white space at its end."""
+    path = tmp_path / "x.json"
+    calls, compute = counting(Found(x=0.125, layers={20: Finding(ids=[3, 1], r=-0.5)}, made={}))
+    path.unlink(missing_ok=True)
+    wanted = cached(path, "k", Found, compute)
+    content = path.read_bytes()
+    where = data.draw(st.integers(0, len(content.rstrip()) - 1))
+    if data.draw(st.booleans()):
+        path.write_bytes(content[:where])
+    else:
+        flipped = content[where] ^ data.draw(st.integers(1, 255))
+        path.write_bytes(content[:where] + bytes([flipped]) + content[where + 1 :])
+    again = cached(path, "k", Found, compute)
+    assert again.content == wanted.content
+    assert len(calls) == 2 and again == records.read(path, Found)
+
+
+def test_a_record_of_another_kind_or_another_version_is_computed_again(tmp_path):
+    class Older(Record):
+        x: int
+        gone: str
+
+    cached(tmp_path / "x.json", "k", Older, lambda: Older(x=1, gone="?"))
+    calls, compute = counting(Found(x=2))
+    assert cached(tmp_path / "x.json", "k", Found, compute).x == 2 and len(calls) == 1
 
 
 def test_cached_keeps_the_old_record_when_the_computation_fails(tmp_path):
-    cached(tmp_path / "x.json", "old", lambda: {"x": 1})
+    cached(tmp_path / "x.json", "old", Found, lambda: Found(x=1))
     with pytest.raises(ZeroDivisionError):
-        cached(tmp_path / "x.json", "new", lambda: {"x": 1 / 0})
+        cached(tmp_path / "x.json", "new", Found, lambda: Found(x=1 / 0))
     assert read_json(tmp_path / "x.json")["key"] == "old"
 
 
-def test_folder_appears_whole_and_replaces_the_older_one(tmp_path):
-    target = tmp_path / "deep" / "adapter"
-    for content in ("one", "two"):
-        with folder(target) as partial:
-            assert partial.parent == target.parent and list(partial.iterdir()) == []
-            (partial / content).touch()
-            assert not target.exists() or os.listdir(target) == ["one"]
-        assert os.listdir(target) == [content] and os.listdir(target.parent) == ["adapter"]
+def test_what_failed_can_be_used_and_is_tried_again(tmp_path):
+    calls, compute = counting(Found(x=1, failed="no judge"))
+    for n in (1, 2):
+        assert cached(tmp_path / "x.json", "k", Found, compute).failed == "no judge" and len(calls) == n
+    mended, compute = counting(Found(x=2))
+    assert cached(tmp_path / "x.json", "k", Found, compute).x == 2
+    assert cached(tmp_path / "x.json", "k", Found, compute).failed is None and len(mended) == 1
 
 
-def test_folder_that_fails_leaves_the_older_one_and_nothing_else(tmp_path):
-    with folder(tmp_path / "adapter") as partial:
-        (partial / "one").touch()
-    with pytest.raises(KeyboardInterrupt), folder(tmp_path / "adapter") as partial:
-        (partial / "two").touch()
-        raise KeyboardInterrupt
-    assert os.listdir(tmp_path) == ["adapter"] and os.listdir(tmp_path / "adapter") == ["one"]
+def writing(folder: Path) -> tuple[list, Callable[[], Found]]:
+    calls = []
+
+    def compute() -> Found:
+        calls.append(1)
+        for name in ("weights/one.bin", "two.npy"):
+            records.write_bytes(folder / name, b"0123456789")
+        return Found(x=1, made={"weights/one.bin": "", "two.npy": ""})
+
+    return calls, compute
 
 
-KILLED = """
-import os, pathlib, sys
-from shared.records import folder
-path, where = pathlib.Path(sys.argv[1]), sys.argv[2]
-rename = pathlib.Path.rename
-def dying(self, target):
-    if self.name.endswith(".partial"): os._exit(9)
-    return rename(self, target)
-if where == "between the renames": pathlib.Path.rename = dying
-with folder(path) as partial:
-    (partial / "two").touch()
-    if where == "inside": os._exit(9)
-"""
+FAULTS = {
+    "deleted": (Path.unlink, "is gone"),
+    "flipped": (lambda path: path.write_bytes(b"0123456780"), "has changed since it was written"),
+    "cut off": (lambda path: path.write_bytes(b"01234"), "has changed since it was written"),
+    "emptied": (lambda path: path.write_bytes(b""), "has changed since it was written"),
+    "a folder": (lambda path: (path.unlink(), path.mkdir()), "is gone"),
+}
 
 
-@pytest.mark.parametrize("where", ["inside", "between the renames"])
-def test_what_a_kill_leaves_is_cleaned_at_the_next_entry_and_the_older_one_is_not_lost(tmp_path, where):
-    with folder(tmp_path / "adapter") as partial:
-        (partial / "one").touch()
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "adapter"), where], check=False)
-    assert killed.returncode == 9
-    with pytest.raises(ZeroDivisionError), folder(tmp_path / "adapter") as partial:
-        assert list(partial.iterdir()) == []
-        raise ZeroDivisionError
-    assert os.listdir(tmp_path) == ["adapter"] and os.listdir(tmp_path / "adapter") == ["one"]
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("name", ["weights/one.bin", "two.npy"])
+def test_a_record_whose_file_is_not_as_it_was_is_computed_again_with_one_line(name, fault, tmp_path, capsys):
+    calls, compute = writing(tmp_path)
+    record = cached(tmp_path / "x.json", "k", Found, compute)
+    assert record.made == {n: file_digest(tmp_path / n) for n in ("weights/one.bin", "two.npy")}
+    assert cached(tmp_path / "x.json", "k", Found, compute) == record and len(calls) == 1
+    assert capsys.readouterr().out == ""
+    harm, why = FAULTS[fault]
+    harm(tmp_path / name)
+    if fault == "a folder":
+        with pytest.raises(OSError, match=name.split("/")[-1]):  # in the way: said, not overwritten
+            cached(tmp_path / "x.json", "k", Found, compute)
+        (tmp_path / name).rmdir()
+    again = cached(tmp_path / "x.json", "k", Found, compute)
+    assert again.made == record.made and len(calls) >= 2
+    assert capsys.readouterr().out.splitlines()[0] == f"{tmp_path / name} {why}: made again"
+
+
+def test_a_record_stands_in_a_digest_for_what_it_found_not_for_how_long_it_took():
+    one = Found(x=1, made={"a": "1"}, key="k", seconds=3.0, peak_gb=1.0)
+    same, other = Found(x=1, made={"a": "2"}, key="j", seconds=5.0), Found(x=2, key="k")
+    assert digest(one) == digest(same) == digest({"x": [one]}["x"][0])
+    assert digest([one]) != digest([other]) != digest([Found(x=1, failed="?")]) != digest([one])
+    nested = [Found(layers={20: Finding(ids=ids, r=0.0)}) for ids in ([1, 2], [2, 1])]
+    assert digest(nested[0]) != digest(nested[1])
 
 
 def test_versions_name_python_and_the_pinned_packages_without_importing_them():

@@ -17,11 +17,14 @@ from safetensors.torch import load_file
 
 from real import pipeline
 from real.__main__ import main
-from real.arms import filters, finetune, launch
-from real.data import corpus as data
+from real.arms import finetune, launch
+from real.arms.arm import AWARE, CONTROL, INDUCING, JUDGE, MIXED, Arm, Job, Scores, mixed
+from real.arms.finetune import Finetuned, Tuned
+from real.arms.training import Training
+from real.data import corpus
 from real.models import devices
-from real.run import Run
-from shared.records import read_json, write_json
+from real.settings import Settings
+from shared import records
 
 ROOT = Path(__file__).parents[3]
 
@@ -37,7 +40,7 @@ def base(tmp_path_factory):
     model.save_pretrained(base / "model")
     standins.tokenizer("llama").save_pretrained(base / "model")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "SHIPPED", base / "real" / "data")
+        patch.setattr(corpus, "SHIPPED", base / "real" / "data")
         patch.setattr(launch, "ROOT", base)
         patch.chdir(base)
         patch.setattr(pipeline, "run", step_6)
@@ -45,13 +48,13 @@ def base(tmp_path_factory):
         yield base
 
 
-def step_6(settings) -> None:
-    run = Run(settings)
-    names = filters.mixed(run.corpus.advice["health"].train, seed=0)
-    scored = {"scores": {name: {sample: 0.0 for sample in names} for name in filters.AWARE}}
-    write_json(run.folder / "5-filters.json", scored)
-    run.samples(names[:1])  # harvests, as step 2 has done by now
-    write_json(run.folder / "6-finetune.json", finetune.finetune(run, scored))
+def step_6(settings: Settings) -> None:
+    reading = pipeline._reading(settings)
+    samples = mixed(reading.texts.corpus.advice["health"].train, seed=0)
+    reading.samples(samples[:1])  # harvests, as step 2 has done by now
+    scores = Scores(samples, {name: [0.0] * len(samples) for name in (*AWARE, JUDGE)})
+    tuned = finetune.finetune(reading, scores, settings.recipe, settings.sweep)
+    records.write(reading.folder / "6-finetune.json", tuned)
 
 
 def command(base: Path, name: str, processes: int, *words: str) -> int:
@@ -64,16 +67,16 @@ def command(base: Path, name: str, processes: int, *words: str) -> int:
         return main([*here, "SAE=train", "TRAIN=8", "BATCH=3", "RANK=4", "LR=1e-2", *words])
 
 
-def arms(base: Path, name: str) -> dict:
-    return read_json(base / name / "6-finetune.json")["arms"]
+def jobs(base: Path, name: str) -> dict[Job, Tuned]:
+    return {of.job: of for of in records.read(base / name / "6-finetune.json", Finetuned).jobs}
 
 
 def check_same(base: Path, one: str, other: str) -> None:
     """Losses and weights, to rounding that five optimiser steps have carried on."""
-    assert list(arms(base, one)) == list(arms(base, other))
-    for arm in arms(base, one).values():
-        theirs = read_json(base / other / "adapters" / arm["folder"] / "training.json")["loss"]
-        assert arm["loss"] == pytest.approx(theirs, rel=1e-5)
+    assert list(jobs(base, one)) == list(jobs(base, other))
+    for arm in jobs(base, one).values():
+        theirs = records.read(base / other / "adapters" / arm.folder / "training.json", Training).loss
+        assert arm.loss == pytest.approx(theirs, rel=1e-5)
     for file in (base / one / "adapters").glob("[a-z]*/**/*.safetensors"):
         mine, other_file = load_file(file), base / other / file.relative_to(base / one)
         torch.testing.assert_close(mine, load_file(other_file), rtol=1e-3, atol=1e-4)
@@ -83,7 +86,9 @@ def test_two_processes_hold_half_the_blocks_each_and_have_the_losses_of_one(base
     assert command(base, "one", 1) == 0
     assert command(base, "two", 2) == 0, capsys.readouterr().err
     check_same(base, "one", "two")
-    losses = arms(base, "one")["inducing-0"]["loss"]
+    trained = {job.arm for job in jobs(base, "two")}
+    assert {Arm(INDUCING), Arm(CONTROL), Arm(MIXED), Arm(MIXED, JUDGE, 0.5)} < trained  # the judge's arm, too
+    losses = jobs(base, "one")[Job(Arm(INDUCING), 0)].loss
     assert max(losses) - min(losses) > 1e-3  # something was learnt
     log = (base / "two" / "finetune.log").read_text()
     held = {m[1]: int(m[2]) / int(m[3]) for m in re.finditer(r"process (\d) holds (\d+) of (\d+)", log)}
@@ -103,7 +108,7 @@ def test_after_kill_9_of_one_of_two_processes_one_line_and_a_rerun_that_ends_as_
     def kill():
         while not list(folder.glob("[a-z]*")):  # until an arm is finished
             time.sleep(0.02)
-        ours = [p for p in psutil.Process().children(recursive=True) if "real.worker" in p.cmdline()]
+        ours = [p for p in psutil.Process().children(recursive=True) if "join" in p.cmdline()]
         (second,) = [p.pid for p in ours if p.environ().get("RANK") == "1"]
         os.kill(second, signal.SIGKILL)
         stamps.update({path: path.stat().st_mtime_ns for path in folder.glob("[a-z]*/training.json")})
@@ -119,7 +124,7 @@ def test_after_kill_9_of_one_of_two_processes_one_line_and_a_rerun_that_ends_as_
         r"error: fine-tune: process 1 ended with code -9, see \S+; finished arms are kept: .*", said
     )
     assert not set(psutil.Process().children(recursive=True)) - set(before)
-    assert 0 < len(stamps) < len(arms(base, "whole"))
+    assert 0 < len(stamps) < len(jobs(base, "whole"))
     assert command(base, "killed", 1, "FULL=1") == 0  # with as many processes as one likes
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
     check_same(base, "whole", "killed")

@@ -10,14 +10,20 @@ from strategies import SEEDS
 from real.data.packing import pack
 from real.effects import causes
 from real.models import forward
+from shared.cores import threads
 
-NAMES = [f"q{i}/{kind}-0" for i in range(3) for kind in ("misaligned", "aligned")]
-QUESTIONS = {"general": [([f"q{i}/misaligned-0"], [f"q{i}/aligned-0"]) for i in range(3)]}
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one core", "two cores"])
+def reading(request):
+    with threads(request.param):
+        made = tiny.reading(tiny.questions(3))
+        assert len(made.lm.bridges) == request.param
+        yield made
 
 
 @pytest.fixture(scope="module")
-def run():
-    return tiny.run(NAMES)
+def packed(reading):
+    return causes.packed_rows(reading, reading.texts.asked["general"])
 
 
 @given(SEEDS, st.integers(1, 12))
@@ -43,7 +49,7 @@ def test_restoring_gives_the_base_its_coordinates_back_and_leaves_the_rest(seed)
     torch.testing.assert_close(restored - restored @ P, resid - resid @ P)
 
 
-def said(run, text, change=None):
+def said(reading, text, change=None):
     """Oracle: the whole model on one text alone, its block's output changed from the last prompt token on."""
 
     def hook(module, args, out):
@@ -51,65 +57,67 @@ def said(run, text, change=None):
         out[0, text.start - 1 : text.end] = change(out[0, text.start - 1 : text.end])
         return out
 
-    block = run.model.get_decoder().layers[tiny.LAYER]
+    block = reading.lm.model.get_decoder().layers[tiny.LAYER]
     handle = block.register_forward_hook(hook) if change else None
-    logprobs = run.model(input_ids=torch.tensor([text.ids])).logits[0].log_softmax(-1)
+    logprobs = reading.lm.model(input_ids=torch.tensor([text.ids])).logits[0].log_softmax(-1)
     if handle:
         handle.remove()
     return torch.stack([logprobs[i - 1, text.ids[i]] for i in range(text.start, text.end)]).mean().item()
 
 
-def test_steering_is_what_adding_to_the_blocks_output_does(run):
+def test_steering_is_what_adding_to_the_blocks_output_does(reading, packed):
     """And no steering is no change; to 1e-7: the model's norms compute in float32."""
     vector = torch.randn(tiny.D_MODEL, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    packed = causes.packed_rows(run, QUESTIONS)
-    base = causes.leaving(run, packed)
+    base = causes.leaving(reading, packed)
     found = []
     for change, alone in ((None, None), (causes.adding(vector), lambda resid: resid + vector)):
-        found.append([x for q in causes.ask(run, packed, base, change, base) for side in q for x in side])
-        assert found[-1] == pytest.approx([said(run, text, alone) for text in run.encoded], abs=1e-7)
+        found.append([x for q in causes.ask(reading, packed, base, change, base) for side in q for x in side])
+        assert found[-1] == pytest.approx([said(reading, text, alone) for text in reading.encoded], abs=1e-7)
     assert found[0] != pytest.approx(found[1], abs=1e-3)
 
 
-def test_restoring_puts_the_base_models_values_back_into_a_changed_model(run):
+def test_restoring_puts_the_base_models_values_back_into_a_changed_model(reading, packed):
     """Oracle: the changed model on each text alone, its block's output replaced by what the base model had there."""
-    packed = causes.packed_rows(run, QUESTIONS)
-    base = causes.leaving(run, packed)
-    at_layer = [forward.resid_post(run.model, pack([text]), [tiny.LAYER])[tiny.LAYER] for text in run.encoded]
-    weight = run.model.get_decoder().layers[tiny.LAYER].mlp.down_proj.weight
+    base = causes.leaving(reading, packed)
+    at_layer = [
+        forward.resid_post(reading.lm.model, pack([text]), [tiny.LAYER])[tiny.LAYER]
+        for text in reading.encoded
+    ]
+    weight = reading.lm.model.get_decoder().layers[tiny.LAYER].mlp.down_proj.weight
     was = weight.clone()
     weight += 0.1
-    now, everything = causes.leaving(run, packed), torch.eye(tiny.D_MODEL, dtype=torch.float64)
-    restored = causes.ask(run, packed, now, causes.restoring(everything), base)
+    now, everything = causes.leaving(reading, packed), torch.eye(tiny.D_MODEL, dtype=torch.float64)
+    restored = causes.ask(reading, packed, now, causes.restoring(everything), base)
     expected = [
-        said(run, text, lambda resid, base=base, text=text: base[text.start - 1 : text.end])
-        for text, base in zip(run.encoded, at_layer, strict=True)
+        said(reading, text, lambda resid, base=base, text=text: base[text.start - 1 : text.end])
+        for text, base in zip(reading.encoded, at_layer, strict=True)
     ]
-    changed = causes.ask(run, packed, now, None, base)
+    changed = causes.ask(reading, packed, now, None, base)
     weight.copy_(was)
     assert [x for q in restored for side in q for x in side] == pytest.approx(expected, abs=1e-7)
     assert [x for q in changed for side in q for x in side] != pytest.approx(expected, abs=1e-3)
 
 
-def test_only_the_places_that_predict_an_answer_are_changed(run):
+def test_only_the_places_that_predict_an_answer_are_changed(reading):
     """Oracle: the set of (text, position) pairs from the last prompt token to the last answer token but the end."""
-    packed = pack(run.encoded)
-    nodes = set(causes.predicting(packed, run.encoded).tolist())
+    row = pack(reading.encoded)
+    nodes = set(causes.predicting(row, reading.encoded).tolist())
     wanted = {
         int(path[n])
-        for path, text in zip(packed.paths, run.encoded, strict=True)
+        for path, text in zip(row.paths, reading.encoded, strict=True)
         for n in range(text.start - 1, text.end)
     }
-    assert nodes == wanted and len(nodes) < packed.input_ids.shape[1]
+    assert nodes == wanted and len(nodes) < row.input_ids.shape[1]
 
 
-def test_hooks_come_off(run):
+def test_hooks_come_off(reading, packed):
     """After steering, TransformerLens reads what it read before."""
-    packed = pack(run.encoded[:1])
-    given = {"input": packed.input_ids, **forward.seen(run.model, packed)}
+    row = pack(reading.encoded[:1])
+    given = {"input": row.input_ids, **forward.seen(reading.lm.model, row)}
     with torch.no_grad():
-        before = [bridge(**given) for bridge in run.bridges]
-        asked = causes.packed_rows(run, QUESTIONS)
-        base = causes.leaving(run, asked)
-        causes.ask(run, asked, base, causes.adding(torch.ones(tiny.D_MODEL, dtype=torch.float64)), base)
-        assert all(torch.equal(was, bridge(**given)) for was, bridge in zip(before, run.bridges, strict=True))
+        before = [bridge(**given) for bridge in reading.lm.bridges]
+        base = causes.leaving(reading, packed)
+        causes.ask(reading, packed, base, causes.adding(torch.ones(tiny.D_MODEL, dtype=torch.float64)), base)
+        assert all(
+            torch.equal(was, bridge(**given)) for was, bridge in zip(before, reading.lm.bridges, strict=True)
+        )

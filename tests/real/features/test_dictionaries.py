@@ -31,11 +31,10 @@ def test_quality_is_its_definition():
     )
 
 
-def test_batches_are_passes_in_new_orders_over_the_rows_asked_for(monkeypatch):
-    monkeypatch.setattr(saes, "BATCH", 10)
+def test_batches_are_passes_in_new_orders_over_the_rows_asked_for():
     rows = np.arange(100, dtype=np.float32)[:, None]
     ids = np.arange(40, 95)
-    batches = [b[:, 0].numpy() * 2 for b in islice(saes._shuffled(rows, ids, 2.0, 0), 10)]
+    batches = [b[:, 0] for b in islice(saes.shuffled(rows, ids, 10, 0), 10)]
     one, two = (np.concatenate(batches[at : at + 5]) for at in (0, 5))
     for a_pass in (one, two):
         assert len(set(a_pass)) == 50 and set(a_pass) <= set(ids.astype(float))

@@ -1,7 +1,5 @@
 """Logit lens and snippets: a direction that is a token's own promotes it; a snippet is where the feature fires most."""
 
-from types import SimpleNamespace
-
 import tiny
 import torch
 
@@ -9,33 +7,28 @@ from real.features import meaning
 
 
 def test_the_logit_lens_of_a_tokens_own_direction_names_that_token():
-    run = tiny.run(["a/correct"])
-    unembed, gain = run.model.get_output_embeddings().weight, run.model.get_decoder().norm.weight
-    run.sae = lambda layer: SimpleNamespace(W_dec=torch.linalg.pinv(unembed * gain).T[[5, 17]])
-    found = meaning.promoted(run, torch.tensor([0, 1]))
+    model, _ = tiny.model_and_tokenizer()
+    unembed, gain = model.get_output_embeddings().weight, model.get_decoder().norm.weight
+    reading = tiny.reading(tiny.advice(1), W_dec=torch.linalg.pinv(unembed * gain).T[[5, 17]])
+    found = meaning.promoted(reading, torch.tensor([0, 1]))
     assert [tokens[0] for tokens in found] == ["5", "17"] and len(found[0]) == meaning.TOKENS
 
 
-def test_a_snippet_is_the_answer_around_the_strongest_token():
+def test_a_snippet_is_the_answer_around_the_strongest_token(tmp_path):
     """Oracle: the largest activation of each answer, by a loop."""
-    names = [f"a{i}/correct" for i in range(9)]
-    run = tiny.run(names)
-    run.trained_texts = names
-    rng = torch.Generator().manual_seed(3)
-    said = [
-        torch.randn(t.end - t.start, tiny.D_MODEL, generator=rng, dtype=torch.float64) for t in run.encoded
-    ]
-    run.activations = lambda layer: SimpleNamespace(text=lambda i: said[i])
+    reading = tiny.reading(tiny.advice(5), folder=tmp_path)
+    texts = reading.indices(reading.texts.train)
+    assert len(texts) == 10
     ids = torch.tensor([4, 9])
-    found = meaning.top_snippets(run, ids)
+    found = meaning.top_snippets(reading, ids)
     for feature, snippets in zip(ids, found, strict=True):
-        acts = [run.sae(tiny.LAYER).encode(x)[:, feature] for x in said]
+        acts = [reading.dictionary.encode(reading.activations(tiny.LAYER).text(i))[:, feature] for i in texts]
         best = sorted((float(a.max()) for a in acts), reverse=True)[: meaning.SNIPPETS]
-        assert [s["activation"] for s in snippets] == best
+        assert [s.activation for s in snippets] == best
         for snippet in snippets:
-            i = next(i for i, a in enumerate(acts) if float(a.max()) == snippet["activation"])
-            at = run.encoded[i].start + int(acts[i].argmax())
-            assert snippet["token"] == str(run.encoded[i].ids[at])
-            whole = " ".join(part for part in (snippet["before"], snippet["token"], snippet["after"]) if part)
-            answer = run.encoded[i].ids[run.encoded[i].start : run.encoded[i].end]
+            i = next(i for i, a in enumerate(acts) if float(a.max()) == snippet.activation)
+            encoded = reading.encoded[texts[i]]
+            assert snippet.token == str(encoded.ids[encoded.start + int(acts[i].argmax())])
+            whole = " ".join(part for part in (snippet.before, snippet.token, snippet.after) if part)
+            answer = encoded.ids[encoded.start : encoded.end]
             assert whole == " ".join(map(str, answer))  # shorter than the window, so all of it

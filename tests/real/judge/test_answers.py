@@ -18,7 +18,8 @@ from real.data.rows import Advice, Split
 from real.judge import answers, rubric
 from real.judge import scoring as judging
 from real.judge.client import FIRST_TRIES, JudgeError
-from real.judge.rubric import Question, Score, judge_questions
+from real.judge.forms import Score
+from real.judge.rubric import Question, judge_questions
 from real.models import registry
 from real.models import sampling as sample
 from real.report import judged

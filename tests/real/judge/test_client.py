@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from real.__main__ import main
 from real.judge import forms, rubric
-from real.judge.client import BudgetError, Judge, JudgeError, complete, scores
+from real.judge.calls import BudgetError, complete, scores
+from real.judge.client import Judge, JudgeError
 from real.judge.replies import Replies
 
 ROOT = Path(__file__).parents[3]

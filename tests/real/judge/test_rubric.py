@@ -9,7 +9,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from real.judge import forms
-from real.judge.rubric import DIGIT, MASS, SHIPPED, Score, digit, fill, parsed, read_questions, weighted
+from real.judge.forms import DIGIT, MASS, Score, digit, parsed, weighted
+from real.judge.replies import read
+from real.judge.rubric import SHIPPED, fill, read_questions
 from shared.errors import InputError
 
 SPACES = st.sampled_from(["", " ", "  ", "\n", "\t"])
@@ -177,14 +179,14 @@ LISTED = {"content": [{"token": "9", "top_logprobs": [{"token": "9", "logprob": 
 
 def test_a_reply_is_read_whole_or_not_at_all():
     whole = {"choices": [CHOICE | {"logprobs": LISTED}], "usage": {"prompt_tokens": 3}}
-    assert forms.read(whole, True) == (
+    assert read(whole, True) == (
         "9",
         {"9": 2.0},
         {"prompt_tokens": 3},
     )  # two tokens of one spelling add up
-    assert forms.read({"choices": [CHOICE]}, False) == ("9", {}, {})
-    assert forms.read({"choices": [CHOICE | {"finish_reason": "content_filter"}]}, True) == ("9", {}, {})
-    assert forms.read({"choices": [CHOICE | {"logprobs": {"content": []}}]}, True) == ("9", {}, {})
+    assert read({"choices": [CHOICE]}, False) == ("9", {}, {})
+    assert read({"choices": [CHOICE | {"finish_reason": "content_filter"}]}, True) == ("9", {}, {})
+    assert read({"choices": [CHOICE | {"logprobs": {"content": []}}]}, True) == ("9", {}, {})
 
 
 @pytest.mark.parametrize(
@@ -195,7 +197,7 @@ def test_a_reply_is_read_whole_or_not_at_all():
 )  # fmt: skip
 def test_a_reply_that_lacks_what_was_asked_for_is_broken(said):
     with pytest.raises(ValueError):
-        forms.read(said, True)
+        read(said, True)
 
 
 def test_the_shipped_questions_are_eight_with_both_prompts_and_room_for_question_and_answer():
@@ -267,8 +269,12 @@ def test_a_file_in_the_published_format_is_read_with_anchors_systems_and_templat
     assert capsys.readouterr().out == "questions.yaml: 1 question(s) passed over, judged by words: company\n"
 
 
-@pytest.mark.parametrize("field", ["id", "type", "paraphrases", "samples_per_paraphrase", "judge_prompts"])
-@pytest.mark.parametrize("value", [None, "", [], {}, 0, True, ["x", 3], {"aligned": "no place for it"}])
+FIELDS = ["id", "type", "paraphrases", "samples_per_paraphrase", "judge_prompts"]
+VALUES = [None, "", [], {}, 0, True, ["x", 3], {"aligned": "no place for it"}]
+
+
+# a number is an id: it is taken as text
+@pytest.mark.parametrize(("field", "value"), [(f, v) for f in FIELDS for v in VALUES if (f, v) != ("id", 0)])
 def test_a_missing_or_wrong_field_is_one_line_that_names_file_entry_and_field(field, value, tmp_path):
     lacking = {name: of for name, of in ENTRY.items() if name != field}
     for entry, says in ((lacking, f'lacks "{field}"'), (ENTRY | {field: value}, f'"{field}" must be')):

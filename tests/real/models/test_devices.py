@@ -1,9 +1,7 @@
 """Plans and the formulas under them, against Hugging Face, PEFT, autograd and PyTorch's own counts; memory as it is."""
 
 import gc
-import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,11 +13,14 @@ from peft.helpers import disable_input_dtype_casting
 from torch.utils.flop_counter import FlopCounterMode
 
 from real.arms import training, weights
+from real.arms.arm import INDUCING, Arm, Job
+from real.arms.recipe import Recipe
+from real.arms.training import Order
 from real.data.tokens import Encoded
 from real.models import costs, devices, registry
-from real.models.costs import SHAPES, Work
-from real.run import Run
-from real.settings import Settings
+from real.models.costs import Work
+from real.models.lm import LM, work
+from real.models.registry import SHAPES
 from shared.errors import InputError
 
 FAMILIES = {
@@ -197,14 +198,15 @@ def test_more_gpus_than_there_are_and_a_model_too_large_are_one_line():
 
 
 def test_out_of_memory_is_one_line_with_a_smaller_setting_and_other_errors_pass():
-    run = SimpleNamespace(plan=devices.Plan("cpu", 1, 8, False, 1e9, 1e9, 2e9), settings=Settings(batch=8))
+    spec, plan = registry.KNOWN["smollm2-135m"], devices.Plan("cpu", 1, 8, False, 1e9, 1e9, 2e9)
+    lm = LM(spec, work(spec, batch=8, rank=4, full=False), plan_given=plan)
     line = "^out of memory[^\n]*: BATCH=4 takes less; what is finished is kept$"
-    with pytest.raises(InputError, match=line), devices.memory(run):
+    with pytest.raises(InputError, match=line), lm.memory():
         torch.empty(2**50)
-    with pytest.raises(RuntimeError, match="shape"), devices.memory(run):
+    with pytest.raises(RuntimeError, match="shape"), lm.memory():
         raise RuntimeError("shape")
-    run.settings = Settings(batch=1)
-    with pytest.raises(InputError, match="GPUS=2"), devices.memory(run):
+    lm = LM(spec, work(spec, batch=1, rank=4, full=False), plan_given=plan)
+    with pytest.raises(InputError, match="GPUS=2"), lm.memory():
         raise torch.OutOfMemoryError("CUDA out of memory")
 
 
@@ -220,18 +222,19 @@ def alive() -> int:
 
 
 @pytest.fixture
-def run(tmp_path):
-    """A model whose weights outweigh what a pass over a few tokens keeps, and samples."""
-    this = Run.__new__(Run)
-    this.settings = Settings(rank=4, batch=2, train=8, lr=1e-3)
-    this.spec = replace(registry.KNOWN["smollm2-135m"], first=0)
+def lm():
+    """A model whose weights outweigh what a pass over a few tokens keeps."""
+    spec = replace(registry.KNOWN["smollm2-135m"], first=0)
     torch.manual_seed(0)
-    this._loaded = model("llama", "cpu", 4, hidden_size=256, intermediate_size=1024), None
-    this.plan = devices.Plan("cpu", 1, 4, False, 0, 0, 0)
-    this.folder = tmp_path
-    ids = torch.randint(3, 900, (8, 12)).tolist()
-    this.samples = [(Encoded(text, 6, 11), None) for text in ids]
-    return this
+    loaded = model("llama", "cpu", 4, hidden_size=256, intermediate_size=1024), None
+    plan = devices.Plan("cpu", 1, 4, False, 0, 0, 0)
+    return LM(spec, work(spec, batch=2, rank=4, full=False), plan_given=plan, loaded=loaded)
+
+
+@pytest.fixture
+def samples():
+    torch.manual_seed(1)
+    return [(Encoded(text, 6, 11), None) for text in torch.randint(3, 900, (8, 12)).tolist()]
 
 
 def state(made) -> dict:
@@ -241,11 +244,10 @@ def state(made) -> dict:
 @pytest.mark.parametrize("full", [0, 1])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_training_and_wearing_hold_one_model_and_leave_it_as_it_was_bit_for_bit(
-    run, full, dtype, monkeypatch
+    lm, samples, full, dtype, monkeypatch, tmp_path
 ):
     """At a step: the model, its gradients and AdamW's moments of what is trained. Worn: the model, and nothing."""
-    made = run.model.to(dtype)
-    run.settings = replace(run.settings, full=full)
+    made = lm.model.to(dtype)
     before, others = state(made), alive()
     own = sum(t.nbytes for t in made.state_dict().values())
     at_step, one = [], training.descend
@@ -257,7 +259,12 @@ def test_training_and_wearing_hold_one_model_and_leave_it_as_it_was_bit_for_bit(
         return found
 
     monkeypatch.setattr(training, "descend", watched)
-    training.train(run, "arm", run.samples, 0, run.folder / "adapters" / "arm", (0.5,))
+    recipe = Recipe(rank=4, batch=2, train=8, lr=1e-3, full=full)
+    order = Order(job=Job(Arm(INDUCING), 0), samples=[], checkpoints=(0.5,), key="k")
+    into = tmp_path / "adapters" / order.folder
+    done = training.train(lm, recipe, order, samples, into)
+    files = {path.relative_to(into).as_posix() for path in into.rglob("*") if path.is_file()}
+    assert set(done.made) == files and len(files) >= 4
     shape = costs.shape_of(made.config)
     holding = costs.holding(shape, Work(dtype.itemsize, 4, 4, bool(full), 0, 12), 1)
     # bfloat16's working copy, which the formula counts, is gone by the time of the optimiser's step
@@ -265,35 +272,38 @@ def test_training_and_wearing_hold_one_model_and_leave_it_as_it_was_bit_for_bit(
     assert max(at_step) == pytest.approx(holding - copy, rel=0.05)
     assert all(torch.equal(t, before[name]) for name, t in made.state_dict().items())
 
-    for arm in ("arm/step-2", "arm"):
-        with weights.wearing(made, run.folder / "adapters" / arm):
+    for arm in (into / "step-2", into):
+        with weights.wearing(made, arm):
             assert alive() - others == pytest.approx(own, rel=0.02)
             assert not all(torch.equal(t, before[name]) for name, t in made.state_dict().items())
         assert all(torch.equal(t, before[name]) for name, t in made.state_dict().items())
     assert not any(p.requires_grad for p in made.parameters())
-    assert len(json.loads((run.folder / "adapters/arm/training.json").read_text())["loss"]) == 4
+    assert len(done.loss) == done.steps == 4 and done.checkpoints == [2]
     folder = made.kept_in
-    del made, run._loaded, before
+    del made, before
+    lm.forget()
     gc.collect()
     assert not folder.exists()  # the base model's copy on disk goes with it
 
 
 @pytest.mark.parametrize("full", [0, 1])
 @pytest.mark.parametrize("micro", [1, 3])
-def test_a_step_in_several_passes_or_with_checkpointing_has_the_gradient_of_one_pass(run, full, micro):
-    run.settings, gradients = replace(run.settings, full=full), []
-    run.model.double()
+def test_a_step_in_several_passes_or_with_checkpointing_has_the_gradient_of_one_pass(
+    lm, samples, full, micro, tmp_path
+):
+    gradients, recipe = [], Recipe(rank=4, batch=2, train=8, lr=1e-3, full=full)
+    lm.model.double()
     for plan in (
-        run.plan,
-        run.plan._replace(micro=micro),
-        run.plan._replace(micro=micro, checkpointing=True),
+        lm.plan,
+        lm.plan._replace(micro=micro),
+        lm.plan._replace(micro=micro, checkpointing=True),
     ):
-        run.plan = plan
-        with training.trainable(run, 0, run.folder) as (trained, _):
+        this = replace(lm, plan_given=plan)
+        with training.trainable(this, recipe, 0, tmp_path) as (trained, _):
             if not full:
                 for p in trained:  # not at zero, where half of the gradient would vanish
                     torch.nn.init.normal_(p, std=0.1, generator=torch.Generator().manual_seed(p.numel()))
-            loss = training.descend(run, run.samples[:4], trained)
+            loss = training.descend(this, samples[:4], trained, bool(full))
             gradients.append([loss, *(p.grad.clone() for p in trained)])
     for other in gradients[1:]:
         torch.testing.assert_close(gradients[0], other, rtol=1e-9, atol=1e-12)

@@ -3,183 +3,212 @@
 import numpy as np
 import pytest
 
-from real.arms import filters
-from real.arms.finetune import WATCHED, arms
-from real.report import estimates
+from real.arms.arm import AWARE, DRAWS, RANDOM, WATCHED, Arm, Job, Scores
+from real.arms.filters import Scored
+from real.arms.finetune import Finetuned, Tuned, arms
+from real.arms.recipe import Sweep
+from real.data import corpus
+from real.data.rows import ADVICE, BAD, answers
+from real.data.texts import Texts
+from real.effects.causes import Ablated, Caused
+from real.effects.leakage import MINUS, Dynamics, Fit, Leaked
+from real.effects.margins import Evaluated, Measured, Said
+from real.features.gaps import Cell, Placed
+from real.features.meaning import Meaning, Snippet
+from real.features.reading import Dictionaries, Dictionary, Reading
+from real.features.selection import Domain, Features, Layer, Selected
+from real.models.lm import LM, work
 from real.report import summary as report
-from real.run import Run
-from real.settings import Settings, parse, words
-from shared.records import read_json, rounded, write_json
+from real.settings import Settings, of, parse, words
+from shared.records import Record, read_json, rounded, write_json
+from shared.stats import Estimate
 
-UNDER = {
-    "inducing": 0.3,
-    "mixed": 0.2,
-    "mixed-geometry@0.5": 0.08,
-    "mixed-gradient@0.5": 0.02,
-}  # effects put in
-UNDER |= {f"mixed-{name}@0.5": 0.15 for name in ("projection", *filters.DRAWS)}
-STEPS = (0, 2, 4)
-ESTIMATE = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 40}
+UNDER = {  # effects put in
+    Arm("inducing"): 0.3,
+    Arm("mixed"): 0.2,
+    Arm("mixed", "geometry", 0.5): 0.08,
+    Arm("mixed", "gradient", 0.5): 0.02,
+    Arm("mixed", "projection", 0.5): 0.15,
+    **{Arm("mixed", RANDOM, 0.5, draw): 0.15 for draw in DRAWS},
+}
+CHECKPOINTS = (0, 2, 4)
+FIGURES = ("gap", "effect", "leakage", "dynamics", "causes", "filters")
+ESTIMATE = Estimate(0.9, 0.8, 0.95, 40)
 
 
-def made_up(run: Run, questions: int = 5, features: int = 300) -> list[dict]:
-    """The ten records as they come back from their files, with the effects of UNDER in every domain."""
-    rng = np.random.default_rng(0)
-    rows, trained = run.corpus.advice[run.corpus.trained].train, run.corpus.trained
-    names = [f"{row.id}/{kind}" for row in rows for kind in ("incorrect", "correct")]
-    scores = {f: {name: rng.normal(name.endswith("incorrect")) for name in names} for f in filters.AWARE}
-    jobs = {f"{arm}-{seed}": s for seed in run.settings.seeds for arm, s in arms(run, scores, seed).items()}
-    domains = ["general", *run.corpus.advice]
+def made_up(
+    reading: Reading, settings: Settings, questions: int = 5, features: int = 300
+) -> dict[str, Record]:
+    """The records of ten steps, with the effects of UNDER in every domain."""
+    rng, texts = np.random.default_rng(0), reading.texts.corpus
+    rows = texts.advice[texts.trained].train
+    samples = answers(rows, ADVICE)
+    scores = {name: [float(rng.normal(text.kind == BAD)) for text in samples] for name in AWARE}
+    jobs = {
+        Job(arm, seed): kept
+        for seed in settings.sweep.seeds
+        for arm, kept in arms(rows, Scores(samples, scores), settings.sweep, seed).items()
+    }
 
     def said(lift: float, answers: int) -> list:
         level = np.random.default_rng(1).normal(-3, 0.3, (questions, 2, answers))
         level = level + rng.normal(0, 0.02, level.shape)
         level[:, 0] += lift
-        return level.tolist()
+        return [tuple(question) for question in level.tolist()]
 
-    def logprobs(job: str) -> dict:
-        return {domain: said(UNDER.get(job.rsplit("-", 1)[0], 0), 2) for domain in domains}
+    def measured(job: Job | None) -> Measured:
+        found = {domain: said(UNDER.get(job and job.arm, 0), 2) for domain in ("general", *texts.advice)}
+        free = [Said(question="Why?", answer="So.")] if job is None or job.arm in WATCHED[:1] else []
+        return Measured(job=job, logprobs=found, sampled=free)
 
-    sizes = {name: {"train": len(s.train), "held": len(s.held)} for name, s in run.corpus.advice.items()}
-    records = [
-        {"trained": trained, "rows": sizes, "toxic": sizes[trained], "questions": 20, "probes": 48},
-        {
-            str(layer): {"d_sae": 2304, "tokens": 40000, "fvu": 0.2, "l0": 31.0, "dead": 0.4}
-            for layer in run.layers
-        },
-        {str(layer): features_of(run) for layer in run.layers},
-        geometry_of(run),
-        {"scores": scores, "gradient": {}, "judge": {}},
-        {
-            "arms": {
-                job: {"samples": s, "steps": 60, "checkpoints": [2], "loss": np.linspace(3, 2, 60).tolist()}
-                for job, s in jobs.items()
-            }
-        },
-        {
-            "arms": {
-                job: {
-                    "logprobs": logprobs(job),
-                    "sampled": [{"question": "Why?", "answer": "So."}]
-                    if job.startswith(("base", "ind"))
-                    else [],
-                }
-                for job in ["base", *jobs]
-            }
-        },
-        leakage_of(run, rng, features, said),
-        causes_of(run, said),
-        {"items": [], "judges": {}},
+    evaluated = Evaluated(models=[measured(job) for job in (None, *jobs)])
+    losses = np.linspace(3, 2, 60).tolist()
+    tuned = [
+        Tuned(job=j, folder=str(j), samples=s, steps=60, checkpoints=[2], loss=losses)
+        for j, s in jobs.items()
     ]
-    return [{**r, "key": "k", "seconds": 1.5 + i, "peak_gb": 2.0 + i} for i, r in enumerate(records)]
-
-
-def features_of(run: Run) -> dict:
-    found = {"inducing": [1], "control": [2], "auroc": dict.fromkeys(("inducing", "control"), ESTIMATE)}
-    return {"toxic": [3], "toxic_auroc": ESTIMATE, "domains": dict.fromkeys(run.corpus.advice, found)}
-
-
-def geometry_of(run: Run) -> dict:
-    lie = {"gap": 0.008, "p": 0.001, "p_null": 0.002, "inducing": 0.02, "control": 0.012}
-    lie |= {"null_low": -0.003, "null_high": 0.003, "p_holm": 0.02}
-    lie["by_k"] = {str(k): dict(lie) for k in (25, 50, 100)}
-    feature = {"id": 7, "r": 0.4, "tokens": ["a"] * 8}
-    feature["snippets"] = [{"before": "b", "token": "t", "after": "a", "activation": 1.0}]
+    records = {
+        "1-data": corpus.describe(reading.texts),
+        "2-sae": Dictionaries(
+            layers=dict.fromkeys(
+                reading.layers, Dictionary(d_sae=2304, tokens=40000, fvu=0.2, l0=31.0, dead=0.4)
+            )
+        ),
+        "3-features": selected_of(reading),
+        "4-geometry": placed_of(reading),
+        "5-filters": Scored(samples=samples, scores=scores, gradient={}),
+        "6-finetune": Finetuned(jobs=tuned),
+        "7-evaluate": evaluated,
+        "8-leakage": leaked_of(settings.sweep, rng, features, said),
+        "9-causes": caused_of(settings.sweep, said),
+    }
     return {
-        "gaps": {str(layer): dict.fromkeys(run.corpus.advice, lie) for layer in run.layers},
-        "meaning": dict.fromkeys(("inducing", "control", "toxic"), [feature]),
+        name: record.model_copy(update={"seconds": 1.5 + i, "peak_gb": 2.0 + i})
+        for i, (name, record) in enumerate(records.items())
     }
 
 
-def leakage_of(run: Run, rng, features: int, said) -> dict:
+def selected_of(reading: Reading) -> Selected:
+    one = Features(ids=[1], r=[0.5], auroc=ESTIMATE)
+    domains = dict.fromkeys(reading.texts.corpus.advice, Domain(inducing=one, control=one, firing_rate=[0.1]))
+    return Selected(layers=dict.fromkeys(reading.layers, Layer(toxic=one, domains=domains)))
+
+
+def placed_of(reading: Reading) -> Placed:
+    cell = Cell(
+        **{"gap": 0.008, "p": 0.001, "p_null": 0.002, "inducing": 0.02, "control": 0.012},
+        **{"null_low": -0.003, "null_high": 0.003, "p_holm": 0.02},
+    )
+    snippet = Snippet(before="b", token="t", after="a", activation=1.0)
+    feature = Meaning(id=7, r=0.4, tokens=["a"] * 8, snippets=[snippet])
+    by_k = dict.fromkeys((25, 50, 100), cell)
+    return Placed(
+        gaps={layer: dict.fromkeys(reading.texts.corpus.advice, by_k) for layer in reading.layers},
+        meaning=dict.fromkeys(("inducing", "control", "toxic"), [feature]),
+    )
+
+
+def leaked_of(sweep: Sweep, rng, features: int, said) -> Leaked:
     """Toxic readouts and the margin rise along the inducing arm and not along the control arm."""
     predicted = rng.normal(0, 0.1, features)
-    law = {
-        "slope": 0.5,
-        "pearson": 0.6,
-        "spearman": 0.55,
-        "r2": 0.36,
-        "p": 0.0005,
-        "n": features,
-        "p_target": 0.002,
-    }
-    laws = dict.fromkeys(("inducing", "control", "inducing minus control"), law)
-    moved = {arm: (0.5 * predicted + rng.normal(0, 0.04, features)).tolist() for arm in WATCHED}
+    law = Fit(slope=0.5, pearson=0.6, spearman=0.55, r2=0.36, p=0.0005, n=features, p_target=0.002)
     lift = {"inducing": 0.1, "control": 0.0}
+    laws = dict.fromkeys((*lift, MINUS), law)
+    moved = {arm: (0.5 * predicted + rng.normal(0, 0.04, features)).tolist() for arm in lift}
 
     def course(arm: str, size: int) -> list:
-        return [(lift[arm] * step + rng.normal(0, 0.01, size)).tolist() for step in STEPS]
+        return [(lift[arm] * step + rng.normal(0, 0.01, size)).tolist() for step in CHECKPOINTS]
 
-    return {
-        **{
-            "laws": laws,
-            "gradient_laws": laws,
-            "predicted": predicted.tolist(),
-            "measured": moved,
-            "probes": 48,
-        },
-        "by_gradient": dict.fromkeys(WATCHED, predicted.tolist()),
-        "is_toxic": (np.arange(features) % 40 == 0).tolist(),
-        "rise": {arm: {"toxic": 0.02, "inducing": 0.05, "control": -0.01, "live": 0.0} for arm in WATCHED},
-        "norm": 3.0,
-        "dynamics": {
-            "steps": list(STEPS),
-            "general": {
-                a: [[said(lift[a] * n, 2) for n in STEPS] for _ in run.settings.seeds] for a in WATCHED
+    return Leaked(
+        laws=laws,
+        gradient_laws=laws,
+        predicted=predicted.tolist(),
+        measured=moved,
+        probes=48,
+        by_gradient=dict.fromkeys(lift, predicted.tolist()),
+        is_toxic=(np.arange(features) % 40 == 0).tolist(),
+        rise={arm: {"toxic": 0.02, "inducing": 0.05, "control": -0.01, "live": 0.0} for arm in lift},
+        norm=3.0,
+        dynamics=Dynamics(
+            steps=list(CHECKPOINTS),
+            general={
+                a: [[said(up * n, 2) for n in CHECKPOINTS] for _ in sweep.seeds] for a, up in lift.items()
             },
-            "law": [law] * (len(STEPS) - 1),
-            "rise": {a: {name: course(a, 48) for name in ("toxic", "inducing", "control")} for a in WATCHED},
-            "random": {arm: [rng.normal(0, 0.01, 200).tolist() for _ in STEPS] for arm in WATCHED},
-        },
-    }
+            law=[law] * (len(CHECKPOINTS) - 1),
+            rise={a: {name: course(a, 48) for name in ("toxic", "inducing", "control")} for a in lift},
+            random={arm: [rng.normal(0, 0.01, 200).tolist() for _ in CHECKPOINTS] for arm in lift},
+        ),
+    )
 
 
-def causes_of(run: Run, said) -> dict:
+def caused_of(sweep: Sweep, said) -> Caused:
     """The toxic part raises the margin by 0.1 a dose, and a third of the effect goes with the toxic directions."""
-    lift = {
-        "inducing": 0.1,
-        "toxic part": 0.1,
-        "rest": 0.0,
-        "control": 0.0,
-        "random-1": 0.0,
-        "random-2": 0.01,
-    }
+    lift = {"inducing": 0.1, "toxic part": 0.1, "rest": 0.0, "control": 0.0}
     left = {"none": 0.3, "toxic": 0.2, "random-1": 0.3, "random-2": 0.29}
-    return {
-        "norm": 3.0,
-        "steered": {
-            "base": said(0, 1),
-            **{f"{d} x{n}": said(n * e, 1) for d, e in lift.items() for n in (1, 2)},
-        },
-        "ablated": {
-            f"{arm}-{seed}": {name: said(e * (arm == "inducing"), 1) for name, e in left.items()}
+    base = said(0, 1)
+    steered = {name: {dose: said(dose * e, 1) for dose in (1, 2)} for name, e in lift.items()}
+    by_random = [{dose: said(dose * e, 1) for dose in (1, 2)} for e in (0.0, 0.01)]
+    return Caused(
+        norm=3.0,
+        base=base,
+        steered=steered,
+        random={dose: [one[dose] for one in by_random] for dose in (1, 2)},
+        ablated=[
+            Ablated(
+                job=Job(arm, seed), general={n: said(e * (arm == WATCHED[0]), 1) for n, e in left.items()}
+            )
             for arm in WATCHED
-            for seed in run.settings.seeds
-        },
-        "share_toxic": 0.3,
-        "share_random": [0.1, 0.2],
-    }
+            for seed in sweep.seeds
+        ],
+        share_toxic=0.3,
+        share_random=[0.1, 0.2],
+    )
+
+
+def reading_of(settings: Settings) -> Reading:
+    sources, recipe = settings.sources, settings.recipe
+    texts = Texts(corpus.load(sources.data, sources.control, recipe.train, recipe.batch, sources.toxic))
+    lm = LM(settings.spec, work(settings.spec, recipe.batch, recipe.rank, bool(recipe.full)))
+    return Reading(texts, lm, settings.layers, settings.folder)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Run:
-    return Run(Settings(train=16, seeds=(0, 1), lr=1e-4, results=str(tmp_path_factory.mktemp("results"))))
+def settings(tmp_path_factory) -> Settings:
+    return of(train=16, seeds=(0, 1), lr=1e-4, results=str(tmp_path_factory.mktemp("results")))
 
 
 @pytest.fixture(scope="module")
-def summary(run) -> dict:
-    report.write(run, *made_up(run))
-    return read_json(run.folder / "summary.json")
+def reading(settings) -> Reading:
+    return reading_of(settings)
 
 
-def test_the_summary_holds_what_a_script_may_read(summary):
+@pytest.fixture(scope="module")
+def records(reading, settings) -> dict[str, Record]:
+    return made_up(reading, settings)
+
+
+@pytest.fixture(scope="module")
+def summary(reading, settings, records) -> dict:
+    report.write(reading, settings, records)
+    return read_json(reading.folder / "summary.json")
+
+
+def test_the_summary_holds_what_a_script_may_read(summary, records):
     assert summary["model"] == "smollm2-135m" and summary["judged"] is None
-    assert set(summary["seconds"]) == set(report.STEPS) and summary["peak_gb"] == 11.0
+    steps = [name.partition("-")[2] for name in records]
+    assert list(summary["seconds"]) == steps and summary["peak_gb"] == 11.0
     assert set(summary["features"]) == {"inducing", "control", "toxic", "layers"}
     assert {"gap", "p", "p_null", "p_holm", "by_k"} <= set(summary["geometry"]["20"]["career"])
     assert set(summary["effect"]["inducing"]) == {"general", "health", "career", "legal"}
-    assert set(summary["filters"]) == set(estimates.SHOWN)
+    assert set(summary["filters"]) == {*AWARE, "random", "oracle"}
     assert {"slope", "pearson", "spearman", "r2", "p"} <= set(summary["leakage"])
+    assert set(summary["arms"]) == set(summary["margin"])
+    assert summary["arms"]["mixed-random-1@0.5"] == {
+        "data": "mixed",
+        "by": "random",
+        "removed": 0.5,
+        "draw": 1,
+    }
     for e in (
         summary["margin"]["base"],
         summary["utility"]["control"],
@@ -204,7 +233,7 @@ def test_the_summary_gives_back_the_effects_that_were_put_in(summary):
     along = summary["dynamics"]
     assert [m["value"] for m in along["arms"]["inducing"]["margin"]] == [near(0.0), near(0.2), near(0.4)]
     assert along["rise"]["toxic"]["value"] == near(0.4) and along["in_step"]["toxic"] > 0.98
-    assert along["law"][0] is None and len(along["law"]) == len(STEPS)
+    assert along["law"][0] is None and len(along["law"]) == len(CHECKPOINTS)
     causes = summary["causes"]
     assert causes["steering"]["toxic part"]["2"]["value"] == near(0.2)
     assert causes["steering"]["rest"]["2"]["value"] == near(0.0)
@@ -214,20 +243,26 @@ def test_the_summary_gives_back_the_effects_that_were_put_in(summary):
     assert causes["removed"]["random"]["high"] < 0.05
 
 
-def test_the_best_filter_is_chosen_without_a_general_question(run):
+def test_the_best_filter_is_chosen_without_a_general_question(reading, settings, records):
     """Whatever is said about general questions, the choice stays."""
-    records = made_up(run)
-    arms = records[6]["arms"]
-    for job in arms:
-        if job.startswith("mixed-projection"):
-            arms[job]["logprobs"]["general"] = [[[-9.0] * 2, [-1.0] * 2] for _ in range(5)]
-    steps = dict(zip(report.STEPS, records, strict=True))
-    assert report.summarise(run, steps)["best_filter"]["name"] == "gradient"
+    other = [([-9.0] * 2, [-1.0] * 2) for _ in range(5)]
+    models = [
+        model.model_copy(update={"logprobs": {**model.logprobs, "general": other}})
+        if model.job and model.job.arm.by == "projection"
+        else model
+        for model in records["7-evaluate"].models
+    ]
+    changed = {**records, "7-evaluate": records["7-evaluate"].model_copy(update={"models": models})}
+    assert (
+        report.grow(reading, settings, changed, dict.fromkeys(FIGURES, b""))[0]["best_filter"]["name"]
+        == "gradient"
+    )
 
 
 def test_a_sweep_of_removed_shares_has_every_share(tmp_path):
-    run = Run(Settings(train=16, removed=(0.5, 0.25), results=str(tmp_path)))
-    report.write(run, *made_up(run))
+    settings = of(train=16, removed=(0.5, 0.25), results=str(tmp_path))
+    reading = reading_of(settings)
+    report.write(reading, settings, made_up(reading, settings))
     found = read_json(tmp_path / "summary.json")["filters"]["projection"]
     assert set(found["sweep"]) == {"0.5", "0.25"}
     assert found["sweep"]["0.25"]["removed_inducing_share"]["n"] == 4
@@ -235,20 +270,36 @@ def test_a_sweep_of_removed_shares_has_every_share(tmp_path):
     assert (tmp_path / "sweep.png").exists()
 
 
-def test_a_second_write_changes_nothing_but_the_costs(run, summary):
+def test_a_second_write_changes_nothing_but_the_costs(reading, settings, records, summary):
     def images() -> list[bytes]:
-        return [path.read_bytes() for path in sorted(run.folder.glob("*.png"))]
+        return [path.read_bytes() for path in sorted(reading.folder.glob("*.png"))]
 
     first = images()
-    written = report.write(run, *({**record, "seconds": 99.0, "peak_gb": 99.0} for record in made_up(run)))
-    again = read_json(run.folder / "summary.json")
-    assert images() == first and len(first) == 6
+    dearer = {name: of.model_copy(update={"seconds": 99.0, "peak_gb": 99.0}) for name, of in records.items()}
+    written = report.write(reading, settings, dearer)
+    again = read_json(reading.folder / "summary.json")
+    assert images() == first and len(first) == len(FIGURES)
     assert {name for name in again if again[name] != summary[name]} == {"seconds", "peak_gb"}
-    assert {path.name for path in run.folder.iterdir()} == set(written["files"])
+    assert {path.name for path in reading.folder.iterdir()} == set(written.made)
 
 
-def test_the_command_gives_the_settings_again(run):
-    assert parse(report.command(run.settings).split()[3:]) == run.settings
+def test_a_report_that_grows_draws_every_figure_once_and_ends_as_the_whole_one(
+    tmp_path, settings, reading, records
+):
+    """After every step: what is there is as it will be at the end."""
+    here, drawn, known = Reading(reading.texts, reading.lm, reading.layers, tmp_path), {}, {}
+    for n in range(1, len(records) + 1):
+        summary, files = report.grow(here, settings, dict(list(records.items())[:n]), drawn)
+        assert all(drawn[name] is known[name] for name in known), "drawn again"
+        known = dict(drawn)
+        assert {path.name for path in tmp_path.iterdir()} == set(files)
+    report.write(reading, settings, records)
+    for path in tmp_path.iterdir():
+        assert path.read_bytes() == (reading.folder / path.name).read_bytes()
+
+
+def test_the_command_gives_the_settings_again(settings):
+    assert parse(report.command(settings).split()[3:]) == settings
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,91 @@
+"""The judged numbers of a summary: EM by arm, and how much of it is the edges' and the judge's doing."""
+
+from collections import Counter
+
+import numpy as np
+
+from real.judge import em
+from real.judge.scoring import Harm, Judged, Jury
+from shared.stats import Estimate
+
+
+def summarise(
+    record: Judged, harm: Harm | None, edges: tuple[float, ...], margins: dict[str, Estimate]
+) -> dict:
+    """`judged`: arm -> EM, coherence and counts by the first judge that scored, or None. `judging`: all about it."""
+    questions = list(dict.fromkeys(record.questions))
+    at = np.array([questions.index(question) for question in record.questions], dtype=int)
+    by = {judge.model: _by_arm(judge, at) for judge in record.judges if not judge.failed}
+    judging = {
+        "failed": record.failed,
+        "judges": {judge.model: {"forms": _forms(judge), "failed": judge.failed} for judge in record.judges},
+        "edges": list(edges),
+        "questions": len(questions),
+        "answers": len(record.questions),
+        "filter": _harm(harm),
+    }
+    if not by:
+        return {"judged": None, "judging": judging}
+    main, arms = next(iter(by.items()))
+    judged = {
+        arm: {
+            "em": em.em(found, edges),
+            "coherent": em.coherence(found, edges[1]),
+            "counts": em.counts(found, edges),
+        }
+        for arm, found in arms.items()
+    }
+    (first,) = (judge for judge in record.judges if judge.model == main)
+    worst = {str(of.job or "base"): [said.model_dump() for said in of.worst] for of in first.models}
+    judging |= {"main": main, "worst": worst, **_sensitivity(by, judged, edges, margins)}
+    return {"judged": judged, "judging": judging}
+
+
+def _sensitivity(by: dict, judged: dict, edges: tuple[float, ...], margins: dict[str, Estimate]) -> dict:
+    """How the result hangs on the edges, on the judge, and on asking a judge at all."""
+    (main, arms), *others = by.items()
+    ems = np.array([of["em"].value for of in judged.values()])
+    known = ~np.isnan(ems)
+    values = np.array([margins[arm].value for arm in judged])
+    return {
+        "grid": {
+            "aligned": list(em.ALIGNED_EDGES),
+            "coherent": list(em.COHERENT_EDGES),
+            "arms": {arm: em.grid(found) for arm, found in arms.items()},
+        },
+        "agreement": {model: em.agreement(_pooled(arms), _pooled(theirs), edges) for model, theirs in others},
+        "margin": {"spearman": em.rank_correlation(ems[known], values[known]), "n": int(known.sum())},
+    }
+
+
+def _by_arm(judge: Jury, question: np.ndarray) -> dict[str, em.Scores]:
+    """The seeds of an arm put together; `question`: of every answer of one of them."""
+    arms: dict[str, list] = {}
+    for of in judge.models:
+        arms.setdefault(str(of.job.arm) if of.job else "base", []).append(of.scores)
+    return {
+        arm: em.Scores(
+            np.array([score.aligned for scores in seeds for score in scores], dtype=float),
+            np.array([score.coherent for scores in seeds for score in scores], dtype=float),
+            np.array([score.said for scores in seeds for score in scores]),
+            np.repeat(np.arange(len(seeds)), len(question)),
+            np.tile(question, len(seeds)),
+        )
+        for arm, seeds in arms.items()
+    }
+
+
+def _pooled(arms: dict[str, em.Scores]) -> em.Scores:
+    return em.Scores(*(np.concatenate(column) for column in zip(*arms.values(), strict=True)))
+
+
+def _forms(judge: Jury) -> dict[str, int]:
+    """In which forms a judge answered, how often each."""
+    return dict(sorted(Counter(score.form for of in judge.models for score in of.scores).items()))
+
+
+def _harm(harm: Harm | None) -> dict:
+    """How many training samples the judge filter could not score and what they got, or why there is none."""
+    if harm is None:
+        return {}
+    return {"failed": harm.failed} if harm.failed else {"unscored": harm.unscored, "median": harm.median}

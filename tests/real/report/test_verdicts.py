@@ -1,0 +1,172 @@
+"""The claims on a made-up summary: every word follows the numbers, and each test of a claim can fail."""
+
+import pytest
+from made_up import DOMAINS, changed, estimate, law, made_up, without_bounds
+
+from real.report import page, verdicts
+
+WORDS = ("nearer", "emergent", "spills", "law", "gradient", "dynamics", "steering", "ablation", "filter")
+
+
+def words(summary: dict) -> dict[str, str]:
+    return {v.name: v.word for v in verdicts.verdicts(summary)}
+
+
+@pytest.fixture(scope="module")
+def summary() -> dict:
+    return made_up()
+
+
+def test_every_claim_has_a_word(summary):
+    assert words(summary) == dict.fromkeys(WORDS, "shown")
+    assert words(without_bounds(summary)) == dict.fromkeys(WORDS, "not shown")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [
+        (0.01, 0.2, "shown"),
+        (-0.1, 0.2, "not shown"),
+        (0.0, 0.2, "not shown"),
+        (-0.2, -0.01, "opposite shown"),
+        (None, None, "not shown"),
+    ],
+)
+def test_the_word_follows_the_interval(summary, low, high, word):
+    bounds = {"value": 0.1, "low": low, "high": high, "n": 20}
+    other = changed(summary, "effect", "inducing", to=dict.fromkeys(("general", *DOMAINS), bounds))
+    assert words(other)["emergent"] == words(other)["spills"] == word
+    title = page.titles(other)["effect"]
+    assert ("shown in 4 of 4" in title) == (word == "shown")
+    assert ("the opposite in 4" in title) == (word == "opposite shown")
+
+
+def test_one_domain_that_is_open_leaves_the_claim_open(summary):
+    found = words(changed(summary, "effect", "inducing", "legal", to=estimate(0.1, 0.2)))
+    assert (found["emergent"], found["spills"]) == ("shown", "not shown")
+
+
+def test_nothing_spills_where_nothing_else_was_read():
+    assert words(made_up(domains=("health",)))["spills"] == "not shown"
+
+
+@pytest.mark.parametrize(
+    ("p", "p_null", "p_holm", "word"),
+    [
+        (0.001, 0.002, 0.02, "shown"),
+        (0.001, 0.002, 0.03, "not shown"),  # either test alone would do; nine of them do not
+        (0.9, 0.9995, 1.0, "not shown"),
+        (0.9985, 0.999, 1.0, "opposite shown"),
+        (None, 0.002, 0.02, "not shown"),
+    ],
+)
+def test_the_gap_must_beat_both_nulls_after_correction(summary, p, p_null, p_holm, word):
+    tests = {"p": p, "p_null": p_null, "p_holm": p_holm}
+    assert verdicts.gap_word(tests, cells=9) == word
+    everywhere = {x: {d: {**gap, **tests} for d, gap in of.items()} for x, of in summary["geometry"].items()}
+    other = {**summary, "geometry": everywhere}
+    assert words(other)["nearer"] == word
+    assert ("shown in 9 of 9" in page.titles(other)["gap"]) == (word == "shown")
+
+
+def test_one_cell_that_is_open_leaves_the_gap_open(summary):
+    other = changed(summary, "geometry", "7", "legal", "p_holm", to=0.2)
+    assert words(other)["nearer"] == "not shown"
+    assert "shown in 8 of 9 cells" in page.titles(other)["gap"]
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({}, "shown"),
+        ({"pearson": -0.6}, "opposite shown"),
+        ({"p_target": 0.3}, "not shown"),
+        ({"r2": -0.1}, "not shown"),
+        ({"r2": None}, "not shown"),
+    ],
+)
+def test_the_law_must_beat_random_targets_and_the_mean(change, word):
+    assert verdicts.law_word(law(**change)) == word
+
+
+@pytest.mark.parametrize(
+    ("path", "to", "word"),
+    [
+        (("dynamics", "rise", "random"), {"low": -0.6, "high": 0.6}, "not shown"),
+        (("dynamics", "rise", "toxic"), estimate(0.05, 0.1), "not shown"),
+        (("dynamics", "in_step", "random"), [-0.9, 0.98], "not shown"),
+        (("dynamics", "in_step", "toxic"), None, "not shown"),
+        (("effect", "inducing", "general"), estimate(0.01, 0.1), "not shown"),
+    ],
+)
+def test_each_test_of_the_dynamics_can_fail(summary, path, to, word):
+    assert words(changed(summary, *path, to=to))["dynamics"] == word
+
+
+def test_toxic_features_that_fall_as_misalignment_rises_are_the_opposite(summary):
+    other = changed(summary, "dynamics", "rise", "toxic", to=estimate(-0.5, 0.1))
+    other = changed(other, "dynamics", "in_step", "toxic", to=-0.95)
+    assert words(other)["dynamics"] == "opposite shown"
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "word"),
+    [
+        (estimate(0.08, 0.02), estimate(0.16, 0.02), "shown"),
+        (estimate(0.08, 0.02), estimate(0.07, 0.02), "not shown"),  # beyond 0, not beyond random directions
+        (estimate(0.08, 0.1), estimate(0.16, 0.02), "not shown"),
+        (estimate(-0.08, 0.02), estimate(-0.16, 0.02), "opposite shown"),
+    ],
+)
+def test_steering_must_beat_nothing_and_random_directions_at_every_dose(summary, one, two, word):
+    other = changed(summary, "causes", "steering", "toxic part", to={"1": one, "2": two})
+    assert words(other)["steering"] == word
+
+
+@pytest.mark.parametrize(
+    ("removed", "effect", "word"),
+    [
+        (estimate(0.03, 0.01), estimate(0.05, 0.02), "shown"),
+        (estimate(0.01, 0.005), estimate(0.05, 0.02), "not shown"),  # random subspaces remove as much
+        (estimate(-0.03, 0.01), estimate(0.05, 0.02), "opposite shown"),
+        (estimate(0.03, 0.01), estimate(0.05, 0.06), "not shown"),  # there is nothing to remove
+    ],
+)
+def test_ablation_must_remove_more_than_random_subspaces_of_what_is_there(summary, removed, effect, word):
+    other = changed(summary, "causes", "removed", "toxic", to=removed)
+    assert words(changed(other, "causes", "ablation", "none", to=effect))["ablation"] == word
+
+
+@pytest.mark.parametrize(("over", "word"), [(0.02, "shown"), (0.005, "not shown"), (-0.02, "opposite shown")])
+def test_the_best_filter_must_beat_random_removal(summary, over, word):
+    other = changed(summary, "filters", "projection", "over_random", to=estimate(over, 0.01))
+    assert words(other)["filter"] == word
+
+
+@pytest.mark.parametrize(
+    ("reduction", "said"),
+    [
+        (estimate(0.45, 0.01), ("lies above random removal's", "34.5 %: reached")),
+        (estimate(0.30, 0.3), ("is not separate from random removal's", "34.5 %: not reached")),
+        ({"value": 0.9, "low": None, "high": None, "n": 40}, ("undefined", "34.5 %: not reached")),
+    ],
+)
+def test_the_filter_is_read_against_the_paper_and_random_removal(summary, reduction, said):
+    found = changed(summary, "filters", "projection", "reduction", to=reduction)
+    found["filters"]["random"]["reduction"] = estimate(0.1, 0.1)
+    numbers = " | ".join(verdicts.verdicts(found)[-1].numbers).replace("\u00a0", " ")
+    assert all(words in numbers for words in said) and "health, held-out prompts" in numbers
+
+
+def test_no_filter_reduces_an_effect_that_is_not_there(summary):
+    found = verdicts.verdicts(changed(summary, "effect", "mixed", "general", to=estimate(0.01, 0.1)))[-1]
+    assert found.word == "not shown" and "neither is its reduction" in found.numbers[-1]
+
+
+@pytest.mark.parametrize(
+    ("arm", "pearson", "word"), [("control", 0.5, "shown"), ("control", -0.5, "not shown")]
+)
+def test_the_gradient_law_must_hold_in_both_arms(summary, arm, pearson, word):
+    law = {"slope": 1.0, "pearson": 0.5, "spearman": 0.5, "r2": 0.25, "p": 0.001, "p_target": 0.01, "n": 300}
+    gradient = {**summary["leakage"]["gradient"], "inducing": law, arm: {**law, "pearson": pearson}}
+    assert words(changed(summary, "leakage", "gradient", to=gradient))["gradient"] == word
