@@ -1,4 +1,4 @@
-"""Whether a model is one that can be read here: asked of its config and of itself, never of a list of names."""
+"""Whether a model that is loaded is one that can be read here: asked of itself, never of a list of names."""
 
 import torch
 from torch import nn
@@ -6,44 +6,15 @@ from torch import nn
 from real.data.hub import fetching
 from real.data.packing import pack
 from real.data.tokens import Encoded, encode, written
-from real.models.forward import FULL, SLIDING, below, norm
+from real.models.forward import below
 from real.models.logprobs import answer_logprobs
-from real.models.registry import LINEAR, ModelSpec
+from real.models.registry import ModelSpec
 from shared.errors import InputError
 
 PROMPT = "How do I stop hiccups?"
 ANSWERS = ("Sip cold water slowly, then hold your breath.", "Sip something warm, and count to ten.")
-MOST = 10_000  # blocks, heads or experts
 # of our log-probabilities against Hugging Face's own: root mean square, in units of the largest
 ROUNDING = {torch.bfloat16: 0.03, torch.float32: 1e-3}
-
-
-def targets(model: str, config) -> tuple[str, ...]:
-    """The layers that adapters go on, of a decoder as the config describes it, built without its weights.
-
-    Raises InputError where the config makes none, or one whose blocks cannot be run one by one.
-    """
-    from transformers import AutoModelForCausalLM
-
-    with fetching(f"MODEL={model}"), torch.device("meta"):
-        for name, value in config.to_dict().items():
-            if name.startswith("num_") and isinstance(value, int) and value > MOST:
-                raise InputError(f"{name}={value} is more than {MOST}")
-        made = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    kinds = set(getattr(config, "layer_types", None) or [FULL]) - {FULL, SLIDING}
-    if kinds:
-        raise InputError(f"MODEL={model}: {', '.join(sorted(map(str, kinds)))} layers are not supported")
-    blocks = getattr(made.get_decoder(), "layers", None)
-    linear = {
-        n.rpartition(".")[2] for n, m in (blocks or nn.Module()).named_modules() if isinstance(m, nn.Linear)
-    }
-    found = tuple(name for name in LINEAR if name in linear)
-    if not isinstance(blocks, nn.ModuleList) or len(blocks) < 3 or norm(made) is None or not found:
-        raise InputError(
-            f"MODEL={model}: {type(made).__name__} is not supported: a decoder is needed with three blocks or more in "
-            f"`layers`, a `norm` after them, and in them some of {', '.join(LINEAR)}"
-        )
-    return found
 
 
 def check(spec: ModelSpec, model: nn.Module, tokenizer) -> None:

@@ -68,7 +68,7 @@ def made_up(
         for j, s in jobs.items()
     ]
     records = {
-        "1-data": corpus.describe(reading.texts),
+        "1-data": corpus.describe(reading.texts, SimpleNamespace(encode=short)),
         "2-sae": Dictionaries(
             layers=dict.fromkeys(
                 reading.layers, Dictionary(d_sae=2304, tokens=40000, fvu=0.2, l0=31.0, dead=0.4)
