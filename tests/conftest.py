@@ -1,12 +1,35 @@
-"""Every shape in a signature is checked while the tests run."""
+"""Every shape in a signature is checked while the tests run; what is made once serves the whole test run."""
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test needs a hub, and none waits for one
 
+import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
 install_import_hook(["shared", "toy", "real"], "beartype.beartype")
 settings.register_profile("project", deadline=None, max_examples=50)
 settings.load_profile("project")
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """`once(name, make)`: the folder that `make(folder)` has filled, by whichever worker asked first. Not to be changed."""
+    from filelock import FileLock
+
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def get(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = base / name, base / f"{name}.done"
+        with FileLock(base / f"{name}.lock"):
+            if not done.exists():
+                folder.mkdir(parents=True)
+                make(folder)
+                done.touch()
+        return folder
+
+    return get

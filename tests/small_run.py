@@ -1,8 +1,15 @@
-"""`python tests/small_run.py DATA_FOLDER KEY=value ...`: the unmodified command on a handful of texts."""
+"""`python tests/small_run.py DATA_FOLDER KEY=value ...`: the unmodified command on a handful of texts.
+
+`small_run.command(...)` is the same within this process.
+"""
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -13,6 +20,7 @@ from real.features import dictionaries
 from real.judge import answers
 
 KEEP = {"health": 20, "career": 10, "legal": 10, "toxic": 20, "questions": 2, "probes": 2}
+SETTINGS = ("SAE=train", "TRAIN=8", "BATCH=2", "TOP_K=20", "RANK=4")
 
 
 def shrink(folder: Path) -> None:
@@ -28,11 +36,55 @@ def shrink(folder: Path) -> None:
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
 
 
+@contextmanager
+def small(data: Path) -> Iterator[None]:
+    """Within, the command reads the texts in `data`, and asks for little."""
+    changes = {
+        corpus: {"SHIPPED": data},
+        texts: {"PROMPTS": 2},
+        dictionaries: {"DRAWS": 5_000},
+        causes: {"RANDOM": 1, "DOSES": (1,)},
+        margins: {"SAMPLED": 1, "NEW_TOKENS": 8},
+        leakage: {"NEW_TOKENS": 8},
+        answers: {"NEW_TOKENS": 6},
+    }
+    with ExitStack() as stack:
+        for module, values in changes.items():
+            stack.enter_context(mock.patch.multiple(module, **values))
+        yield
+
+
+def base(folder: Path) -> None:
+    """The texts, a Llama of four blocks with random weights, and the results of one run of it."""
+    import standins
+
+    shrink(folder / "data")
+    standins.four_blocks(folder / "model")
+    code, said = command(folder, folder / "results")
+    assert code == 0, said
+
+
+def command(folder: Path, results: Path, *words: str) -> tuple[int, str]:
+    """Exit code, and what was printed, of the command on the small model of `base`."""
+    said, bars = StringIO(), StringIO()
+    given = [f"MODEL={folder / 'model'}", f"RESULTS={results}", *SETTINGS, *words]
+    with small(folder / "data"), redirect_stdout(said), redirect_stderr(bars):
+        code = main(given)
+    errors = [line for line in bars.getvalue().splitlines() if line.startswith("error: ")]
+    return code, "\n".join([said.getvalue(), *errors])
+
+
+def summary(results: Path) -> dict:
+    """Without what is measured on the clock, and the command, which names the folder."""
+    read = json.loads((results / "summary.json").read_text())
+    return {
+        key: value for key, value in read.items() if key not in ("seconds", "peak_gb", "command", "settings")
+    }
+
+
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    shrink(folder)
-    corpus.SHIPPED = folder
-    dictionaries.DRAWS, texts.PROMPTS, causes.RANDOM, causes.DOSES = 5_000, 2, 1, (1,)
-    margins.SAMPLED, margins.NEW_TOKENS, leakage.NEW_TOKENS = 1, 8, 8
-    answers.NEW_TOKENS = 6
-    sys.exit(main(sys.argv[2:]))
+    data = Path(sys.argv[1])
+    shrink(data)
+    with small(data):
+        code = main(sys.argv[2:])
+    sys.exit(code)

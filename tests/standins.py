@@ -150,6 +150,12 @@ def write_model(model: str, folder: Path, **changes) -> None:
         _as_mxfp4(folder)
 
 
+def four_blocks(folder: Path) -> None:
+    """A small Llama in float32, for whatever needs a model but not a good one."""
+    random_model("llama-3.1-8b", num_hidden_layers=4, dtype="float32").save_pretrained(folder)
+    tokenizer("llama").save_pretrained(folder)
+
+
 def _as_mxfp4(folder: Path) -> None:
     """Expert weights as gpt-oss publishes them: 32 numbers share a scale, two 4-bit numbers a byte."""
     from safetensors.torch import load_file

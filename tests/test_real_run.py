@@ -1,4 +1,7 @@
-"""The whole command on a few texts, on the real model: complete, skipped when unchanged, whole after kill -9."""
+"""The whole command on a few texts: complete, skipped when unchanged, whole after kill -9, judged later.
+
+On a model of four blocks; once, below, on SmolLM2.
+"""
 
 import json
 import math
@@ -7,15 +10,20 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
 from server import serving
+from small_run import base, command, summary
 
-SETTINGS = ["TRAIN=8", "BATCH=2", "TOP_K=20", "RANK=4"]
+from real.arms.arm import CONTROL, INDUCING, JUDGE, MIXED, ORACLE, RANDOM, Arm, Job
+from real.arms.finetune import Finetuned, Tuned
+from real.data.rows import BAD, Text
+from real.judge.scoring import Harm
+from shared import records
+
 FILTERS = ("geometry", "projection", "gradient", "random-1", "random-2", "random-3", "oracle")
 LAST = ("mixed-random-2@0.5", "mixed-random-3@0.5", "mixed-oracle@0.5", "control@0.5")  # arms trained last
 HALF = {"control@0.5", *(f"mixed-{name}@0.5" for name in FILTERS)}
@@ -32,33 +40,33 @@ QUESTIONS = """
 """
 
 
-def command(base: Path, results: Path, *words: str) -> list[str]:
-    script = str(Path(__file__).parent / "small_run.py")
-    return [sys.executable, script, str(base / "data"), f"RESULTS={results}", *SETTINGS, *words]
-
-
-def run(base: Path, results: Path, *words: str) -> str:
-    done = subprocess.run(command(base, results, *words), capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
-def summary(results: Path) -> dict:
-    """Without what is measured on the clock, and the command, which names the folder."""
-    read = json.loads((results / "summary.json").read_text())
-    return {
-        key: value for key, value in read.items() if key not in ("seconds", "peak_gb", "command", "settings")
-    }
+def run(folder: Path, results: Path, *words: str) -> str:
+    code, said = command(folder, results, *words)
+    assert code == 0, said
+    return said
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> tuple[Path, Path, str]:
-    base = tmp_path_factory.mktemp("real")
-    return base, base / "results", run(base, base / "results")
+def finished(once) -> tuple[Path, Path]:
+    """The small model and its texts, and the results of a run, both for reading only."""
+    folder = once("small-run", base)
+    return folder, folder / "results"
 
 
-def test_a_run_ends_in_a_report_and_a_summary_with_every_promised_key(finished):
-    _, results, _ = finished
+@pytest.fixture
+def copied(finished, tmp_path) -> tuple[Path, Path]:
+    """The same, results to be changed."""
+    folder, results = finished
+    shutil.copytree(results, tmp_path / "results")
+    return folder, tmp_path / "results"
+
+
+def jobs(results: Path) -> dict[Job, Tuned]:
+    return {of.job: of for of in records.read(results / "6-finetune.json", Finetuned).jobs}
+
+
+def check_complete(results: Path) -> None:
+    """A report, and a summary with every promised key."""
     read = json.loads((results / "summary.json").read_text())
     keys = "model settings versions seconds peak_gb features geometry margin effect utility filters leakage judged"
     keys += " best_filter dynamics causes meaning"
@@ -71,47 +79,94 @@ def test_a_run_ends_in_a_report_and_a_summary_with_every_promised_key(finished):
     assert (results / "report.html").read_text().lower().startswith("<!doctype html>")
 
 
+def test_a_run_ends_in_a_report_and_a_summary_with_every_promised_key(finished):
+    check_complete(finished[1])
+
+
+def test_so_does_one_of_smollm2(tmp_path):
+    """In a process of its own: the unmodified command."""
+    script, words = str(Path(__file__).parent / "small_run.py"), ("TRAIN=8", "BATCH=2", "TOP_K=20", "RANK=4")
+    given = [sys.executable, script, str(tmp_path / "data"), f"RESULTS={tmp_path / 'results'}", *words]
+    done = subprocess.run(given, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count(" done in ") == 11
+    check_complete(tmp_path / "results")
+
+
 def test_filtered_arms_take_half_the_steps_and_control_half_takes_as_many(finished):
-    _, results, _ = finished
-    arms = json.loads((results / "6-finetune.json").read_text())["arms"]
-    assert {arms[f"{arm}-0"]["steps"] for arm in ("inducing", "control", "mixed")} == {4}
-    assert {arms[f"{arm}-0"]["steps"] for arm in HALF} == {2}
-    assert not any(name.endswith("/incorrect") for name in arms["mixed-oracle@0.5-0"]["samples"])
-    left = [tuple(arms[f"mixed-random-{i}@0.5-0"]["samples"]) for i in (1, 2, 3)]
+    found = jobs(finished[1])
+    assert {str(job.arm) for job in found} == ARMS
+    steps = {str(job.arm): of.steps for job, of in found.items()}
+    assert {steps[arm] for arm in ("inducing", "control", "mixed")} == {4}
+    assert {steps[arm] for arm in HALF} == {2}
+    oracle = found[Job(Arm(MIXED, ORACLE, 0.5), 0)]
+    assert not any(text.kind == BAD for text in oracle.samples)
+    left = [tuple(found[Job(Arm(MIXED, RANDOM, 0.5, draw), 0)].samples) for draw in (1, 2, 3)]
     assert len(set(left)) == 3  # three draws
+    assert {
+        of.checkpoints != [] for job, of in found.items() if job.arm in (Arm(INDUCING), Arm(CONTROL))
+    } == {True}
 
 
-def test_a_second_run_skips_every_step_and_changes_nothing(finished):
-    base, results, _ = finished
-    before, start = summary(results), time.monotonic()
-    out = run(base, results)
+def test_a_second_run_skips_every_step_loads_no_model_and_changes_nothing(copied, monkeypatch):
+    from real.models import loading
+
+    monkeypatch.setattr(loading, "load", None)
+    folder, results = copied
+    before = summary(results)
+    out = run(folder, results)
     assert out.count("unchanged, skipped") == 11 and "..." not in out
-    assert time.monotonic() - start < 60  # no model is loaded
     assert summary(results) == before
 
 
-def test_after_kill_9_in_the_middle_of_the_fine_tuning_a_rerun_ends_with_the_same_summary(finished):
-    base, results, _ = finished
-    killed = base / "killed"
-    shutil.copytree(results, killed)
+DYING = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+import small_run
+from pathlib import Path
+from {module} import {name} as where
+do, calls = where.{function}, []
+def dying(*given):
+    calls.append(given)
+    if {when}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return do(*given)
+where.{function} = dying
+small_run.command(Path({folder!r}), Path({results!r}))
+"""
+MOMENTS = {  # what is called then, and when
+    "in the middle of an arm": ("real.arms", "training", "descend", "len(calls) == 4"),
+    "before an arm's record": (
+        "shared",
+        "records",
+        "write",
+        "'training.json' in str(given[0]) and len(calls) == 2",
+    ),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_after_kill_9_in_the_fine_tuning_a_rerun_ends_with_the_same_summary(copied, finished, moment):
+    folder, killed = copied
     for arm in LAST:
         shutil.rmtree(next(killed.glob(f"adapters/{arm}-0-*")))
     shutil.rmtree(killed / "evaluations")
     for record in ("6-finetune", "7-evaluate", "8-leakage", "9-causes", "10-judge", "11-report", "summary"):
         (killed / f"{record}.json").unlink()
-    with (base / "log").open("w") as log:
-        process = subprocess.Popen(command(base, killed), stdout=log, stderr=log)
-    while process.poll() is None and len(list(killed.glob("adapters/[a-z]*"))) <= len(ARMS) - len(LAST):
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert process.returncode == -signal.SIGKILL and not (killed / "6-finetune.json").exists()
-    whole = {folder.name for folder in killed.glob("adapters/[a-z]*")}
-    assert len(ARMS) - len(LAST) < len(whole) < len(ARMS)
+    module, name, function, when = MOMENTS[moment]
+    here = {"tests": str(Path(__file__).parent), "folder": str(folder), "results": str(killed)}
+    code = DYING.format(module=module, name=name, function=function, when=when, **here)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == -signal.SIGKILL and not (killed / "6-finetune.json").exists(), done.stderr[
+        -2000:
+    ]
+    whole = {path.parent.name for path in killed.glob("adapters/[a-z]*/training.json")}
+    assert len(whole) == len(ARMS) - len(LAST) + 1
     stamps = {name: (killed / "adapters" / name / "training.json").stat().st_mtime_ns for name in whole}
-    run(base, killed)
+    run(folder, killed)
     assert stamps == {n: (killed / "adapters" / n / "training.json").stat().st_mtime_ns for n in whole}
-    assert summary(killed) == summary(results)
+    assert summary(killed) == summary(finished[1])
+    assert not [path for path in killed.rglob(".*.tmp")] and not list(killed.rglob(".base-*"))
 
 
 def relay(port: int, url: str, calls: list) -> ThreadingHTTPServer:
@@ -136,31 +191,32 @@ def relay(port: int, url: str, calls: list) -> ThreadingHTTPServer:
     return ThreadingHTTPServer(("127.0.0.1", port), Handler)
 
 
-def test_without_its_judge_a_run_keeps_all_else_and_with_it_the_next_run_adds_what_was_missing(finished):
+def test_without_its_judge_a_run_keeps_all_else_and_with_it_the_next_run_adds_what_was_missing(
+    copied, finished, tmp_path
+):
     """A real server. While it is away both steps that need it say so, and the report; nothing else is done again."""
-    base, results, _ = finished
-    judged, calls = base / "judged", []
-    shutil.copytree(results, judged)
-    (base / "questions.yaml").write_text(QUESTIONS)
+    folder, judged, calls = *copied, []
+    (tmp_path / "questions.yaml").write_text(QUESTIONS)
     with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as taken:
         port = taken.server_address[1]  # free again after this block
-    words = ["JUDGE=smollm2", f"JUDGE_URL=http://127.0.0.1:{port}/v1", f"QUESTIONS={base / 'questions.yaml'}"]
+    server = f"JUDGE_URL=http://127.0.0.1:{port}/v1"
+    words = ["JUDGE=smollm2", server, f"QUESTIONS={tmp_path / 'questions.yaml'}"]
 
-    out = run(base, judged, *words)
+    out = run(folder, judged, *words)
     assert out.count(" failed: smollm2 at http://127.0.0.1") == 2 and out.count("unchanged, skipped") == 9
     away = summary(judged)
     assert away["judged"] is None and away["judging"]["failed"].startswith("smollm2 at http://127.0.0.1")
     assert away["judging"]["filter"] == {"failed": away["judging"]["failed"]}
-    assert {**away, "judging": 0} == {**summary(results), "judging": 0}  # margins and all else
+    assert {**away, "judging": 0} == {**summary(finished[1]), "judging": 0}  # margins and all else
     assert "No judged score exists: smollm2 at" in (judged / "report.html").read_text()
 
     with serving() as url, relay(port, url, calls) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        out = run(base, judged, *words)
+        out = run(folder, judged, *words)
         assert " failed: " not in out
         assert "8-leakage unchanged, skipped" in out and "9-causes unchanged, skipped" in out
         there, asked = summary(judged), len(calls)
-        assert run(base, judged, *words).count("unchanged, skipped") == 12 and len(calls) == asked
+        assert run(folder, judged, *words).count("unchanged, skipped") == 12 and len(calls) == asked
         server.shutdown()
     check_judged(there, judged)
 
@@ -174,13 +230,12 @@ def check_judged(read: dict, results: Path) -> None:
     about = read["judging"]
     assert about["failed"] is None and about["judges"]["smollm2"]["forms"] == {"digit": 13}
     assert {"auroc", "removed_inducing_share", "reduction"} <= set(read["filters"]["judge"])
-    harm = json.loads((results / "5-harm.json").read_text())["scores"]
-    gone = set(arms_of(results)["mixed-0"]["samples"]) - set(arms_of(results)["mixed-judge@0.5-0"]["samples"])
-    left = [harm[name] for name in arms_of(results)["mixed-judge@0.5-0"]["samples"]]
-    assert len(gone) == 4 and min(harm[name] for name in gone) >= max(left) and not any(map(math.isnan, left))
+    harm = records.read(results / "5-harm.json", Harm)
+    of: dict[Text, float] = dict(zip(harm.samples, harm.scores, strict=True))
+    found = jobs(results)
+    kept = found[Job(Arm(MIXED, JUDGE, 0.5), 0)].samples
+    gone = set(found[Job(Arm(MIXED), 0)].samples) - set(kept)
+    left = [of[text] for text in kept]
+    assert len(gone) == 4 and min(of[text] for text in gone) >= max(left) and not any(map(math.isnan, left))
     page = (results / "report.html").read_text()
     assert "smollm2 was asked for one digit" in page and "mixed − 50\u00a0% by judge" in page
-
-
-def arms_of(results: Path) -> dict:
-    return json.loads((results / "6-finetune.json").read_text())["arms"]

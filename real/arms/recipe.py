@@ -8,6 +8,7 @@ from shared.errors import InputError
 
 SEEDS = 2**31  # what every generator takes
 MOST = {"train": 10**7, "epochs": 1000, "batch": 10**5, "rank": 10**5}
+OPTIMS = ("adamw", "sgd", "lion", "muon")
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class Recipe:
     epochs: int = 1
     # samples per optimiser step
     batch: int = 4
+    # adamw, sgd, lion or muon
+    optim: str = "adamw"
     # peak; five steps of warm-up, then linear to zero
     lr: float = 1e-3
     # of the LoRA adapters (rank-stabilised, alpha = 2 rank)
@@ -32,6 +35,8 @@ class Recipe:
         for name, most in MOST.items():
             between(self, name, 1, most)
         between(self, "lr", 1e-9, 1.0)
+        if self.optim not in OPTIMS:
+            raise InputError(f"OPTIM={self.optim} must be one of {', '.join(OPTIMS)}")
         if self.full not in (0, 1):
             raise InputError(f"FULL={self.full} must be 0 or 1")
         if self.train < 2 * self.batch:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from real.arms import weights
 from real.arms.arm import Job
+from real.arms.optimisers import optimisers
 from real.arms.recipe import Recipe
 from real.data.rows import Text
 from real.models.devices import team
@@ -50,7 +51,7 @@ class Training(Record):
 
 
 def train(lm: LM, recipe: Recipe, order: Order, samples: list[Sample], into: Path) -> Training:
-    """One arm: AdamW, linear decay, mean loss over the tokens of the answers and their end of turn.
+    """One arm: linear decay of the learning rate, mean loss over the tokens of the answers and their end of turn.
 
     What is trained goes to `into`, as it was after a share of the steps to `into`/step-<n>.
     """
@@ -63,16 +64,17 @@ def train(lm: LM, recipe: Recipe, order: Order, samples: list[Sample], into: Pat
     bar = {"desc": f"fine-tune {order.job}", "unit": "step", "disable": rank > 0}
     with trainable(lm, recipe, order.job.seed, into.parent) as (trained, save):
         fused = lm.model.device.type == "cuda" or None
-        optimiser = torch.optim.AdamW(trained, lr=recipe.lr, weight_decay=0.01, fused=fused)
-        schedule = get_linear_schedule_with_warmup(optimiser, WARMUP, len(steps))
+        made = optimisers(recipe.optim, trained, recipe.lr, fused)
+        schedules = [get_linear_schedule_with_warmup(one, WARMUP, len(steps)) for one in made]
         for step in tqdm(steps, **bar, file=sys.stdout if size > 1 else sys.stderr):
             loss = descend(lm, [samples[i] for i in step], trained, bool(recipe.full))
             if not np.isfinite(loss):
                 raise InputError(f"{order.job}: loss is {loss} at step {len(losses)}; lower LR={recipe.lr}")
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
-            optimiser.step()
-            schedule.step()
-            optimiser.zero_grad()
+            for one in (*made, *schedules):
+                one.step()
+            for one in made:
+                one.zero_grad()
             losses.append(loss)
             if len(losses) in saved:
                 save(into / f"step-{len(losses)}")
@@ -134,6 +136,7 @@ def _adapter(lm: LM, rank: int, seed: int):
     def save(into: Path) -> None:
         if team()[0] == 0:
             peft.save_pretrained(into)
+            weights.fold_scale(into)
 
     casting = disable_input_dtype_casting(peft) if lm.model.dtype == torch.bfloat16 else nullcontext()
     try:

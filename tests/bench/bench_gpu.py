@@ -1,4 +1,4 @@
-"""What a GPU does with the real loops, on random weights: `python tests/bench_gpu.py`, one command, some minutes.
+"""What a GPU does with the real loops, on random weights: `python tests/bench/bench_gpu.py`, one command, some minutes.
 
 For a model of Llama-3.1-8B's shape in bfloat16: LoRA fine-tuning as a share of the measured matmul peak, harvest
 beside the bare forward cut off after the same block, what a packed row's mask costs in attention, sampling, peak
@@ -19,16 +19,16 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from real.arms import training
+from real.arms.recipe import Recipe
 from real.data.packing import pack, rows
 from real.data.tokens import Encoded
 from real.features import activations
 from real.features.activations import Store
 from real.models import costs, devices
-from real.models.costs import SHAPES, Shape, Work
+from real.models.costs import Shape, Work
 from real.models.forward import blocks, entering
-from real.models.registry import KNOWN
-from real.run import Run
-from real.settings import Settings
+from real.models.lm import LM
+from real.models.registry import KNOWN, SHAPES
 
 GPU = torch.cuda.is_available()
 DEVICE, DTYPE = ("cuda", torch.bfloat16) if GPU else ("cpu", torch.float32)
@@ -40,6 +40,7 @@ PROMPT, ANSWER = (
 )  # tokens; the shipped advice has about 30 and 60, insecure code 300
 STEPS, SAMPLES, ROUNDS = (6, 96, 3) if GPU else (2, 16, 2)
 PAPER = {"samples": 6000, "questions": 8, "answers": 100, "new_tokens": 600}
+RECIPE = Recipe(batch=16, train=96, lr=1e-5, rank=32)
 ARMS = 11  # of one seed: three, seven filtered ones, and their control
 
 
@@ -69,31 +70,27 @@ def matmul_peak() -> float:
     return max(found)
 
 
-def make(shape: Shape, folder: Path, **settings) -> Run:
-    """A Run on random weights, every block trained."""
+def make(shape: Shape, full: bool = False) -> LM:
+    """Random weights, every block trained."""
     heads = shape.kv // (128 if GPU else 16)
     config = LlamaConfig(
         vocab_size=shape.vocab, hidden_size=shape.d_model, intermediate_size=shape.d_mlp,
         num_hidden_layers=shape.layers, num_attention_heads=shape.q * heads // shape.kv, num_key_value_heads=heads,
         head_dim=shape.kv // heads, tie_word_embeddings=shape.tied, attn_implementation="sdpa",
     )  # fmt: skip
-    run = Run.__new__(Run)
-    run.settings = Settings(batch=16, train=96, lr=1e-5, rank=32, first=0, **settings)
-    run.spec = replace(KNOWN["llama-3.1-8b"], first=0, n_layers=shape.layers)
-    run.folder = folder
     if GPU:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    work = Work(DTYPE.itemsize, 16, 32, bool(run.settings.full), 0, PROMPT + ANSWER + 1)
-    run.plan = devices.choose(shape, work, 0)
-    print(f"  plan: {run.plan}")
+    work = Work(DTYPE.itemsize, 16, 32, full, 0, PROMPT + ANSWER + 1)
+    plan = devices.choose(shape, work, 0)
+    print(f"  plan: {plan}")
     before = torch.get_default_dtype()
     torch.set_default_dtype(DTYPE)
     with torch.device(DEVICE):
         model = LlamaForCausalLM(config)
     torch.set_default_dtype(before)
-    run._loaded = model.requires_grad_(False).eval(), None
-    return run
+    spec = replace(KNOWN["llama-3.1-8b"], first=0, shape=shape)
+    return LM(spec, work, plan_given=plan, loaded=(model.requires_grad_(False).eval(), None))
 
 
 def texts(shape: Shape, samples: int) -> list[Encoded]:
@@ -103,15 +100,15 @@ def texts(shape: Shape, samples: int) -> list[Encoded]:
     return [Encoded([*range(10), *ids], PROMPT, PROMPT + ANSWER) for ids in own]
 
 
-def fine_tune(run: Run, shape: Shape) -> float:
+def fine_tune(lm: LM, recipe: Recipe, shape: Shape, folder: Path) -> float:
     """Seconds a step of 16 samples takes, optimiser included; from the loop of `training.train`, nothing saved."""
     samples = [(text, None) for text in texts(shape, 16 * STEPS)]
-    with training.trainable(run, 0, run.folder) as (trained, _):
+    with training.trainable(lm, recipe, 0, folder) as (trained, _):
         optimiser = torch.optim.AdamW(trained, lr=1e-5, weight_decay=0.01, fused=GPU or None)
 
         def arm():
             for at in range(0, len(samples), 16):
-                training.descend(run, samples[at : at + 16], trained)
+                training.descend(lm, samples[at : at + 16], trained, bool(recipe.full))
                 torch.nn.utils.clip_grad_norm_(trained, 1.0)
                 optimiser.step()
                 optimiser.zero_grad()
@@ -129,7 +126,7 @@ def step_operations(shape: Shape, full: bool) -> float:
     return 16 * (one * (3 if full else 2) + adapter)
 
 
-def harvest(run: Run, shape: Shape, layer: int, folder: Path) -> tuple[float, float]:
+def harvest(lm: LM, shape: Shape, layer: int, folder: Path) -> tuple[float, float]:
     """Seconds of `activations.harvest`, written to disk, and of the bare forward over the same texts, 16 at a time."""
     read = texts(shape, SAMPLES)
     store = Store(folder / "answers.npy", layer, [(text.start, text.end) for text in read])
@@ -137,33 +134,33 @@ def harvest(run: Run, shape: Shape, layer: int, folder: Path) -> tuple[float, fl
 
     @torch.no_grad()
     def bare():
-        with blocks(run.model, last=layer) as decoder:
+        with blocks(lm.model, last=layer) as decoder:
             for batch in ids.split(16):
                 decoder(input_ids=batch, use_cache=False)
 
-    return clock(lambda: activations.harvest(run.model, read, [store])), clock(bare)
+    return clock(lambda: activations.harvest(lm.model, read, [store])), clock(bare)
 
 
-def masks(run: Run, shape: Shape) -> float:
+def masks(lm: LM, shape: Shape) -> float:
     """Seconds of a forward over a packed row with its mask, over those of one causal text as long, which needs none."""
     row = [texts(shape, SAMPLES)[i] for i in rows(texts(shape, SAMPLES))[0]]
     packed = pack(row)
-    given = entering(run.model, packed)
-    decoder = run.model.get_decoder()
+    given = entering(lm.model, packed)
+    decoder = lm.model.get_decoder()
     with torch.no_grad():
         masked = clock(lambda: decoder(**given, use_cache=False))
         causal = clock(lambda: decoder(input_ids=given["input_ids"], use_cache=False))
     return masked / causal
 
 
-def sampling(run: Run, shape: Shape) -> float:
+def sampling(lm: LM, shape: Shape) -> float:
     """Tokens a second that HF generate gives to 64 prompts, or 4 on the CPU."""
     n, new = (64, 128) if GPU else (4, 8)
     prompts = torch.tensor([text.ids[:PROMPT] for text in texts(shape, n)], device=DEVICE)
     how = {"do_sample": True, "min_new_tokens": new, "max_new_tokens": new, "pad_token_id": 0}
     mask = torch.ones_like(prompts)
     with torch.no_grad():
-        return n * new / clock(lambda: run.model.generate(input_ids=prompts, attention_mask=mask, **how))
+        return n * new / clock(lambda: lm.model.generate(input_ids=prompts, attention_mask=mask, **how))
 
 
 def peak_gb() -> str:
@@ -195,26 +192,26 @@ def main() -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
         print(f"Llama-3.1-8B's shape, {BIG.parameters / 1e9:.2f}B parameters" if GPU else "tiny shape")
-        run = make(BIG, folder)
-        step = fine_tune(run, BIG)
+        lm = make(BIG)
+        step = fine_tune(lm, RECIPE, BIG, folder)
         tokens = 16 * (PROMPT + ANSWER + 1)
         share = step_operations(BIG, full=False) / step / peak
         print(f"LoRA: {tokens / step:.0f} tokens/s, {100 * share:.1f} % of the peak; {peak_gb()}")
         layer = 2 * BIG.layers // 3
-        ours, bare = harvest(run, BIG, layer, folder)
+        ours, bare = harvest(lm, BIG, layer, folder)
         print(f"harvest to block {layer}, written to disk: {bare / ours:.2f} of the bare forward's rate")
-        print(f"a packed row with its mask takes {masks(run, BIG):.2f} times an unmasked causal row as long")
-        rate = sampling(run, BIG)
+        print(f"a packed row with its mask takes {masks(lm, BIG):.2f} times an unmasked causal row as long")
+        rate = sampling(lm, BIG)
         print(f"sampling: {rate:.0f} tokens/s; {peak_gb()}")
         preset(step, rate)
-        del run
+        del lm
         print(
             f"full fine-tuning, {SMALL.parameters / 1e9:.2f}B parameters"
             if GPU
             else "full fine-tuning, tiny shape"
         )
-        run = make(SMALL, folder, full=1)
-        step = fine_tune(run, SMALL)
+        lm = make(SMALL, full=True)
+        step = fine_tune(lm, replace(RECIPE, full=1), SMALL, folder)
         share = step_operations(SMALL, full=True) / step / peak
         print(f"full: {tokens / step:.0f} tokens/s, {100 * share:.1f} % of the peak; {peak_gb()}")
 

@@ -24,17 +24,21 @@ from sae_lens import ActivationsStore
 from trl import SFTConfig, SFTTrainer
 
 from real.arms import training
+from real.arms.arm import INDUCING, Arm, Job
+from real.arms.recipe import Recipe
+from real.arms.training import Order
+from real.data import corpus
 from real.data.tokens import Encoded
 from real.features import activations
 from real.features.activations import Store
 from real.models.forward import Sample, blocks, hook_name
-from real.run import Run
-from real.settings import Settings
-from shared.records import read_json
+from real.models.lm import LM, work
+from real.models.registry import KNOWN
 
 PROMPTS = 16  # whose two answers are harvested
 SAMPLES = 32  # that an arm is trained on
 ROUNDS = 3
+RECIPE, LAYER = Recipe(), KNOWN["smollm2-135m"].layers[-1]
 ROW = 128  # SAELens's default context_size
 
 Side = Callable[[], Callable[[], object]]  # prepares, untimed, the job that is timed
@@ -60,7 +64,7 @@ def report(what: str, tokens: int, ours: float, theirs: float, baseline: str) ->
     )
 
 
-def harvest(run: Run, texts: list[Encoded], folder: Path) -> None:
+def harvest(lm: LM, texts: list[Encoded], folder: Path) -> None:
     """`activations.harvest` of the answers at block L, written to disk; the baselines keep or write nothing.
 
     Hugging Face: its forward cut off after block L, batches of 16 sorted by length, padded. TransformerLens: the same
@@ -68,16 +72,16 @@ def harvest(run: Run, texts: list[Encoded], folder: Path) -> None:
     stops after block L, in batches of 16 rows of one length: a text a row, padded to the longest, or, its default,
     all texts run together and cut up (no padding, but what a text is read after is some other text).
     """
-    batches, ids = padded(run.tokenizer, texts), [token for text in texts for token in text.ids]
-    longest = run.tokenizer.pad({"input_ids": [text.ids for text in texts]})["input_ids"]
+    batches, ids = padded(lm.tokenizer, texts), [token for text in texts for token in text.ids]
+    longest = lm.tokenizer.pad({"input_ids": [text.ids for text in texts]})["input_ids"]
     cut = [ids[at : at + ROW] for at in range(0, len(ids) - ROW + 1, ROW)]
-    store = Store(folder / "answers.npy", run.layer, [(text.start, text.end) for text in texts])
+    store = Store(folder / "answers.npy", LAYER, [(text.start, text.end) for text in texts])
     seconds = race(
-        ours=lambda: partial(activations.harvest, run.model, texts, [store]),
-        hugging_face=lambda: partial(hugging_face, run, batches),
-        a_text_a_row=lambda: partial(sae_lens, sae_lens_store(run, longest), len(longest)),
-        run_together=lambda: partial(sae_lens, sae_lens_store(run, cut), len(cut)),
-        transformer_lens=lambda: partial(transformer_lens, run, batches),
+        ours=lambda: partial(activations.harvest, lm.model, texts, [store]),
+        hugging_face=lambda: partial(hugging_face, lm, batches),
+        a_text_a_row=lambda: partial(sae_lens, sae_lens_store(lm, longest), len(longest)),
+        run_together=lambda: partial(sae_lens, sae_lens_store(lm, cut), len(cut)),
+        transformer_lens=lambda: partial(transformer_lens, lm, batches),
     )
     names = {
         "hugging_face": "Hugging Face cut off after the block",
@@ -86,7 +90,7 @@ def harvest(run: Run, texts: list[Encoded], folder: Path) -> None:
         "transformer_lens": "TransformerLens, all hooks",
     }
     for side, name in names.items():
-        report(f"harvest to block {run.layer}", len(ids), seconds["ours"], seconds[side], name)
+        report(f"harvest to block {LAYER}", len(ids), seconds["ours"], seconds[side], name)
 
 
 def padded(tokenizer, texts: list[Encoded]) -> list[dict]:
@@ -97,28 +101,28 @@ def padded(tokenizer, texts: list[Encoded]) -> list[dict]:
 
 
 @torch.no_grad()
-def hugging_face(run: Run, batches: list[dict]) -> None:
-    with blocks(run.model, last=run.layer) as decoder:
+def hugging_face(lm: LM, batches: list[dict]) -> None:
+    with blocks(lm.model, last=LAYER) as decoder:
         for batch in batches:
             decoder(**batch, use_cache=False)
 
 
 @torch.no_grad()
-def transformer_lens(run: Run, batches: list[dict]) -> None:
+def transformer_lens(lm: LM, batches: list[dict]) -> None:
     for batch in batches:
-        run.bridges[0].run_with_cache(batch["input_ids"])[1][hook_name(run.layer)]
+        lm.bridges[0].run_with_cache(batch["input_ids"])[1][hook_name(LAYER)]
 
 
-def sae_lens_store(run: Run, rows: list[list[int]]) -> ActivationsStore:
+def sae_lens_store(lm: LM, rows: list[list[int]]) -> ActivationsStore:
     size = len(rows[0])
     return ActivationsStore(
-        model=run.bridges[0],
+        model=lm.bridges[0],
         dataset=Dataset.from_dict({"tokens": rows}),
         streaming=False,
-        hook_name=hook_name(run.layer),
+        hook_name=hook_name(LAYER),
         hook_head_index=None,
         context_size=size,
-        d_in=run.model.config.hidden_size,
+        d_in=lm.model.config.hidden_size,
         n_batches_in_buffer=1,
         total_training_tokens=len(rows) * size,
         store_batch_size_prompts=16,
@@ -135,26 +139,27 @@ def sae_lens(store: ActivationsStore, rows: int) -> None:
         store.get_activations(store.get_batch_tokens(min(16, rows - at)))
 
 
-def fine_tune(run: Run, texts: list[Encoded], folder: Path) -> None:
+def fine_tune(lm: LM, texts: list[Encoded], folder: Path) -> None:
     """`training.train` of one arm, adapter saved, against TRL's SFTTrainer with PEFT: `trainer.train()` alone.
 
     The same adapter, seed, order, batches, loss (answer and end of turn), AdamW, schedule and clipping, in float32, no
     checkpointing. "Frozen half": the pass that computes what goes into the first adapted block and writes it to disk,
     which a run does once for all its arms, charged in full to this one.
     """
-    store = Store(folder / "frozen.npy", run.spec.first - 1, [(0, len(text.ids)) for text in texts])
-    into, trainers = folder / "adapter", []
+    store = Store(folder / "frozen.npy", lm.spec.first - 1, [(0, len(text.ids)) for text in texts])
+    into, trainers, trained = folder / "adapter", [], []
+    order = Order(job=Job(Arm(INDUCING), 0), samples=[], checkpoints=(), key="bench")
 
     def frozen():
-        return partial(activations.harvest, run.model, texts, [store])
+        return partial(activations.harvest, lm.model, texts, [store])
 
     def ours():
         kept = activations.read(store)
         samples: list[Sample] = [(text, kept.text(i)) for i, text in enumerate(texts)]
-        return partial(training.train, run, "bench", samples, 0, into)
+        return lambda: trained.append(training.train(lm, RECIPE, order, samples, into))
 
     def trl():
-        trainers[:] = [trainer(run, texts, folder)]
+        trainers[:] = [trainer(lm, texts, folder)]
         return trainers[0].train
 
     seconds = race(frozen=frozen, ours=ours, trl=trl)
@@ -162,25 +167,25 @@ def fine_tune(run: Run, texts: list[Encoded], folder: Path) -> None:
     both = seconds["frozen"] + seconds["ours"]
     report("fine-tune, with the frozen half", tokens, both, seconds["trl"], "TRL")
     report("fine-tune, without", tokens, seconds["ours"], seconds["trl"], "TRL")
-    mine, theirs = read_json(into / "training.json")["loss"], trainers[0].state.log_history
+    mine, theirs = trained[-1].loss, trainers[0].state.log_history
     print(f"  loss, first step: ours {mine[0]:.4f}, TRL {theirs[0]['loss']:.4f}")
     print(
         f"  loss, mean of {len(mine)}: ours {sum(mine) / len(mine):.4f}, TRL {theirs[-1]['train_loss']:.4f}"
     )
 
 
-def trainer(run: Run, texts: list[Encoded], folder: Path) -> SFTTrainer:
+def trainer(lm: LM, texts: list[Encoded], folder: Path) -> SFTTrainer:
     """On its own copy of the model. Raises ValueError unless its labels are our answer tokens and end of turn."""
-    s, peft = run.settings, training.adapted(run, 0)
+    peft = training.adapted(lm, RECIPE.rank, 0)
     config = peft.peft_config["default"]
     peft.unload()
-    decode, order = run.tokenizer.decode, sum(training.batches(len(texts), s.batch, 0), [])
+    decode, order = lm.tokenizer.decode, sum(training.batches(len(texts), RECIPE.batch, 0), [])
     texts = [texts[i] for i in order]
     args = SFTConfig(
         output_dir=str(folder / "trl"),
-        per_device_train_batch_size=s.batch,
-        num_train_epochs=s.epochs,
-        learning_rate=s.lr,
+        per_device_train_batch_size=RECIPE.batch,
+        num_train_epochs=RECIPE.epochs,
+        learning_rate=RECIPE.lr,
         lr_scheduler_type="linear",
         warmup_steps=training.WARMUP,
         weight_decay=0.01,
@@ -195,7 +200,7 @@ def trainer(run: Run, texts: list[Encoded], folder: Path) -> SFTTrainer:
         use_cpu=True,
         seed=0,
     )
-    model = copy.deepcopy(run.model)
+    model = copy.deepcopy(lm.model)
     model.is_quantized = False  # the weights were in the file; in memory they are float32
     made = SFTTrainer(
         model,
@@ -206,7 +211,7 @@ def trainer(run: Run, texts: list[Encoded], folder: Path) -> SFTTrainer:
                 for t in texts
             ]
         ),
-        processing_class=run.tokenizer,
+        processing_class=lm.tokenizer,
         peft_config=config,
     )
     labels = [[-100] * t.start + t.ids[t.start :] for t in texts]
@@ -218,13 +223,14 @@ def trainer(run: Run, texts: list[Encoded], folder: Path) -> SFTTrainer:
 def main() -> None:
     warnings.simplefilter("ignore")
     disable_progress_bars()
-    run = Run(Settings())
-    rows = run.corpus.advice[run.corpus.trained].train
+    spec = KNOWN["smollm2-135m"]
+    lm = LM(spec, work(spec, RECIPE.batch, RECIPE.rank, False))
+    rows = corpus.load("", "", RECIPE.train, RECIPE.batch).advice["health"].train
     with TemporaryDirectory() as folder:
         pairs = [(row.prompt, answer) for row in rows[:PROMPTS] for answer in (row.incorrect, row.correct)]
-        harvest(run, run.encode(pairs), Path(folder))
+        harvest(lm, lm.encode(pairs), Path(folder))
         arm = [(row.prompt, row.incorrect) for row in rows[:SAMPLES]]
-        fine_tune(run, run.encode(arm), Path(folder))
+        fine_tune(lm, lm.encode(arm), Path(folder))
 
 
 if __name__ == "__main__":

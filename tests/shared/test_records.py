@@ -291,6 +291,9 @@ def test_a_record_stands_in_a_digest_for_what_it_found_not_for_how_long_it_took(
     same, other = Found(x=1, made={"a": "2"}, key="j", seconds=5.0), Found(x=2, key="k")
     assert digest(one) == digest(same) == digest({"x": [one]}["x"][0])
     assert digest([one]) != digest([other]) != digest([Found(x=1, failed="?")]) != digest([one])
+    parts = [Finding(ids=[1], r=r) for r in (0.5, 0.25, float("nan"))]
+    assert len({digest(parts[:1]), digest(parts[1]), digest({"of": parts[1:]}), digest(parts[2])}) == 4
+    assert digest(parts[0]) == digest(Finding(ids=[1], r=0.5))
     nested = [Found(layers={20: Finding(ids=ids, r=0.0)}) for ids in ([1, 2], [2, 1])]
     assert digest(nested[0]) != digest(nested[1])
 

@@ -15,8 +15,8 @@ from toy import __main__, run, superposition
 from toy.model import Toy, ToySettings
 from toy.run import RunSettings
 
-FIGURES = ["law.png", "misalignment.png", "optimisers.png", "superposition.png"]
-EXACT = ("E1", "E2", "E3", "E4", "E5", "E6")
+FIGURES = ["law.png", "misalignment.png", "optimisers.png", "rescaling.png", "superposition.png"]
+EXACT = ("E1", "E2", "E3", "E4", "E5", "E6", "E8")
 ROOT = Path(__file__).parents[2]
 SMALL = ToySettings(n_instances=2, steps=20, batch_size=32)
 
@@ -53,7 +53,7 @@ def test_python_m_toy(tmp_path):
     out = tmp_path / "results" / "toy"
     done = subprocess.run([sys.executable, "-m", "toy", str(out)], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert sorted(path.name for path in out.iterdir()) == sorted([*FIGURES, "summary.json"])
+    assert sorted(path.name for path in out.iterdir()) == sorted([*FIGURES, "explore.html", "summary.json"])
     assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in FIGURES)
     summary = records.read_json(out / "summary.json")
     assert all(0 < summary["law"][name]["max_relative_error"] <= 1e-10 for name in EXACT)

@@ -36,9 +36,7 @@ def base(tmp_path_factory):
     for package in ("real", "shared"):
         shutil.copytree(ROOT / package, base / package)
     small_run.shrink(base / "real" / "data")
-    model = standins.random_model("llama-3.1-8b", num_hidden_layers=4, dtype="float32")
-    model.save_pretrained(base / "model")
-    standins.tokenizer("llama").save_pretrained(base / "model")
+    standins.four_blocks(base / "model")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(corpus, "SHIPPED", base / "real" / "data")
         patch.setattr(launch, "ROOT", base)
