@@ -1,7 +1,6 @@
 """Step 11 on made-up records: the summary holds what was put in, it repeats, and the files are all there."""
 
 import json
-
 from types import SimpleNamespace
 
 import numpy as np
