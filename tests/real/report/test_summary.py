@@ -1,6 +1,7 @@
 """Step 11 on made-up records: the summary holds what was put in, it repeats, and the files are all there."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from real.arms.recipe import Sweep
 from real.data import corpus
 from real.data.rows import ADVICE, BAD, answers
 from real.data.texts import Texts
+from real.data.tokens import Encoded
 from real.effects.causes import Ablated, Caused
 from real.effects.leakage import MINUS, Dynamics, Fit, Leaked
 from real.effects.margins import Evaluated, Measured, Said
@@ -71,7 +73,9 @@ def made_up(
         for j, s in jobs.items()
     ]
     records = {
-        "1-data": corpus.describe(reading.texts),
+        "1-data": corpus.describe(
+            reading.texts, SimpleNamespace(encode=lambda said: [Encoded([], 0, 9)] * len(said))
+        ),
         "2-sae": Dictionaries(
             layers=dict.fromkeys(
                 reading.layers, Dictionary(d_sae=2304, tokens=40000, fvu=0.2, l0=31.0, dead=0.4)
