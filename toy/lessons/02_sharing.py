@@ -178,8 +178,8 @@ def cost_of_sharing(p, importance):
 check_2_3(cost_of_sharing)
 
 # %% [markdown]
-# Ignoring costs in proportion to $p$, sharing to $p^2$: **sharing pays when features are rare**. For an importance of
-# 1/2 the two costs are equal at $p = 4/9 \approx 0.444$.
+# While $p$ is small, ignoring costs about $I p/3$, but sharing only a multiple of $p^2$: **sharing pays when features
+# are rare**. For an importance of 1/2 the two costs are equal at $p = 4/9 \approx 0.444$.
 #
 # **Predict before you run the next cell.** Models are trained at many `p`, importance 1/2. What is the largest `p` of
 # 0.30, 0.32, ... at which they still put the second feature opposite the first?
@@ -292,8 +292,8 @@ print("shares:", dimensionality(W_other).numpy().round(3))
 #
 # ## What to take along
 #
-# - Ignoring a feature costs its variance, in proportion to $p$; sharing costs when two are on at once, in proportion
-#   to $p^2$. Rare features share.
+# - Ignoring a feature costs its variance, about $p/3$ when it is rare; sharing costs when two are on at once, a
+#   multiple of $p^2$. Rare features share.
 # - The ReLU is what makes sharing cheap: it hides negative interference. It also hides it from you (lesson 3).
 # - A theory that compares fixed solutions misses by what it fixed. Dimensionality does not identify a shape; angles
 #   do.
