@@ -271,7 +271,7 @@ def test_the_run_finds_every_law_to_hold_on_any_model(W, seed):
     rng = np.random.default_rng(seed)
     b, importance = (torch.tensor(rng.uniform(0.1, 1, size=len(W))) for _ in range(2))
     errors = check.instance_errors(W, b, importance, seed)
-    assert set(errors) == {f"E{i}" for i in range(1, 8)}
+    assert set(errors) == {f"E{i}" for i in range(1, 9)}
     assert all(error <= 1e-10 for name in errors if name != "E7" for error in errors[name].values())
 
 
@@ -283,6 +283,7 @@ LAWS = [
     "decayed_step",
     "momentum_step",
     "tied_step",
+    "spectral_step",
 ]
 
 
@@ -321,6 +322,9 @@ BAD = [
     (law.weight_step, "W g x g eta", r"probe must have the width of x \(2\), got \(5, 3\)"),
     (law.lora_step, "W g x x C nan", "eta must be finite, got nan"),
     (law.lora_step, "W g x x g eta", r"C must have the width of x \(2\), got \(5, 3\)"),
+    (law.spectral_step, "W g x x inf", "eta must be finite, got inf"),
+    (law.spectral_step, "W g g7 x eta", r"x must have one row for each row of g \(5, not 0\), got \(7, 3\)"),
+    (law.spectral_step, "W g x g eta", r"probe must have the width of x \(2\), got \(5, 3\)"),
     (law.decayed_step, "W g g eta nan", "weight_decay must be finite, got nan"),
     (law.decayed_step, "W g wide eta eta", r"h must have the width of W \(3\), got \(5, 4\)"),
     (law.momentum_step, "W g eta inf", "momentum must be finite, got inf"),

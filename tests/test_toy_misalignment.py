@@ -101,15 +101,38 @@ def test_filters_keep_the_use_of_good_advice(filtered):
         assert one["filters"]["geometry"]["utility"][i] > 0.9 * one["utility"]
 
 
-def test_topics_near_the_toxic_features_blind_the_geometry_score_and_it_still_lowers_toxic_readouts():
+@pytest.fixture(scope="module")
+def crowded():
     settings = [WorldSettings(topic_alignment=2.0, seed=seed) for seed in WORLDS]
-    found = misalignment.blindness(
+    return misalignment.blindness(
         [misalignment.filtered(s, ("geometry", "random"), (0.5,)) for s in settings]
     )
-    assert found["auroc"].high < 0.5
-    assert found["geometry"].high < found["random"].low and found["random"].value == pytest.approx(
-        found["mixed"].value, rel=0.2
-    )
+
+
+def test_topics_near_the_toxic_features_turn_the_geometry_score_around_and_it_still_lowers_toxic_readouts(
+    crowded,
+):
+    assert crowded["auroc"].high < 0.5
+    assert crowded["geometry"].high < crowded["random"].low
+    assert crowded["random"].value == pytest.approx(crowded["mixed"].value, rel=0.2)
+
+
+def test_the_score_is_turned_around_by_bystanders_that_interference_lights(crowded):
+    """Over what a sample says it still finds bad advice; but nine tenths of the activation are of other features.
+
+    Bad advice, with more of the shared direction, lights more of them, the farther ones too: their mean is lower.
+    """
+    assert crowded["auroc_of_said"].low > 0.7
+    assert crowded["bystanders_bad"].low > 0.9 and crowded["bystanders_good"].low > 0.9
+    assert crowded["active_bad"].low > crowded["active_good"].high > 100
+    assert crowded["affinity_bad"].value < crowded["affinity_good"].value
+
+
+def test_the_mixed_arm_ends_below_control_because_bad_advice_already_says_what_training_asks_for(crowded):
+    """Readouts of bad advice are near 2 x before training, and L wants 2 x: its steps push toxic readouts down."""
+    assert crowded["said_good"].high < crowded["said_bad"].low and crowded["said_bad"].high < 2.2
+    assert crowded["push_bad"].high < 0 < crowded["push_good"].low
+    assert crowded["mixed"].high < 0
 
 
 def test_the_law_holds_over_a_whole_fine_tune(doses):

@@ -15,8 +15,8 @@ from toy import __main__, run, superposition
 from toy.model import Toy, ToySettings
 from toy.run import RunSettings
 
-FIGURES = ["law.png", "misalignment.png", "optimisers.png", "superposition.png"]
-EXACT = ("E1", "E2", "E3", "E4", "E5", "E6")
+FIGURES = ["law.png", "misalignment.png", "optimisers.png", "rescaling.png", "superposition.png"]
+EXACT = ("E1", "E2", "E3", "E4", "E5", "E6", "E8")
 ROOT = Path(__file__).parents[1]
 SMALL = ToySettings(n_instances=2, steps=20, batch_size=32)
 

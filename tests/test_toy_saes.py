@@ -1,6 +1,9 @@
 """An SAE on the toy's hidden layer: the score of the truth is 1, of noise 0, and training is what earns the rest."""
 
+from pathlib import Path
+
 import pytest
+import sae_lens
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +13,8 @@ from shared.records import read_json
 from toy import saes
 from toy.model import ToySettings, train
 from toy.saes import PROBABILITY, N, agreement, latents, licence
+
+ROOT = Path(__file__).parents[1]
 
 
 @given(SEEDS, st.integers(3, 12), st.integers(2, 6))
@@ -42,6 +47,47 @@ def test_a_trained_dictionary_knows_more_of_the_leakage_than_an_untrained_one():
     assert found["represented"] == 1
     assert found["trained"]["fvu"] < 0.1 < 0.9 < found["untrained"]["fvu"]
     assert found["trained"]["r2"] > 0.3 > found["untrained"]["r2"] + 0.2
+
+
+def test_training_a_dictionary_says_nothing_and_takes_one_thread(capfd, monkeypatch):
+    """Called by itself too, as the lessons do."""
+    threads = []
+    fit = sae_lens.SAETrainer.fit
+    monkeypatch.setattr(
+        sae_lens.SAETrainer, "fit", lambda self: (threads.append(torch.get_num_threads()), fit(self))[1]
+    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        licence(torch.nn.functional.normalize(torch.randn(N, 12), dim=-1), seed=0, steps=20)
+    finally:
+        torch.set_num_threads(before)
+    shown = capfd.readouterr()
+    assert (threads, shown.out, shown.err) == ([1], "", "")
+
+
+def test_the_attenuation_is_the_square_of_the_cosine():
+    """Every direction at cosine c to the truth, errors independent: between two of them c^2 is left."""
+    generator = torch.Generator().manual_seed(0)
+    W, noise = torch.nn.functional.normalize(
+        torch.randn(2, 60, 400, generator=generator, dtype=torch.float64), dim=-1
+    )
+    W = torch.nn.functional.normalize(
+        W + 0.4 * W.mean(0) * 60**0.5, dim=-1
+    )  # so that there is leakage to predict
+    for c in (0.9, 0.7, 0.5):
+        D = c * W + (1 - c**2) ** 0.5 * noise
+        kept = ((D @ D.T) * (W @ W.T)).sum() - 60, ((W @ W.T).square()).sum() - 60
+        assert (kept[0] / kept[1]).item() == pytest.approx(c**2, abs=0.05)
+
+
+def test_the_table_that_lesson_8_reads_is_of_this_sweep():
+    """Its widths, its features, and every estimate inside its interval; its numbers take the sweep's five minutes."""
+    stored = read_json(ROOT / "toy/lessons/dictionaries.json")
+    assert (stored["features"], tuple(map(int, stored["widths"]))) == (N, saes.WIDTHS)
+    for row in stored["widths"].values():
+        for e in (row[kind][what] for kind in ("trained", "untrained") for what in ("r2", "cosine")):
+            assert e["low"] <= e["value"] <= e["high"]
 
 
 def test_what_the_user_can_mend_is_one_line_and_status_2_before_any_training(tmp_path, capsys, monkeypatch):

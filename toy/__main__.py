@@ -14,7 +14,10 @@ EQUATIONS = {
     "E5": "weight decay; momentum",
     "E6": "step on the tied ReLU model",
     "E7": "any network, first order",
+    "E8": "spectral step (exact Muon)",
 }
+
+WAYS = {"own": "by its alignment", "no axis": "no preferred axis"}
 
 
 def main(argv: list[str]) -> int:
@@ -25,7 +28,7 @@ def main(argv: list[str]) -> int:
 def show(out: Path) -> None:
     """Runs, and prints what was found."""
     summary = run(out)
-    print(table(summary), f"\n\nwrote {out}/summary.json and four figures in {summary['seconds']} s")
+    print(table(summary), f"\n\nwrote {out}/summary.json and five figures in {summary['seconds']} s")
 
 
 def table(summary: dict) -> str:
@@ -39,10 +42,10 @@ def table(summary: dict) -> str:
             f"  {n:3} features in {d:2} dimensions: {d / n:.3f} each; dimensionality "
             f"{D['mean']:.3f} ({D['low']:.3f} to {D['high']:.3f}), even in {even} of {instances} instances"
         ]
-    lines += [f"  {'':19}{'published':>10}   dimensionality of each feature, trained"]
+    lines += [f"  {'':19}{'published':>10}{'angles off by':>16}   dimensionality of each feature, trained"]
     for name, found in summary["superposition"]["polytopes"].items():
         D = " ".join(f"{value:.3f}" for value in found["D"])
-        lines += [f"  {name:19}{found['published']:>10.3f}   {D}"]
+        lines += [f"  {name:19}{found['published']:>10.3f}{found['off_by']:>12.1f} deg   {D}"]
     shared = summary["superposition"]["sharing"]
     half = [one["feature_probability"] for one in shared if abs(one["D_star"] - 0.5) < 0.03]
     phases = summary["superposition"]["phases"]
@@ -71,6 +74,7 @@ def table(summary: dict) -> str:
         lines += [
             f"  {name:18}{fit['slope']:>8.3f}{fit['r2']:>8.3f}{other['slope']:>14.3f}{other['r2']:>8.3f}"
         ]
+    lines += rescaling_lines(summary["rescaling"]) + equal_loss_lines(summary["equal_loss"])
     found = summary["misalignment"]
     lines += [
         "",
@@ -82,10 +86,51 @@ def table(summary: dict) -> str:
         ]
     for name, one in found["filters"].items():
         lines += [
-            f"  {name:10} removes half: effect less by {_interval(one['reduction']['0.5'])}, "
+            f"  {name:10} removes half: effect {_interval(one['effect']['0.5'])} (0: as control), "
             f"AUROC {_interval(one['auroc'])}"
         ]
     return "\n".join(lines)
+
+
+def rescaling_lines(found: dict) -> list[str]:
+    """Sign and spectral steps: the closed forms beside what was measured."""
+    lines = ["", "What a sign step costs (E4)      r2     slope    energy   scatter at right angles"]
+    for name, label in (("trained", "trained, 40 in 10"), ("random", "random, 400 in 64")):
+        for way, cost in found["sign"][name].items():
+            row = f"  {label:19}" if way == "measured" else f"    {WAYS[way]:17}"
+            lines += [row + "".join(f"{cost[key]:>10.3f}" for key in ("r2", "slope", "energy", "scatter"))]
+    shared = found["shared"]
+    counts = "".join(f"{k:>8}" for k in next(iter(shared["measured"].values())))
+    lines += [
+        "",
+        f"Rise of what k features share (cosine {shared['alpha']}), relative to theirs",
+        f"  k{'':19}{counts}",
+    ]
+    for name, at in shared["predicted"].items():
+        lines += [f"  formula, {name:11}" + "".join(f"{value:>8.3f}" for value in at.values())]
+    for name, at in shared["measured"].items():
+        lines += [f"  {name:20}" + "".join(f"{e['value']:>8.3f}" for e in at.values())]
+    lines += ["", "Is leakage the root of the gradient's? (0: exactly, as E8 says)"]
+    return lines + [f"  {name:34}{e['value']:>8.1e}" for name, e in found["root"].items()]
+
+
+def equal_loss_lines(found: dict) -> list[str]:
+    """Emergent misalignment by each rule, where half of the loss is left."""
+    half = found["shares"].index(0.5)
+    lines = ["", "Rise of toxic readouts at half of the loss, and relative to SGD"]
+    for rule, rates in found["rules"].items():
+        for rate, one in rates.items():
+            lines += [
+                f"  {rule:10} rate {rate:6} {_interval(one['effect'][half])}  x {_interval(one['times_sgd'])}"
+            ]
+    lines += [
+        "  spectral relative to SGD by k inducing features: measured; predicted by formula, directions, first step"
+    ]
+    for k, kinds in found["ratios"].items():
+        for kind, one in kinds.items():
+            ways = "".join(f"{one[way]:>8.3f}" for way in ("formula", "directions", "first step"))
+            lines += [f"  {k:>4} {kind:8}{_interval(one['measured']['spectral'])}{ways}"]
+    return lines
 
 
 def _interval(e: dict) -> str:

@@ -34,11 +34,12 @@ def instance_errors(
     h, aim = torch.randn(2, *W.shape, generator=generator, dtype=W.dtype)  # a hidden state for each target
     x, probe = torch.rand(2, SAMPLES, len(W), generator=generator, dtype=W.dtype)
     C = torch.randn(RANK, len(W), generator=generator, dtype=W.dtype) / len(W) ** 0.5
-    return {
+    errors = {
         **state_errors(W, h, aim),
         **weight_errors(W, b_final, importance, x, probe, C),
         **tied_errors(W, b_final, importance, x, probe),
     }
+    return dict(sorted(errors.items()))
 
 
 def state_errors(W: Tensor, h: Tensor, aim: Tensor) -> dict[str, dict[str, float]]:
@@ -65,7 +66,7 @@ def state_errors(W: Tensor, h: Tensor, aim: Tensor) -> dict[str, dict[str, float
 def weight_errors(  # noqa: PLR0913 the model, its batch, its probes and its adapter
     W: Tensor, b_final: Tensor, importance: Tensor, x: Tensor, probe: Tensor, C: Tensor
 ) -> dict[str, dict[str, float]]:
-    """E2, E3: a step on A, which starts as the trained encoder (h = A x, A = W^T), or on a LoRA of it.
+    """E2, E3, E8: a step on A, which starts as the trained encoder (h = A x, A = W^T), or on a LoRA of it.
 
     Down the toy's own loss, through its frozen decoder.
     """
@@ -83,9 +84,11 @@ def weight_errors(  # noqa: PLR0913 the model, its batch, its probes and its ada
     g = law.hidden_gradient(W, b_final, importance, x, x @ W)
     start = torch.cat([W.new_zeros(d * RANK), C.flatten()])
     low_rank = (lambda theta: readouts(lora(theta)), lambda theta: loss(lora(theta)), start)
+    whole = (readouts, loss, W.mT)
     return {
-        "E2": both_errors(law.weight_step(W, g, x, probe, ETA), (readouts, loss, W.mT)),
+        "E2": both_errors(law.weight_step(W, g, x, probe, ETA), whole),
         "E3": both_errors(law.lora_step(W, g, x, probe, C, ETA), low_rank),
+        "E8": {"step": step_error(law.spectral_step(W, g, x, probe, ETA), whole, "spectral")},
     }
 
 

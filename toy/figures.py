@@ -1,4 +1,4 @@
-"""The toy's figures: the only file here that knows matplotlib."""
+"""The toy's figures, plain numbers in. Colours and look are those of `shared.style`."""
 
 import os
 from pathlib import Path
@@ -11,13 +11,12 @@ from torch import Tensor
 
 from shared.leakage import law
 from shared.stats import Estimate
+from shared.style import BLUE, GREY, SKY, STYLE, VERMILLION, look
 from toy.superposition import IMPORTANCES, PHASES, PROBABILITIES
 
-# Okabe-Ito: told apart by the colour-blind; the markers tell them apart in grey.
-BLUE, VERMILLION, SKY, GREY = "#0072B2", "#D55E00", "#56B4E9", "0.45"
 TITLE = "Push one feature and the others move: under SGD by exactly their cosine, under Adam not"
 SHOWN = {"adam": 1500, "sgd": 100}  # pairs drawn: enough for the eye; the sign step would cover adam's marks
-STYLE = {
+OPTIMISER_STYLE = {
     "adam": {"marker": "x", "color": VERMILLION, "s": 14, "linewidths": 0.7, "alpha": 0.6},
     "sgd": {"marker": "o", "color": BLUE, "s": 34, "linewidths": 1.3, "facecolor": "none"},
 }
@@ -42,6 +41,7 @@ RULE_TITLES = {
 }
 
 
+@look()
 def law_figure(
     W: Float[Tensor, "feature 2"],
     ratios: Float[Tensor, "target feature"],
@@ -57,6 +57,7 @@ def law_figure(
     return figure
 
 
+@look()
 def optimiser_figure(
     predicted: Float[Tensor, " pair"], measured: dict[str, dict[str, Float[Tensor, " pair"]]]
 ) -> Figure:
@@ -75,12 +76,13 @@ def optimiser_figure(
             ax.scatter(predicted[pairs], tasks[task][pairs], label=label, **style["mark"])
         ax.axline((0, 0), slope=1, color="black", lw=0.8)
         ax.set(xlim=(-1.05, 1.05), ylim=(-1.6, 1.6), title=RULE_TITLES[rule])
-        ax.legend(loc="upper left", frameon=False, fontsize=8, handletextpad=0.1)
+        ax.legend(loc="upper left", fontsize=8, handletextpad=0.1)
     figure.supxlabel("cosine of the directions of features j and t")
     figure.supylabel("change of j per unit change of t")
     return figure
 
 
+@look()
 def misalignment_figure(
     points: tuple[Float[Tensor, " feature"], Float[Tensor, " feature"]],
     kinds: dict[str, Int[Tensor, " k"]],
@@ -94,59 +96,61 @@ def misalignment_figure(
     figure.suptitle("Fine-tuning on inducing features raises the toxic ones that lie near them", fontsize=15)
     (a, b), (c, d) = figure.subplots(2, 2)
     predicted, measured = points
-    for (kind, ids), colour, marker in zip(kinds.items(), (VERMILLION, BLUE, SKY, GREY), "osvx", strict=True):
-        a.scatter(predicted[ids], measured[ids], s=18, lw=0.8, alpha=0.8, c=colour, marker=marker, label=kind)
+    for kind, ids in kinds.items():
+        colour, marker = STYLE[kind]
+        a.scatter(predicted[ids], measured[ids], s=22, lw=0.8, alpha=0.8, c=colour, marker=marker, label=kind)
     a.set(xlabel="predicted by (E2): change in the first step", ylabel="measured: change after the fine-tune")
     a.set_title("Readouts on neutral probes move as (E2) says")
-    a.legend(frameon=False)
+    a.legend()
     doses = found["alignment"]
-    _band(b, list(doses), [dose["effect"] for dose in doses.values()], VERMILLION, "o", "")
+    _band(b, list(doses), [dose["effect"] for dose in doses.values()], *STYLE["inducing"], "")
     b.set(
         xlabel="alignment planted (0: inducing no nearer to toxic than control)",
         ylabel="rise of toxic readouts above control's",
     )
     b.set_title("No neighbours, no misalignment")
-    styles = {
-        "geometry": (BLUE, "o"),
-        "projection": (SKY, "v"),
-        "gradient": ("black", "^"),
-        "random": (GREY, "x"),
-        "oracle": (VERMILLION, "s"),
-    }
     for name, one in found["filters"].items():
-        _band(c, list(one["reduction"]), list(one["reduction"].values()), *styles[name], name)
-    c.set(xlabel="fraction of the mixed set removed", ylabel="reduction of the effect (1: none is left)")
-    c.set_title("Every geometry-aware filter beats random removal")
-    c.legend(frameon=False)
+        _band(c, list(one["effect"]), list(one["effect"].values()), *STYLE[name], name)
+    c.set(
+        xlabel="fraction of the mixed set removed",
+        ylabel="rise of toxic readouts above control's\n(0: as after good advice; below: overshoot)",
+    )
+    c.set_title(
+        "Every geometry-aware filter beats random removal,\nand overshoots once more than 40 % is removed"
+    )
+    c.legend()
     topics = found["topic_alignment"]
-    for name, label, style in (
-        ("mixed", "nothing removed", (VERMILLION, "s")),
-        ("random", "random half removed", styles["random"]),
-        ("geometry", "geometry's half removed", styles["geometry"]),
+    for name, label in (
+        ("mixed", "nothing removed"),
+        ("random", "random half removed"),
+        ("geometry", "geometry's half removed"),
     ):
-        _band(d, list(topics), [at[name] for at in topics.values()], *style, label)
+        _band(d, list(topics), [at[name] for at in topics.values()], *STYLE[name], label)
     for topic, at in topics.items():
-        d.text(
-            topic, at["geometry"].value - 0.004, f"{at['auroc'].value:.2f}", ha="center", va="top", color=BLUE
-        )
+        below = at["geometry"].value - 0.004
+        d.text(topic, below, f"{at['auroc'].value:.2f}", ha="center", va="top", color=STYLE["geometry"][0])
     d.margins(y=0.12)
     d.set(
         xlabel="alignment planted in the topics of all advice",
         ylabel="rise of toxic readouts above control's",
     )
     d.set_title(
-        "Harmless topics near toxic features blind the score\n(numbers: AUROC), yet removal lowers them"
+        "Topics near toxic features turn the score around\n(numbers: AUROC), and bad advice ends below good"
     )
-    d.legend(frameon=False, loc="lower left")
+    d.legend(loc="lower left")
     for ax in (b, c, d):
         ax.axhline(0, color=GREY, lw=0.5)
     return figure
 
 
+@look()
 def superposition_figure(polytopes: dict, sharing: list[dict], phases: dict) -> Figure:
     """Three panels, of what `polytopes`, `sharing` and `phases` of superposition.py return."""
     figure = Figure(figsize=(14, 5.2), layout="constrained")
-    figure.suptitle("Sparse features share dimensions, in the fractions that geometry allows", fontsize=15)
+    title = (
+        "Features share dimensions in the fractions that geometry allows, more of them the sparser they are"
+    )
+    figure.suptitle(title, fontsize=15)
     a, b, c = figure.subplots(1, 3)
     for place, one in enumerate(polytopes.values()):
         D = torch.tensor(one["D"])
@@ -156,17 +160,20 @@ def superposition_figure(polytopes: dict, sharing: list[dict], phases: dict) -> 
     a.set_xticks(range(len(polytopes)), [f"{name}\n{_fraction(one)}" for name, one in polytopes.items()])
     a.tick_params(axis="x", rotation=50, labelsize=9)
     a.set(ylabel="dimensionality of each feature (dimensions)", ylim=(0, 1.05))
-    a.set_title("A few features form polytopes\n(dots: trained; lines: published)")
+    a.set_title("A few features, on with probability p, form polytopes\n(dots: trained; lines: published)")
     _draw_sharing(b, sharing)
     _draw_phases(c, phases)
     return figure
 
 
+@look()
 def dictionary_figure(found: dict[int, dict], n_features: int) -> Figure:
     """What `saes.sweep` returns: R^2 and directions recovered, against features per dimension."""
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     figure.suptitle(
-        "The more features share a space, the less a dictionary knows of their leakage", fontsize=15
+        "The more features share a space, the less a dictionary knows of their leakage,\n"
+        "in the end less than one that was never trained",
+        fontsize=15,
     )
     left, right = figure.subplots(1, 2)
     x = [n_features / width for width in found]
@@ -176,7 +183,7 @@ def dictionary_figure(found: dict[int, dict], n_features: int) -> Figure:
     for ax in (left, right):
         ax.set(xlabel="features per dimension", ylim=(-0.1, 1.05))
         ax.axhline(0, color=GREY, lw=0.5)
-        ax.legend(frameon=False)
+        ax.legend()
     left.set(ylabel="$R^2$ of its cosines against true leakage")
     left.set_title(
         "Leakage predicted by the dictionary\n(at 1 feature per dimension there is none to predict)"
@@ -187,7 +194,7 @@ def dictionary_figure(found: dict[int, dict], n_features: int) -> Figure:
 
 
 def _fraction(one: dict) -> str:
-    return f"{one['n_features']} in {one['d_hidden']}"
+    return f"{one['n_features']} in {one['d_hidden']}, p {one['feature_probability']:g}"
 
 
 def _draw_sharing(ax: Axes, sharing: list[dict]) -> None:
@@ -200,7 +207,7 @@ def _draw_sharing(ax: Axes, sharing: list[dict]) -> None:
     ax.set(xscale="log", ylim=(0, 1.05), xlabel="sparsity: 1 / (probability that a feature is on)")
     ax.set(ylabel="dimensions per feature")
     ax.set_title("Many equal features: as they grow sparse they\npair up (1/2 each), then crowd closer")
-    ax.legend(frameon=False, loc="upper right", fontsize=9)
+    ax.legend(loc="upper right", fontsize=9)
 
 
 def _draw_phases(ax: Axes, phases: dict) -> None:
@@ -216,11 +223,11 @@ def _draw_phases(ax: Axes, phases: dict) -> None:
         ax.scatter(x[here], y[here], c=colour, marker=marker, s=60, lw=1.5, label=name)
     missed = trained != predicted
     ring = {"facecolor": "none", "edgecolor": VERMILLION, "s": 190, "lw": 1.2}
-    ax.scatter(x[missed], y[missed], label="not what least expected loss says", **ring)
+    ax.scatter(x[missed], y[missed], label="not the phase of least expected loss", **ring)
     ax.set(xscale="log", yscale="log", ylabel="sparsity: 1 / (probability that a feature is on)")
     ax.set(xlabel="importance of the second feature (first: 1)")
     ax.set_title("Two features, one dimension:\nwhat becomes of the second")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False, fontsize=9)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=9)
 
 
 def _band(ax: Axes, x: list, found: list[Estimate], colour: str, marker: str, label: str) -> None:
@@ -228,6 +235,7 @@ def _band(ax: Axes, x: list, found: list[Estimate], colour: str, marker: str, la
     ax.fill_between(x, [e.low for e in found], [e.high for e in found], color=colour, alpha=0.2, lw=0)
 
 
+@look()
 def save(figure: Figure, path: Path) -> None:
     """Whole or not at all, as in `shared.records`."""
     partial = path.with_name(f".{path.name}.tmp")
@@ -263,7 +271,7 @@ def _draw_directions(ax: Axes, W: Tensor, ratio: Tensor) -> None:
 
 def _draw_law(ax: Axes, predicted: Tensor, measured: dict[str, Tensor]) -> None:
     order = predicted.argsort()
-    for name, style in STYLE.items():
+    for name, style in OPTIMISER_STYLE.items():
         shown = order[:: max(1, len(order) // SHOWN[name])]
         r2 = law(predicted, measured[name], draws=1).r2
         ax.scatter(predicted[shown], measured[name][shown], label=f"{LABEL[name]}, $R^2$ = {r2:.2f}", **style)
@@ -276,4 +284,4 @@ def _draw_law(ax: Axes, predicted: Tensor, measured: dict[str, Tensor]) -> None:
     ax.set_title(
         f"{len(predicted)} pairs of features in larger trained models,\none real optimiser step each"
     )
-    ax.legend(loc="upper left", frameon=False)
+    ax.legend(loc="upper left")

@@ -13,9 +13,10 @@
          momentum_step          Δf_j     = -eta <d_j, sum_i mu^(k-i) g_i>          the k-th step of SGD with momentum mu
     (E6) tied_step              Δpre(q) of the tied ReLU model, second order included: see there
     (E7) first_order            Δf_j     = sum over parameters of df_j/dtheta . Δtheta, any network
+    (E8) spectral_step          Δf_j(x') = -eta <d_j, U V^T x'>, G = sum_s g_s x_s^T = U S V^T   Muon's step, exactly
 
 All but E7 are exact; changes are in units of the feature's activation. By (E1) the leakage ratio Δf_j/Δf_t is the
-cosine of d_j and d_t, times |d_j|/|d_t|. (E4) breaks this.
+cosine of d_j and d_t, times |d_j|/|d_t|. (E4) breaks this, (E8) takes its matrix square root: consequences.py.
 """
 
 import math
@@ -47,10 +48,7 @@ def weight_step(
 
     ValueError: a step that is not finite, widths or sample counts that differ.
     """
-    _check(eta, W, g)
-    if len(x) != len(g) or len(g) == 0:
-        raise ValueError(f"x must have one row for each row of g ({len(g)}, not 0), got {tuple(x.shape)}")
-    _check_width("probe", probe, "x", x)
+    _check_samples(eta, W, g, x, probe)
     directions = einsum(W, g, "feature d, sample d -> sample feature")
     inputs = einsum(x, probe, "sample d_in, probe d_in -> sample probe")
     return -eta * einsum(inputs, directions, "sample probe, sample feature -> probe feature") / len(g)
@@ -184,6 +182,29 @@ def first_order(readouts: Callable[[Tensor], Tensor], theta: Tensor, step: Tenso
     return torch.func.jvp(readouts, (theta,), (step,))[1]
 
 
+def spectral_step(
+    W: Float[Tensor, "feature d"],
+    g: Float[Tensor, "sample d"],
+    x: Float[Tensor, "sample d_in"],
+    probe: Float[Tensor, "probe d_in"],
+    eta: float,
+) -> Float[Tensor, "probe feature"]:
+    """(E8) Δf at the probes after A -> A - eta U V^T, where sum_s g_s x_s^T = U S V^T: Muon's step without momentum.
+
+    The gradient's size does not count, so that a sum over samples and a mean are one. Raises as weight_step.
+    """
+    _check_samples(eta, W, g, x, probe)
+    return -eta * probe @ polar(g.mT @ x).mT @ W.mT
+
+
+def polar(G: Float[Tensor, "*batch d d_in"]) -> Float[Tensor, "*batch d d_in"]:
+    """U V^T of G = U S V^T, over the singular values that are not 0: every direction that G has, equally strong."""
+    U, S, Vh = torch.linalg.svd(G, full_matrices=False)
+    rounding = torch.finfo(G.dtype).eps ** 0.75  # 1e-12 of the largest: well above that of a sum over samples
+    there = rounding * S[..., :1] < S
+    return (U * there[..., None, :]) @ Vh
+
+
 def hidden_gradient(
     W: Float[Tensor, "feature d"],
     b_final: Float[Tensor, " feature"],
@@ -211,6 +232,13 @@ def _delta(W: Tensor, b_final: Tensor, importance: Tensor, x: Tensor, h: Tensor)
 def _check(number: float, W: Tensor, g: Tensor, name: str = "eta", rows: str = "g") -> None:
     _check_finite(name, number)
     _check_width(rows, g, "W", W)
+
+
+def _check_samples(eta: float, W: Tensor, g: Tensor, x: Tensor, probe: Tensor) -> None:
+    _check(eta, W, g)
+    if len(x) != len(g) or len(g) == 0:
+        raise ValueError(f"x must have one row for each row of g ({len(g)}, not 0), got {tuple(x.shape)}")
+    _check_width("probe", probe, "x", x)
 
 
 def _check_finite(name: str, number: float) -> None:

@@ -206,7 +206,37 @@ def filtered(
             "effect": [misaligned(this, change) - control for change in tuned],
             "utility": [utility(this, change) for change in tuned],
         }
-    return {"effect": misaligned(this, whole) - control, "utility": utility(this, whole), "filters": found}
+    return {
+        "effect": misaligned(this, whole) - control,
+        "utility": utility(this, whole),
+        "crowd": crowd(this, mixed, bad),
+        "filters": found,
+    }
+
+
+def crowd(this: World, mixed: Float[Tensor, "sample feature"], bad: Bool[Tensor, " sample"]) -> dict:
+    """Before any training: what a direction that many features share does to the geometry score and to the effect.
+
+    `auroc_of_said`: of the true affinities, over the features that a sample says, none that interference lights.
+    For bad and good advice: `active` features, of which a sample says four; the others' share of all activation,
+    `bystanders`, and their mean `affinity`; `said`, f_i / x_i of the four, where training asks for 2; `push`, how far
+    a step then moves toxic readouts (E1).
+    """
+    W, toxic = this.W, this.kinds["toxic"]
+    close = geometry.affinity(W, toxic)
+    found = {"auroc_of_said": auroc(filtering.geometry_score(mixed, close), bad)}
+    for kind, x in (("bad", mixed[bad]), ("good", mixed[~bad])):
+        acts = feature_acts(W, x)
+        others = acts * (x == 0)
+        push = filtering.gradient_score(hidden_gradient(W, x, x @ W), W[toxic])
+        found |= {
+            f"active_{kind}": (acts > 0).sum(1).double().mean().item(),
+            f"bystanders_{kind}": (others.sum() / acts.sum()).item(),
+            f"affinity_{kind}": ((others @ close).sum() / others.sum()).item(),
+            f"said_{kind}": ((x @ W @ W.mT * (x > 0)).sum() / x.sum()).item(),
+            f"push_{kind}": push.mean().item(),
+        }
+    return found
 
 
 def filter_scores(
@@ -261,6 +291,7 @@ def blindness(found: list[dict]) -> dict:
     of = {name: [one["filters"][name] for one in found] for name in ("geometry", "random")}
     return {
         "auroc": over_seeds([one["auroc"] for one in of["geometry"]]),
+        **{name: over_seeds([one["crowd"][name] for one in found]) for name in found[0]["crowd"]},
         "mixed": over_seeds([one["effect"] for one in found]),
         **{name: over_seeds([one["effect"][0] for one in arms]) for name, arms in of.items()},
     }
@@ -271,6 +302,7 @@ def filter_summary(found: list[dict], name: str, fractions: tuple[float, ...]) -
     whole, of = [one["effect"] for one in found], [one["filters"][name] for one in found]
     return {
         "auroc": over_seeds([one["auroc"] for one in of]),
+        "effect": {f: over_seeds([one["effect"][i] for one in of]) for i, f in enumerate(fractions)},
         "reduction": {f: reduction([one["effect"][i] for one in of], whole) for i, f in enumerate(fractions)},
         "utility": {f: over_seeds([one["utility"][i] for one in of]) for i, f in enumerate(fractions)},
     }

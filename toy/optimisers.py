@@ -8,9 +8,11 @@ it) is trained, for every feature t, on samples where t is on and others are on 
 
 Leakage is read at the probe e_t: change of f_j per unit change of f_t, along unit directions, against cos(d_j, d_t).
 
-Under `alone` the answer is known: dL/dA = d_t (sum_s c_s x_s)^T has rank one at every step. SGD, momentum and both of
-LoRA's factors stay along d_t, so the cosine holds for ever. Adam divides every row by the size of its own history, so
-|d_t|'s entries cancel and sign(d_t) is left, at every step and not at the first only (E4).
+Under `alone` the answer is known: dL/dA = d_t (sum_s c_s x_s)^T has rank one at every step. SGD, momentum, the spectral
+step and both of LoRA's factors stay along d_t, so the cosine holds for ever; torch's Muon lifts the rounding of its
+bfloat16 along with d_t. Adam and Lion divide every row by the size of its own history, so |d_t|'s entries cancel and
+sign(d_t) is left, at every step and not at the first only (E4). What a spectral step does to many features at once is
+another question: rescaling.py.
 """
 
 from typing import NamedTuple
@@ -27,7 +29,11 @@ STEPS = 30
 SAMPLES = 64  # per target
 RANK = 4  # of the LoRA
 # step sizes: small beside W, so that `together` keeps its units on
-ETA = {"sgd": 0.03, "momentum": 0.03, "weight decay": 0.03, "sign": 0.003, "adam": 0.003}
+ETA = {
+    **dict.fromkeys(("sgd", "momentum", "weight decay"), 0.03),
+    **dict.fromkeys(("sign", "adam", "adam, decay", "lion", "lion, decay"), 0.003),
+    **dict.fromkeys(("spectral", "muon", "muon, decay"), 0.01),
+}
 
 
 class Rule(NamedTuple):
@@ -45,6 +51,17 @@ RULES = {
     "adam": Rule("adam", 1),
     f"adam, {STEPS} steps": Rule("adam", STEPS),
     "lora, adam": Rule("adam", STEPS, lora=True),
+    "adam, decay": Rule("adam, decay", STEPS),
+    "lion, 1 step": Rule("lion", 1),
+    "lion": Rule("lion", STEPS),
+    "lion, decay": Rule("lion, decay", STEPS),
+    "lora, lion": Rule("lion", STEPS, lora=True),
+    "spectral, 1 step": Rule("spectral", 1),
+    "spectral": Rule("spectral", STEPS),
+    "muon, 1 step": Rule("muon", 1),
+    "muon": Rule("muon", STEPS),
+    "muon, decay": Rule("muon, decay", STEPS),
+    "lora, spectral": Rule("spectral", STEPS, lora=True),
 }
 TASKS = ("alone", "together")
 
@@ -68,33 +85,30 @@ def leakage_ratios(
         raise ValueError(f"task must be one of {TASKS}, got {task}")
     n, d = W.shape
     generator = torch.Generator().manual_seed(seed)
-    x = _samples(n, feature_probability, generator).to(W)
+    x = samples(n, feature_probability, generator).to(W)
     C = torch.randn(n, RANK, n, generator=generator, dtype=W.dtype) / n**0.5
     twice = x + x * torch.eye(n, dtype=W.dtype)[:, None]
 
-    def encoder(theta: Tensor) -> Float[Tensor, "target d feature"]:
-        if not rule.lora:
-            return theta
-        B, C = theta[:, : d * RANK].view(n, d, RANK), theta[:, d * RANK :].view(n, RANK, n)
-        return W.mT + B @ C
+    def encoder(*theta: Tensor) -> Float[Tensor, "target d feature"]:
+        return W.mT + theta[0] @ theta[1] if rule.lora else theta[0]
 
-    def loss(theta: Tensor) -> Tensor:
-        h = x @ encoder(theta).mT
+    def loss(*theta: Tensor) -> Tensor:
+        h = x @ encoder(*theta).mT
         if task == "alone":
             said, wanted = (h * W[:, None]).sum(-1), twice.diagonal(dim1=0, dim2=2).mT
         else:
             said, wanted = torch.relu(h @ W.mT + b_final), twice
         return (said - wanted).square().sum() / (2 * SAMPLES)
 
-    def readouts(theta: Tensor) -> Float[Tensor, "target feature"]:
-        return encoder(theta).diagonal(dim1=0, dim2=2).mT @ unit(W).mT  # h = A e_t
+    def readouts(*theta: Tensor) -> Float[Tensor, "target feature"]:
+        return encoder(*theta).diagonal(dim1=0, dim2=2).mT @ unit(W).mT  # h = A e_t
 
-    start = torch.cat([W.new_zeros(n, d * RANK), C.flatten(1)], 1) if rule.lora else W.mT.repeat(n, 1, 1)
+    start = (W.new_zeros(n, d, RANK), C) if rule.lora else W.mT.repeat(n, 1, 1)
     change = step_change(readouts, loss, start, rule.optimiser, ETA[rule.optimiser], rule.steps)
     return change / change.diagonal()[:, None]
 
 
-def _samples(n: int, p: float, generator: torch.Generator) -> Float[Tensor, "target sample feature"]:
+def samples(n: int, p: float, generator: torch.Generator) -> Float[Tensor, "target sample feature"]:
     """For each target, samples on which it is on, and the others with probability p."""
     on = torch.rand(n, SAMPLES, n, generator=generator) < p
     on |= torch.eye(n, dtype=torch.bool)[:, None]

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from shared import geometry, leakage, records
-from shared.cores import one_thread
-from toy import figures, misalignment, optimisers, superposition
+from shared.cores import in_parallel, one_thread
+from toy import equal_loss, figures, misalignment, optimiser_figures, optimisers, rescaling, superposition
 from toy.check import ETA, SAMPLES, law_errors
 from toy.command import ready, writing
 from toy.measure import off_diagonal, state_leakage
@@ -37,7 +37,12 @@ def run(out: Path, settings: RunSettings = RunSettings()) -> dict:  # noqa: B008
     models = {"pentagon": train(pentagon), "crowd": train(crowd)}
     errors = law_errors(models["pentagon"], pentagon) + law_errors(models["crowd"], crowd)
     cosines = off_diagonal([geometry.cosine(W, W) for W in models["crowd"].W.double()])
-    measured = {rule: spilled(models["crowd"], crowd, rule) for rule in optimisers.RULES}
+    rules = in_parallel(lambda rule: spilled(models["crowd"], crowd, rule), optimisers.RULES)
+    measured = dict(zip(optimisers.RULES, rules, strict=True))
+    rescaled, equal = (
+        rescaling.summary(models["crowd"].W.double(), crowd),
+        equal_loss.sweep(world, settings.worlds),
+    )
     space = {
         "polytopes": superposition.polytopes(settings.polytope_steps),
         "sharing": superposition.sharing(settings.sharing),
@@ -50,6 +55,8 @@ def run(out: Path, settings: RunSettings = RunSettings()) -> dict:  # noqa: B008
             rule: {**_fit(cosines, tasks["alone"]), "together": _fit(cosines, tasks["together"])}
             for rule, tasks in measured.items()
         },
+        "rescaling": records.rounded(rescaled),
+        "equal_loss": records.rounded(equal),
         "superposition": records.rounded(
             {name: superposition.shares(toy) for name, toy in models.items()} | space
         ),
@@ -64,7 +71,10 @@ def run(out: Path, settings: RunSettings = RunSettings()) -> dict:  # noqa: B008
     }
     drawn = {
         "law": figures.law_figure(W, state_leakage(W, "sgd"), cosines, one_step),
-        "optimisers": figures.optimiser_figure(cosines, measured),
+        "optimisers": figures.optimiser_figure(
+            cosines, {rule: measured[rule] for rule in figures.RULE_TITLES}
+        ),
+        "rescaling": optimiser_figures.rescaling_figure(rescaled, equal),
         "superposition": figures.superposition_figure(**space),
         "misalignment": figures.misalignment_figure(
             misalignment.law_points(shown, misalignment.finetune(shown.W, shown.samples["bad"])),

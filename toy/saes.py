@@ -7,20 +7,26 @@ In a toy the features' directions are known, so that leakage predicted by a dict
 3. feature i's latent is the one whose activation correlates most with "i is on", as `real/` finds its features
 4. predicted leakage: cosines of the latents' rows of W_dec; true leakage: one real SGD step on h
 
-The control is the same dictionary before training. Only features that the toy represents (|W_i| > 1/2) count.
+The control is the same dictionary before training: in a crowded space whatever fires with a feature points its way, so
+that to pick latents is to know something. An error in a direction is an error squared in the cosine of two: directions
+found at cosine c to the truth, errors independent, keep c^2 of what leaks between them. Only features that the toy
+represents (|W_i| > 1/2) count.
 
 python -m toy.saes [FOLDER] prints the sweep and writes FOLDER/saes.json and saes.png (results/toy); a few minutes.
 The only file of `toy/` that imports sae_lens.
 """
 
+import io
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr
 from copy import deepcopy
 from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from tqdm import tqdm
 
 from shared import leakage, records
 from shared.cores import one_thread
@@ -41,11 +47,10 @@ STEPS, BATCH, LR = 2000, 512, 3e-3
 HELD = 8192  # fresh samples, which choose the latents and measure quality
 
 
-@one_thread()
 def sweep(widths: tuple[int, ...] = WIDTHS, seeds: int = SEEDS, steps: int = STEPS) -> dict[int, dict]:
     """Width -> what the dictionary is worth there, trained and not, with intervals over `seeds` toys."""
     found = {}
-    for width in widths:
+    for width in tqdm(widths, desc="dictionaries", unit="width", disable=None, leave=False):
         settings = ToySettings(seeds, N, width, PROBABILITY, batch_size=1024, steps=1000)
         W = train(settings).W
         one = [licence(W[seed], seed, steps) for seed in range(seeds)]
@@ -59,6 +64,7 @@ def sweep(widths: tuple[int, ...] = WIDTHS, seeds: int = SEEDS, steps: int = STE
     return found
 
 
+@one_thread()
 def licence(W: Float[Tensor, "feature d_hidden"], seed: int, steps: int = STEPS) -> dict:
     """One toy: how well its SAE's geometry predicts leakage, before and after training."""
     draws = _samples(W, HELD, seed + 1)
@@ -109,7 +115,8 @@ def dictionaries(W: Float[Tensor, "feature d_hidden"], seed: int, steps: int):
         lr_decay_steps=steps // 5,
         dead_feature_window=steps // 5,
     )
-    after = SAETrainer(config, sae, (x @ W / scale for x in draws)).fit()
+    with redirect_stderr(io.StringIO()):  # its progress, a line for every few steps where no terminal is
+        after = SAETrainer(config, sae, (x @ W / scale for x in draws)).fit()
     for one in (before, after):
         one.fold_activation_norm_scaling_factor(1 / scale)
     return before, after
@@ -143,11 +150,12 @@ def table(found: dict[int, dict]) -> str:
     """The sweep for a terminal."""
     lines = [
         f"{N} features, {SEEDS} toys for each width; R2 of the dictionary's cosines against true leakage",
-        f"{'d_hidden':>8} {'represented':>12}   {'trained R2':24}{'untrained R2':24}{'cosine to the truth':24}FVU",
+        f"{'d_hidden':>8} {'represented':>12}   {'R2, trained':24}{'untrained':24}"
+        f"{'cosine to the truth':24}{'untrained':24}FVU",
     ]
     for width, at in found.items():
         trained, untrained = at["trained"], at["untrained"]
-        cells = "".join(f"{_text(e):24}" for e in (trained["r2"], untrained["r2"], trained["cosine"]))
+        cells = "".join(f"{_text(one[what]):24}" for what in ("r2", "cosine") for one in (trained, untrained))
         lines.append(f"{width:8} {at['represented'].value:12.2f}   {cells}{trained['fvu'].value:.3f}")
     return "\n".join(lines)
 

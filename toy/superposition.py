@@ -1,20 +1,24 @@
 """Superposition itself (Elhage et al. 2022): features share dimensions, in fractions that geometry allows.
 
-- `polytopes`: a few features settle into a polytope, and each gets the fraction D_i of a dimension that belongs to it.
+- `polytopes`: a few features settle into a polytope: each gets the fraction D_i of a dimension that belongs to it, and
+  any two stand at one of its angles, without which D_i names no shape.
 - `sharing`: many equal features, from dense to sparse. Dimensions per feature, D* = m / |W|_F^2, fall from 1, rest at
   1/2 (antipodal pairs) and fall on.
 - `phases`: two features, one dimension. By importance and sparsity the second is ignored, given the dimension, or put
-  opposite the first; training is compared with which of the three has the least expected loss.
+  opposite the first; training is compared with the W and b_final of least expected loss.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.optimize import minimize
 from torch import Tensor
 
 from shared.cores import in_parallel
-from shared.geometry import dimensionality, interference
-from toy.model import Toy, ToySettings, best, fresh_loss, represented, train
+from shared.geometry import cosine, dimensionality, interference
+from toy.model import Toy, ToySettings, best, represented, train
 
 POLYTOPES = {  # (n_features, d_hidden, feature_probability) -> (name, D_i)
     (3, 3, 0.05): ("own axes", 1),
@@ -24,6 +28,20 @@ POLYTOPES = {  # (n_features, d_hidden, feature_probability) -> (name, D_i)
     (2, 1, 0.05): ("antipodal pair", 1 / 2),
     (5, 2, 0.05): ("pentagon", 2 / 5),
     (8, 3, 0.05): ("square antiprism", 3 / 8),
+}
+_HIGH = (
+    55.9  # degrees from the axis: of eight charges on a sphere (Thomson's problem); an antiprism may choose
+)
+VERTICES = {  # directions, of any length
+    "own axes": np.eye(3),
+    "tetrahedron": [(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)],
+    "triangle": [(np.cos(a), np.sin(a)) for a in np.arange(3) * 2 * np.pi / 3],
+    "antipodal pair": [(1,), (-1,)],
+    "pentagon": [(np.cos(a), np.sin(a)) for a in np.arange(5) * 2 * np.pi / 5],
+    "square antiprism": [
+        (np.cos(a), np.sin(a), (-1) ** k / np.tan(np.deg2rad(_HIGH)))
+        for k, a in enumerate(np.arange(8) * np.pi / 4)
+    ],
 }
 RESTARTS = 8  # instances of a polytope, of which the one with the least loss on fresh data counts
 SHARING = ToySettings(
@@ -36,20 +54,43 @@ IMPORTANCES = tuple(np.logspace(-1, 1, 11).tolist())  # of the second feature; t
 PROBABILITIES = tuple(np.logspace(-2, 0, 11).tolist())
 PHASES = ("ignored", "given the dimension", "opposite the first", "beside the first")
 PHASE_RESTARTS = 4
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(24)
+NODES, WEIGHTS = (NODES + 1) / 2, WEIGHTS / 2  # of an integral from 0 to 1
 
 
 def polytopes(steps: int = 1500) -> dict[str, dict]:
-    """For each polytope, D_i of its features in the best of RESTARTS instances, next to the published D."""
+    """For each polytope the best of RESTARTS instances: D_i of its features, next to the published D, and their angles.
 
-    def grow(shape: tuple[int, int, float]) -> list[float]:
+    `off_by`: how far the pairs' angles are from the polytope's, the farthest pair, in degrees.
+    """
+
+    def grow(shape: tuple[int, int, float]) -> Float[Tensor, "feature d_hidden"]:
         settings = ToySettings(RESTARTS, *shape, batch_size=1024, steps=steps)
-        return dimensionality(best(train(settings), settings).double()).tolist()
+        return best(train(settings), settings).double()
 
     found = in_parallel(grow, POLYTOPES)
     return {
-        name: {"n_features": n, "d_hidden": d, "published": published, "D": D}
-        for ((n, d, _), (name, published)), D in zip(POLYTOPES.items(), found, strict=True)
+        name: {
+            "n_features": n,
+            "d_hidden": d,
+            "feature_probability": p,
+            "published": published,
+            "D": dimensionality(W).tolist(),
+            "angles": angles(W).tolist(),
+            "off_by": (angles(W) - angles(vertices(name))).abs().max().item(),
+        }
+        for ((n, d, p), (name, published)), W in zip(POLYTOPES.items(), found, strict=True)
     }
+
+
+def vertices(name: str) -> Float[Tensor, "feature d_hidden"]:
+    """Directions of a published polytope, one feature to each."""
+    return torch.tensor(np.array(VERTICES[name], dtype=float))
+
+
+def angles(W: Float[Tensor, "feature d_hidden"]) -> Float[Tensor, " pair"]:
+    """Of every pair of features, in degrees, sorted: with them a shape is known up to rotation and reflection."""
+    return cosine(W, W)[tuple(torch.triu_indices(len(W), len(W), 1))].arccos().rad2deg().sort().values
 
 
 def shares(toy: Toy) -> dict:
@@ -80,14 +121,18 @@ def sharing(settings: ToySettings = SHARING) -> list[dict]:
 
 
 def phases(steps: int = 1000) -> dict[str, list[list[int]]]:
-    """Phase of the second feature, as trained and as predicted, by [probability][importance]: places in PHASES."""
+    """Phase of the second feature, as trained and as predicted, by [probability][importance]: places in PHASES.
+
+    A cell's trained model is the one of PHASE_RESTARTS with the least expected loss.
+    """
     cells = [(p, i) for p in PROBABILITIES for i in IMPORTANCES]
     p, importance = (tuple(np.repeat(column, PHASE_RESTARTS).tolist()) for column in zip(*cells, strict=True))
     settings = ToySettings(len(p), 2, 1, p, importance, batch_size=256, steps=steps)
     toy = train(settings)
-    lost = fresh_loss(toy, settings)
-    W = toy.W.view(len(cells), PHASE_RESTARTS, 2)
-    W = W[torch.arange(len(cells)), lost.view(len(cells), -1).argmin(1)]
+    found = torch.cat([toy.W[..., 0], toy.b_final], 1).double().numpy()
+    lost = [expected_loss(*one) for one in zip(found, p, importance, strict=True)]
+    picks = np.reshape(lost, (len(cells), -1)).argmin(1) + PHASE_RESTARTS * np.arange(len(cells))
+    W = toy.W[picks, :, 0]
     shape = len(PROBABILITIES), len(IMPORTANCES)
     return {
         "trained": np.reshape([phase(w) for w in W], shape).tolist(),
@@ -103,12 +148,46 @@ def phase(w: Float[Tensor, "2"]) -> int:
     return 2 if w.prod() < 0 else 3
 
 
-def least_loss(p: float, importance: float) -> int:
-    """The phase of least expected loss, from the three solutions' moments.
+class Minimum(NamedTuple):
+    """Of the expected loss of two features in one dimension."""
 
-    An ignored feature is answered with its mean p/2, through b_final, and costs its variance, p/3 - p²/4. With
-    W = (1, -1) only two features on at once go wrong: y = relu(x - x') and relu(x' - x), both by min(x, x'),
-    whose square is 1/6 on average.
+    loss: float
+    w: tuple[float, float]
+    b: tuple[float, float]
+
+
+def least_loss(p: float, importance: float) -> int:
+    """The phase of least expected loss."""
+    return phase(torch.tensor(minimum(p, importance).w))
+
+
+def minimum(p: float, importance: float) -> Minimum:
+    """The least expected loss over W and b_final, the best of descents from the phases; beside the first never is."""
+    corners = [(1, -0.1, 0, p / 2), (-0.1, 1, p / 2, 0), (1, -1, 0, 0)]  # off the saddles
+    ends = [minimize(expected_loss, np.array(at), args=(p, importance), method="BFGS") for at in corners]
+    end = min(ends, key=lambda end: end.fun)
+    return Minimum(float(end.fun), tuple(end.x[:2].tolist()), tuple(end.x[2:].tolist()))
+
+
+def expected_loss(wb: Float[np.ndarray, "4"], p: float, importance: float) -> float:
+    """E[(y_1 - x_1)^2] + importance E[(y_2 - x_2)^2] of wb = (w_1, w_2, b_1, b_2), over who is on and x ~ U(0, 1].
+
+    The integral over a feature's own x is exact, that over the other's by Gauss and Legendre.
     """
-    variance = p / 3 - p**2 / 4
-    return int(np.argmin([importance * variance, variance, (1 + importance) * p**2 / 6]))
+    w, b = wb[:2], wb[2:]
+    other = np.array([[0.0], [1.0]]) * NODES  # the other feature off, on
+    weights = np.array([[1 - p], [p]]) * WEIGHTS
+    reach = w.prod() * other
+    cost = [
+        (weights * (p * _on(w[i] ** 2, reach + b[i]) + (1 - p) * np.maximum(reach + b[i], 0) ** 2)).sum()
+        for i in (0, 1)
+    ]
+    return float(cost[0] + importance * cost[1])
+
+
+def _on(a: float, c: Float[np.ndarray, "*node"]) -> Float[np.ndarray, "*node"]:
+    """Integral of (relu(a x + c) - x)^2 for x from 0 to 1, a >= 0: silent below the kink, then a line."""
+    kink = np.clip(-c / max(a, 1e-12), 0, 1)
+    slope = a - 1
+    line = slope**2 * (1 - kink**3) / 3 + slope * c * (1 - kink**2) + c**2 * (1 - kink)
+    return kink**3 / 3 + line

@@ -8,8 +8,10 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from torch import Tensor
 
-# Okabe-Ito: told apart by the colour-blind; give each its own marker or line style, for print.
-BLUE, VERMILLION, SKY, GREY = "#0072B2", "#D55E00", "#56B4E9", "0.45"
+from shared.style import BLUE, GREY, SKY, VERMILLION, look
+
+# to each colour its own marker or line style, for print
+__all__ = ["BLUE", "GREY", "SKY", "VERMILLION", "arrows", "panels"]
 HEIGHT = 3.8  # inches; a panel is as wide as it is high, and a third more
 
 
@@ -21,13 +23,13 @@ def panels(claim: str, number: int = 1) -> Iterator[list[Axes]]:
         ax.plot(...)
         ax.set(xlabel="... (unit)", ylabel="... (unit)")
     """
-    figure, axes = plt.subplots(
-        1, number, figsize=(1.33 * HEIGHT * number, HEIGHT), layout="constrained", squeeze=False
-    )
-    figure.suptitle(claim, fontsize=11)
-    yield list(axes[0])
-    plt.show()
-    plt.close(figure)
+    size = (1.33 * HEIGHT * number, HEIGHT)
+    with look():
+        figure, axes = plt.subplots(1, number, figsize=size, layout="constrained", squeeze=False)
+        figure.suptitle(claim, fontsize=11)
+        yield list(axes[0])
+        plt.show()
+        plt.close(figure)
 
 
 def arrows(ax: Axes, W: Float[Tensor, "feature 2"], colour: str = BLUE) -> None:
