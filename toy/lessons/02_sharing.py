@@ -18,10 +18,11 @@ import torch
 from scipy.optimize import minimize
 
 from shared.geometry import cosine, dimensionality
-from toy.checks.lesson2 import check_2_1, check_2_2, check_2_3, check_2_4, check_2_5, expected_loss
+from toy.checks.lesson2 import check_2_1, check_2_2, check_2_3, check_2_4, check_2_5
 from toy.checks.predictions import predict, predictions, reveal
 from toy.lessons.figures import BLUE, GREY, VERMILLION, arrows, panels
 from toy.model import ToySettings, best, fresh_loss, train
+from toy.superposition import expected_loss
 
 # %% [markdown]
 # ## Derivation, first part: the model and its shares
@@ -220,7 +221,7 @@ with panels("Trained models share for longer than two fixed solutions say") as [
 # %% [markdown]
 # ### Exercise 2.4 ★★★ Where sharing really stops to pay
 #
-# (2.4) holds `W` and `b` fixed. A model may also shorten the second arrow and use its biases, as the figure shows.
+# (2.4) holds `W` and `b` fixed. A model may also shorten the second arrow, as the figure shows, and use its biases.
 # `expected_loss((w_1, w_2, b_1, b_2), p, importance)` computes (2.1) to many digits. For an importance of 1/2, find
 # the first `p` of 0.30, 0.31, ... at which the least loss of an arrangement that shares is no longer below the cost
 # of ignoring.
