@@ -10,7 +10,7 @@ import standins
 import torch
 
 from real.models import registry
-from real.models.lm import LM, work
+from real.models.lm import LM
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def model(once) -> Path:
 def key(folder: Path, near: Path | None = None) -> str:
     registry.find.cache_clear()
     spec = registry.find(str(folder))
-    return LM(spec, work(spec, 2, 2, False), near=near).key
+    return LM(spec, 2, near=near).key
 
 
 def flip(path: Path) -> None:
@@ -69,7 +69,7 @@ def test_what_no_library_reads_or_only_a_clock_saw_is_not(model, tmp_path):
 def test_how_a_model_is_read_is_part_of_its_key():
     spec = registry.KNOWN["smollm2-135m"]
     keys = {
-        LM(replace(spec, **change), work(spec, 2, 2, False)).key
+        LM(replace(spec, **change), 2).key
         for change in ({}, {"dtype": "bfloat16"}, {"first": 3}, {"plain": True}, {"targets": ("q_proj",)})
     }
     assert len(keys) == 5
@@ -78,7 +78,7 @@ def test_how_a_model_is_read_is_part_of_its_key():
 def test_the_model_is_loaded_when_asked_for_and_forgotten(model):
     registry.find.cache_clear()
     spec = registry.find(str(model))
-    lm = LM(spec, work(spec, 2, 2, False))
+    lm = LM(spec, 2)
     assert lm.loaded is None and lm.key and lm.loaded is None
     assert lm.model is lm.model and lm.model.dtype == torch.float32 and len(lm.bridges) >= 1
     lm.forget()
