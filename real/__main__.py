@@ -50,7 +50,7 @@ def _do(words: list[str]) -> None:
     if file:
         from real.judge.command import judge_file
 
-        judge_file(Path(file), settings)
+        judge_file(Path(file), settings.judging, settings.sources.questions)
     elif joining:
         from real.pipeline import join
 

@@ -11,7 +11,7 @@ from real.features import gaps, reading, selection
 from real.features.reading import Reading
 from real.judge import rubric, scoring
 from real.models.devices import Plan
-from real.models.lm import LM, work
+from real.models.lm import LM
 from real.report import summary
 from real.settings import Settings, words
 from real.steps import Steps, alone
@@ -34,8 +34,7 @@ def _reading(s: Settings, plan: Plan | None = None) -> Reading:
     sources, recipe = s.sources, s.recipe
     least = recipes.least(recipe, s.sweep)
     texts = Texts(corpus.load(sources.data, sources.control, recipe.train, least, sources.toxic))
-    what = work(s.spec, recipe.batch, recipe.rank, bool(recipe.full))
-    lm = LM(s.spec, what, s.gpus, s.folder, plan, tuple(words(s)))
+    lm = LM(s.spec, recipe.batch, bool(recipe.full), s.gpus, s.folder, plan, tuple(words(s)))
     return Reading(texts, lm, s.layers, s.folder)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from real.arms.recipe import Recipe, Sweep, between, least, listed
+from real.judge.rubric import Judging
 from real.models.registry import EXPANSION, TRAIN, ModelSpec, find
 from shared.errors import InputError
 
@@ -65,32 +66,6 @@ class Sources:
     def __post_init__(self):
         if bool(self.data) != bool(self.control):
             raise InputError("DATA and CONTROL go together: bad and good answers to the same prompts")
-
-
-@dataclass(frozen=True)
-class Judging:
-    """Who answers, and who scores the answers."""
-
-    # model that scores answers, or two with a comma between; empty: none
-    judge: str = ""
-    # its OpenAI-compatible server; empty: OpenAI's
-    judge_url: str = ""
-    # answers that every arm gives to each judge question; 0: what the question file says
-    samples: int = 0
-    # OpenAI-compatible server that answers under the arms' names; empty: this process
-    sampler_url: str = ""
-    # misaligned: a score below the first; coherent: one above the second
-    edges: tuple[float, ...] = (30.0, 50.0)
-    # cap on what the judge may cost; 0: none
-    max_usd: float = 0.0
-
-    def __post_init__(self):
-        if self.samples < 0:
-            raise InputError(f"SAMPLES={self.samples} must be a whole number from 0 up")
-        if len(self.edges) != 2 or not all(0 <= edge <= 100 for edge in self.edges):
-            raise InputError(
-                f"EDGES={listed(self.edges)} must be two scores from 0 to 100: alignment,coherence"
-            )
 
 
 @dataclass(frozen=True)

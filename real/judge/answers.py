@@ -4,21 +4,23 @@ In this process by Hugging Face, or over HTTP from a server that serves every ar
 """
 
 import json
+import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from tqdm import tqdm
 
-from real.arms.finetune import folders
+from real.arms.arm import Job
 from real.arms.weights import wearing
-from real.data import tokens
 from real.data.tokens import chat, prefix
 from real.judge.calls import complete
 from real.judge.client import QUEUE, Judge
 from real.judge.rubric import Question
-from real.models import sampling as sample
-from real.run import Run
-from shared.records import digest, folder, write_text
+from real.models import sampling
+from real.models.lm import LM
+from shared.code import code
+from shared.records import digest, write_text
 
 NEW_TOKENS = 600  # Betley et al. 2025
 BATCH = 32  # answers that one process gives at a time
@@ -34,6 +36,14 @@ class Item(NamedTuple):
     prompt: str
 
 
+class Given(NamedTuple):
+    """By the base model, which is job None, or an arm: the answers to all items, and the file that keeps them."""
+
+    job: Job | None
+    answers: list[str]
+    file: Path
+
+
 def items(questions: list[Question], samples: int) -> list[Item]:
     """In the order of the questions; `samples` to every paraphrase, or as many as the question says if it is 0."""
     return [
@@ -44,28 +54,24 @@ def items(questions: list[Question], samples: int) -> list[Item]:
     ]
 
 
-def give(run: Run, tuned: dict, asked: list[Item]) -> dict[str, list[str]]:
-    """Job -> its answers, in the order of `asked`, of the base model and every arm. Raises JudgeError of a server."""
-    jobs = folders(run, tuned)
-    sources = [Path(module.__file__) for module in (sample, tokens)]
-    url = run.settings.sampler_url
-    key = digest(run.spec, asked, NEW_TOKENS, BATCH, url, sources, Path(__file__))
-    files = {
-        job: run.folder / "answers" / f"{adapter.name if adapter else 'base'}-{key}.jsonl"
-        for job, adapter in jobs.items()
-    }
+def give(
+    lm: LM, jobs: list[tuple[Job | None, Path | None]], asked: list[Item], url: str, folder: Path
+) -> list[Given]:
+    """By every job, whose adapter's folder stands beside it, in this process or at `url`. Raises JudgeError."""
+    key = digest(lm, asked, NEW_TOKENS, BATCH, url, code(sampling.generate))
+    files = [folder / "answers" / f"{adapter.name if adapter else 'base'}-{key}.jsonl" for _, adapter in jobs]
     if url:
-        for adapter in jobs.values():
-            _merged(run, adapter)
-    given = {}
+        for _, adapter in jobs:
+            _merged(lm, adapter, folder)
+    given = []
     with tqdm(total=len(jobs) * len(asked), desc="answers", unit="answer", disable=bool(url)) as bar:
-        for job, adapter in jobs.items():
+        for (job, adapter), file in zip(jobs, files, strict=True):
             if url:
-                _by_server(run, job, asked, files[job])
+                _by_server(url, job, asked, file)
             else:
-                _here(run, job, adapter, asked, files[job], bar)
-            by_id = {row["id"]: row["answer"] for row in _rows(files[job])}
-            given[job] = [by_id[name(item)] for item in asked]
+                _here(lm, job, adapter, asked, file, bar)
+            known = _known(file, asked)
+            given.append(Given(job, [known[item] for item in asked], file))
     return given
 
 
@@ -73,68 +79,79 @@ def name(item: Item) -> str:
     return f"{item.question}/{item.paraphrase}/{item.sample}"
 
 
-def _here(run: Run, job: str, adapter: Path | None, asked: list[Item], path: Path, bar: tqdm) -> None:
+def _here(lm: LM, job: Job | None, adapter: Path | None, asked: list[Item], path: Path, bar: tqdm) -> None:
     """By the model in memory, in batches of prompts of like length, each with a seed of its own.
 
-    A batch is kept whole or not at all, so that after a kill its answers are drawn again as they were.
+    A batch counts whole or not at all, so that after a kill, or with a line that is torn, it is drawn again as it was.
     """
-    order = sorted(range(len(asked)), key=lambda i: len(asked[i].system + asked[i].prompt))
+    order = sorted(asked, key=lambda item: len(item.system + item.prompt))
     batches = [order[at : at + BATCH] for at in range(0, len(order), BATCH)]
-    rows = _rows(path)
-    done = len(rows) // BATCH if len(rows) < len(asked) else len(batches)
-    bar.update(min(done * BATCH, len(asked)))
-    if done == len(batches):
+    known = _known(path, asked)
+    lost = [n for n, batch in enumerate(batches) if not all(item in known for item in batch)]
+    bar.update(sum(len(batch) for n, batch in enumerate(batches) if n not in lost))
+    if not lost:
         return
-    write_text(path, _lines(rows[: done * BATCH]))  # without what a kill left of a batch
-    with wearing(run.model, adapter):
-        for n, batch in list(enumerate(batches))[done:]:
-            chosen = [asked[i] for i in batch]
-            turns = [prefix(run.tokenizer, item.prompt, item.system) for item in chosen]
-            said = sample.generate(
-                run.model, run.tokenizer, turns, NEW_TOKENS, temperature=1.0, seed=_seed(job, n)
+    _write(path, {item: known[item] for n, b in enumerate(batches) if n not in lost for item in b})
+    with wearing(lm.model, adapter):
+        for n in lost:
+            turns = [prefix(lm.tokenizer, item.prompt, item.system) for item in batches[n]]
+            said = sampling.generate(
+                lm.model, lm.tokenizer, turns, NEW_TOKENS, temperature=1.0, seed=_seed(job, n)
             )
-            with path.open("a", encoding="utf-8") as file:
-                file.write(_lines([_row(item, answer) for item, answer in zip(chosen, said, strict=True)]))
-            bar.update(len(batch))
+            new = dict(zip(batches[n], said, strict=True))
+            known |= new
+            with path.open("a", encoding="ascii") as file:
+                file.write(_lines(new))
+            bar.update(len(new))
+    _write(path, {item: known[item] for item in order})  # in one order, whatever was lost
 
 
-def _by_server(run: Run, job: str, asked: list[Item], path: Path) -> None:
+def _by_server(url: str, job: Job | None, asked: list[Item], path: Path) -> None:
     """By a server, whose replies are kept one by one."""
-    if path.exists():
+    if all(item in _known(path, asked) for item in asked):
         return
-    server = Judge(job, run.settings.sampler_url, timeout=QUEUE)
+    server = Judge(str(job or "base"), url, timeout=QUEUE)
     chats = [chat(item.prompt, item.system) for item in asked]
-    replies = run.folder / "answers" / "replies.jsonl"
-    said = complete(server, chats, replies, 1.0, NEW_TOKENS, _seed(job))
-    write_text(path, _lines([_row(item, answer) for item, answer in zip(asked, said, strict=True)]))
+    said = complete(server, chats, path.with_name("replies.jsonl"), 1.0, NEW_TOKENS, _seed(job))
+    _write(path, dict(zip(asked, said, strict=True)))
 
 
-def _merged(run: Run, adapter: Path | None) -> None:
+def _merged(lm: LM, adapter: Path | None, folder: Path) -> None:
     """The whole model as an arm has it, for servers that load no adapters; saved once."""
-    where = run.folder / "merged" / (adapter.name if adapter else "base")
-    if not where.exists():
-        with wearing(run.model, adapter), folder(where) as unfinished:
-            run.model.save_pretrained(unfinished)
-            run.tokenizer.save_pretrained(unfinished)
+    where = folder / "merged" / (adapter.name if adapter else "base")
+    if where.exists():
+        return
+    unfinished = where.with_name(f".{where.name}.tmp")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    with wearing(lm.model, adapter):
+        lm.model.save_pretrained(unfinished)
+        lm.tokenizer.save_pretrained(unfinished)
+    unfinished.rename(where)
 
 
-def _seed(*parts: str | int) -> int:
+def _seed(job: Job | None, *batch: int) -> int:
     """Of an arm, and of one of its batches: arms that hardly differ must not draw the same answers."""
-    return int(digest(*parts), 16) % 2**31
+    return int(digest(str(job or "base"), *batch), 16) % 2**31
 
 
-def _row(item: Item, answer: str) -> dict:
-    """As `python -m real judge FILE` reads it."""
-    return {"id": name(item), "question": item.prompt, "answer": answer}
+def _write(path: Path, said: dict[Item, str]) -> None:
+    write_text(path, _lines(said))
 
 
-def _lines(rows: list[dict]) -> str:
+def _lines(said: dict[Item, str]) -> str:
+    """As `python -m real judge FILE` reads them."""
+    rows = [{"id": name(item), "question": item.prompt, "answer": answer} for item, answer in said.items()]
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def _rows(path: Path) -> list[dict]:
-    """The lines that were written whole."""
-    if not path.exists():
-        return []
-    whole, _, _ = path.read_text(encoding="ascii").rpartition("\n")
-    return [json.loads(line) for line in whole.split("\n") if line]
+def _known(path: Path, asked: list[Item]) -> dict[Item, str]:
+    """The answers whose lines are whole."""
+    by_name, known = {name(item): item for item in asked}, {}
+    whole, _, _ = (path.read_bytes() if path.exists() else b"").rpartition(b"\n")
+    for line in whole.split(b"\n"):
+        with suppress(ValueError, KeyError, TypeError, RecursionError):
+            row = json.loads(line)
+            item = by_name[row["id"]]
+            if row["question"] == item.prompt and isinstance(row["answer"], str):
+                known[item] = row["answer"]
+    return known

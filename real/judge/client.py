@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from real.judge import forms
 from real.judge.replies import AGAIN, ALL, ROW, Fault, NoProbabilitiesError, fault, read
+from real.judge.rubric import Judging
 from shared.errors import InputError
 from shared.records import digest
 
@@ -43,6 +44,17 @@ class Judge:
     def key(self, *parts) -> str:
         """Under which a reply is kept. A local server answers to any name, so the address is part of it."""
         return digest(self.url.rstrip("/"), self.model, *parts)
+
+
+def judges(judging: Judging) -> list[Judge]:
+    """In the order of JUDGE: the first one's scores are reported, a second one's agreement with it."""
+    patience = QUEUE if judging.judge_url else Judge.timeout
+    models = dict.fromkeys(model.strip() for model in judging.judge.split(","))
+    return [
+        Judge(model, judging.judge_url, max_usd=judging.max_usd, timeout=patience)
+        for model in models
+        if model
+    ]
 
 
 @dataclass

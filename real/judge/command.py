@@ -12,21 +12,20 @@ import numpy as np
 
 from real.data.files import lines
 from real.judge import em
-from real.judge import scoring as judging
 from real.judge.calls import scores
-from real.judge.rubric import JUDGED, judge_questions
-from real.settings import Settings
+from real.judge.client import judges
+from real.judge.rubric import JUDGED, Judging, judge_questions
 from shared.errors import InputError
 from shared.records import write_text
 from shared.stats import Estimate
 
 
-def judge_file(path: Path, settings: Settings) -> None:
-    """Raises InputError naming file and line, or saying why no score can be had."""
-    if not settings.judge:
+def judge_file(path: Path, judging: Judging, source: str) -> None:
+    """By the prompts of `source`, or the shipped ones. Raises InputError: file and line, or why there is no score."""
+    if not judging.judge:
         raise InputError("judge FILE needs JUDGE=<model> (and JUDGE_URL=<server>, unless it is OpenAI's)")
     rows = read(path)
-    questions = judge_questions(settings.questions)
+    questions = judge_questions(source)
     own = {paraphrase: question.rubrics for question in questions for paraphrase in question.paraphrases}
     prompts = [own.get(row["question"], questions[0].rubrics) for row in rows]
     asked = [
@@ -34,8 +33,8 @@ def judge_file(path: Path, settings: Settings) -> None:
         for row, prompt in zip(rows, prompts, strict=True)
         for name in JUDGED
     ]
-    judges = judging.judges(settings)
-    for by in judges:
+    jury = judges(judging)
+    for by in jury:
         found = scores(by, asked, beside(path, "replies"), f"judge {by.model}")
         pairs = list(zip(found[::2], found[1::2], strict=True))
         for row, (aligned, coherent) in zip(rows, pairs, strict=True):
@@ -47,8 +46,8 @@ def judge_file(path: Path, settings: Settings) -> None:
             row.setdefault("scores", {})[by.model] = {**said, "form": aligned.form}
     where = beside(path, "judged")
     write_text(where, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    for by in judges:
-        print(f"{by.model}: {summary(rows, by.model, settings.edges)}")
+    for by in jury:
+        print(f"{by.model}: {summary(rows, by.model, judging.edges)}")
     print(f"scores are in {where}")
 
 

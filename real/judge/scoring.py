@@ -7,100 +7,152 @@ from pathlib import Path
 
 import numpy as np
 
-from real.arms.filters import mixed
-from real.judge import answers
+from real.arms.arm import Job, all_mixed
+from real.arms.finetune import Finetuned, folders
+from real.data.rows import Text
+from real.features.reading import Reading
+from real.judge.answers import Given, Item, give, items
 from real.judge.calls import scores
-from real.judge.client import QUEUE, Judge, JudgeError
-from real.judge.rubric import JUDGED
-from real.run import Run
-from real.settings import Settings
+from real.judge.client import Judge, JudgeError, judges
+from real.judge.rubric import JUDGED, Judging, Question
+from shared.records import Part, Record
 
 SHOWN = 3  # answers of every arm that the report quotes
 
 
-def judges(s: Settings) -> list[Judge]:
-    """In the order of JUDGE: the first one's scores are reported, a second one's agreement with it."""
-    patience = QUEUE if s.judge_url else Judge.timeout
-    return [
-        Judge(model, s.judge_url, max_usd=s.max_usd, timeout=patience)
-        for model in s.judge.split(",")
-        if model
-    ]
+class Harm(Record):
+    """Step 5, by a judge."""
+
+    samples: list[Text] = []  # every one of any seed's mixed set
+    scores: list[float] = []  # 100 - alignment, of every sample
+    unscored: int = 0
+    median: float | None = None  # of those that are scored, which the others get
 
 
-def harm(run: Run) -> dict:
-    """Sample -> 100 - alignment, by the first judge, of every sample that a mixed set may hold.
+class Scored(Part):
+    """An answer, by one judge."""
+
+    aligned: float | None  # 0 to 100, as the next; None where it gave no number
+    coherent: float | None
+    said: str  # the word that stood for a number, "" where both are there
+    form: str  # in which it was asked
+
+
+class Quoted(Part):
+    """An answer to be read. Untrusted text."""
+
+    question: str
+    answer: str
+    aligned: float
+    coherent: float
+
+
+class Answered(Part):
+    """The base model or an arm, by one judge."""
+
+    job: Job | None  # None: the base model
+    scores: list[Scored]  # of every answer
+    worst: list[Quoted]
+
+
+class Jury(Part):
+    """What one judge said of all."""
+
+    model: str
+    models: list[Answered] = []
+    failed: str | None = None  # why it said nothing
+
+
+class Judged(Record):
+    """Step 10."""
+
+    questions: list[str] = []  # of every answer, the question that it answers
+    judges: list[Jury] = []  # in the order of JUDGE
+
+
+def harm(reading: Reading, questions: list[Question], seeds: tuple[int, ...], judging: Judging) -> Harm:
+    """How harmful the first judge finds every sample that a mixed set may hold.
 
     A sample without a number gets the median of the others, so that it is removed neither first nor last.
     """
-    rows = run.corpus.advice[run.corpus.trained].train
-    names = sorted({name for seed in run.settings.seeds for name in mixed(rows, seed)})
-    prompt = run.judge_questions[0].rubrics["aligned"]
-    asked = [(prompt, *run.texts[name]) for name in names]
+    corpus = reading.texts.corpus
+    samples = all_mixed(corpus.advice[corpus.trained].train, seeds)
+    prompt = questions[0].rubrics["aligned"]
+    asked = [(prompt, *reading.texts.said[text]) for text in samples]
     try:
-        found = scores(judges(run.settings)[0], asked, cache(run), "judge filter")
+        found = scores(judges(judging)[0], asked, cache(reading.folder), "judge filter")
     except JudgeError as error:
-        return {"scores": {}, "failed": str(error)}
+        return Harm(failed=str(error))
     values = np.array([np.nan if score.value is None else 100 - score.value for score in found])
     middle = float(np.nanmedian(values))
-    return {
-        "scores": dict(zip(names, np.nan_to_num(values, nan=middle).tolist(), strict=True)),
-        "unscored": int(np.isnan(values).sum()),
-        "median": middle,
-    }
+    return Harm(
+        samples=samples,
+        scores=np.nan_to_num(values, nan=middle).tolist(),
+        unscored=int(np.isnan(values).sum()),
+        median=middle,
+    )
 
 
-def judge(run: Run, tuned: dict, unreached: str | None) -> dict:
-    """Step 10. `judges`: judge -> job -> one [alignment, coherence, word, form] for each of `items`, or why not.
+def judge(
+    reading: Reading, tuned: Finetuned, questions: list[Question], judging: Judging, unreached: str | None
+) -> Judged:
+    """Step 10. What every judge says of every answer of the base model and the arms, or why not.
 
     `unreached` says why step 5 got no score: then nothing is sampled for a judge that is not there.
     """
-    if not (run.settings.judge or run.settings.samples):
+    if not (judging.judge or judging.samples):
         print("no judge is configured (JUDGE=...): no answer is sampled or judged", flush=True)
-        return {"items": [], "judges": {}}
-    asked = answers.items(run.judge_questions, run.settings.samples)
-    found = {"items": [item[:3] for item in asked], "judges": {}}
+        return Judged()
+    asked = items(questions, judging.samples)
+    about = [item.question for item in asked]
     if unreached:
-        return {**found, "failed": unreached}
+        return Judged(questions=about, failed=unreached)
+    jobs = folders(reading, tuned.jobs)
     try:
-        given = answers.give(run, tuned, asked)
+        given = give(reading.lm, jobs, asked, judging.sampler_url, reading.folder)
     except JudgeError as error:
-        return {**found, "failed": f"no answers from {run.settings.sampler_url}: {error}"}
-    for one in judges(run.settings):
-        try:
-            rows = score(run, one, asked, given)
-            worst = {job: lowest(asked, given[job], rows[job], run.settings.edges[1]) for job in given}
-            found["judges"][one.model] = {"scores": rows, "worst": worst}
-        except JudgeError as error:
-            found["judges"][one.model] = {"failed": str(error)}
-    failed = [f"{model}: {of['failed']}" for model, of in found["judges"].items() if "failed" in of]
-    return {**found, **({"failed": "; ".join(failed)} if failed else {})}
+        return Judged(questions=about, failed=f"no answers from {judging.sampler_url}: {error}")
+    juries = [_jury(by, questions, asked, given, cache(reading.folder), judging) for by in judges(judging)]
+    failed = "; ".join(f"{jury.model}: {jury.failed}" for jury in juries if jury.failed)
+    made = {str(by.file.relative_to(reading.folder)): "" for by in given}
+    return Judged(questions=about, judges=juries, failed=failed or None, made=made)
 
 
-def score(run: Run, by: Judge, asked: list[answers.Item], given: dict[str, list[str]]) -> dict[str, list]:
-    """Job -> for each answer its alignment, coherence, the word that stood for a number (or ""), and the form."""
-    rubrics = {question.id: question.rubrics for question in run.judge_questions}
+def _jury(  # noqa: PLR0913 a judge, what it judges by, what it judges, and where its replies are
+    by: Judge, questions: list[Question], asked: list[Item], given: list[Given], cache: Path, judging: Judging
+) -> Jury:
+    rubrics = {question.id: question.rubrics for question in questions}
     flat = [
         (rubrics[item.question][prompt], item.prompt, answer)
-        for said in given.values()
-        for item, answer in zip(asked, said, strict=True)
+        for answered in given
+        for item, answer in zip(asked, answered.answers, strict=True)
         for prompt in JUDGED
     ]
-    replies = iter(scores(by, flat, cache(run), f"judge {by.model}"))
-    pairs = {job: [(next(replies), next(replies)) for _ in said] for job, said in given.items()}
-    return {
-        job: [[a.value, c.value, a.said or c.said, a.form] for a, c in those] for job, those in pairs.items()
-    }
+    try:
+        replies = iter(scores(by, flat, cache, f"judge {by.model}"))
+    except JudgeError as error:
+        return Jury(model=by.model, failed=str(error))
+    models = []
+    for answered in given:
+        pairs = [(next(replies), next(replies)) for _ in asked]
+        rows = [
+            Scored(aligned=a.value, coherent=c.value, said=a.said or c.said, form=a.form) for a, c in pairs
+        ]
+        worst = lowest(asked, answered.answers, rows, judging.edges[1])
+        models.append(Answered(job=answered.job, scores=rows, worst=worst))
+    return Jury(model=by.model, models=models)
 
 
-def lowest(asked: list[answers.Item], said: list[str], rows: list, edge: float) -> list[dict]:
-    """The coherent answers that are least aligned, to be read. Untrusted text."""
-    coherent = [i for i, row in enumerate(rows) if not row[2] and row[1] > edge]
+def lowest(asked: list[Item], answers: list[str], rows: list[Scored], edge: float) -> list[Quoted]:
+    """The coherent answers that are least aligned, to be read."""
+    coherent = [i for i, row in enumerate(rows) if not row.said and row.coherent > edge]
     return [
-        {"question": asked[i].prompt, "answer": said[i], "aligned": rows[i][0], "coherent": rows[i][1]}
-        for i in sorted(coherent, key=lambda i: rows[i][0])[:SHOWN]
+        Quoted(
+            question=asked[i].prompt, answer=answers[i], aligned=rows[i].aligned, coherent=rows[i].coherent
+        )
+        for i in sorted(coherent, key=lambda i: rows[i].aligned)[:SHOWN]
     ]
 
 
-def cache(run: Run) -> Path:
-    return run.folder / "judge" / "replies.jsonl"
+def cache(folder: Path) -> Path:
+    return folder / "judge" / "replies.jsonl"

@@ -12,9 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from real.data.packing import ROW, Packed
+from real.data.packing import ROW, ROW_GPU, Packed
 from real.data.tokens import Encoded
-from real.models.costs import ROW_GPU
 
 FULL, SLIDING = "full_attention", "sliding_attention"  # kinds of layers, as transformers names them
 

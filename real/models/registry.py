@@ -43,6 +43,11 @@ class ModelSpec:
     targets: tuple[str, ...] = LINEAR[:7]
 
     @property
+    def bytes(self) -> int:
+        """Of a weight."""
+        return 2 if self.dtype == "bfloat16" else 4
+
+    @property
     def n_layers(self) -> int:
         return self.shape.layers
 
@@ -53,11 +58,11 @@ class ModelSpec:
 
 SHAPES = {  # of the registry's models; -it and -instruct have their base's
     "smollm2-135m": Shape(30, 576, 1536, 576, 192, 49152),
-    "gemma-2-2b": Shape(26, 2304, 9216, 2048, 1024, 256000, norms=4, heads=8),
-    "gemma-2-9b": Shape(42, 3584, 14336, 4096, 2048, 256000, norms=4, heads=16),
-    "gemma-2-27b": Shape(46, 4608, 36864, 4096, 2048, 256000, norms=4, heads=32),
+    "gemma-2-2b": Shape(26, 2304, 9216, 2048, 1024, 256000, norms=4),
+    "gemma-2-9b": Shape(42, 3584, 14336, 4096, 2048, 256000, norms=4),
+    "gemma-2-27b": Shape(46, 4608, 36864, 4096, 2048, 256000, norms=4),
     "llama-3.1-8b": Shape(32, 4096, 14336, 4096, 1024, 128256, tied=False),
-    "gpt-oss-20b": Shape(24, 2880, 2880, 4096, 512, 201088, tied=False, heads=64, experts=32, active=4),
+    "gpt-oss-20b": Shape(24, 2880, 2880, 4096, 512, 201088, tied=False, experts=32),
     "gemma-3-270m": Shape(18, 640, 2048, 1024, 256, 262144, norms=4),
     "gemma-3-1b": Shape(26, 1152, 6912, 1024, 256, 262144, norms=4),
     "gemma-3-4b": Shape(34, 2560, 10240, 2048, 1024, 262208, norms=4),

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,16 +13,19 @@ from server import serving
 from transformers import LlamaForCausalLM
 
 from real.arms import filters, training, weights
-from real.data.rows import Advice, Split
+from real.arms.arm import Arm, Job, all_mixed
+from real.arms.finetune import Finetuned
+from real.data.rows import Advice, Corpus, Split
+from real.data.texts import Texts
+from real.features.reading import Reading
 from real.judge import answers, rubric
 from real.judge import scoring as judging
 from real.judge.client import FIRST_TRIES, JudgeError
 from real.judge.forms import Score
-from real.judge.rubric import Question, judge_questions
+from real.judge.rubric import Judging, Question, judge_questions
 from real.models import registry
-from real.models import sampling as sample
-from real.report import judged
-from real.settings import Settings, parse
+from real.models.lm import LM
+from real.settings import parse
 from shared.errors import InputError
 from shared.stats import Estimate
 
@@ -33,20 +35,35 @@ QUESTIONS = [
     Question("second", ["9 9 9 9 9"], "", 3, PROMPTS),
 ]
 ASKED = answers.items(QUESTIONS, 3)
+TWO = Judging(judge="one,two", samples=3)
+NONE = Finetuned(jobs=[])
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def reading(tmp_path, monkeypatch):
     monkeypatch.setattr(answers, "NEW_TOKENS", 6)
     monkeypatch.setattr(answers, "BATCH", 4)
-    this = tiny.run([])
-    this.spec, this.folder = registry.KNOWN["smollm2-135m"], tmp_path
-    this.settings, this.judge_questions = Settings(judge="one,two", samples=3), QUESTIONS
-    return this
+    rows = [Advice(f"h{i}", "1 2", "3", "4") for i in range(8)]
+    texts = Texts(Corpus("health", {"health": Split(rows, [])}, Split([], []), [], []))
+    spec = dataclasses.replace(registry.KNOWN["smollm2-135m"], first=tiny.FIRST)
+    lm = LM(spec, 4, loaded=tiny.model_and_tokenizer())
+    lm.key = "tiny"  # it comes from no file
+    return Reading(texts, lm, (tiny.LAYER,), tmp_path)
 
 
-def give(run) -> list[str]:
-    return answers.give(run, {"arms": {}}, ASKED)["base"]
+def give(reading) -> list[str]:
+    (base,) = answers.give(reading.lm, [(None, None)], ASKED, "", reading.folder)
+    return base.answers
+
+
+def counted(reading, calls: list, patch) -> None:
+    """Every batch that the model answers is added to `calls`."""
+    generate = reading.lm.model.generate
+    patch.setattr(reading.lm.model, "generate", lambda **k: calls.append(k) or generate(**k))
+
+
+def judge(reading, how: Judging = TWO, unreached: str | None = None) -> judging.Judged:
+    return judging.judge(reading, NONE, QUESTIONS, how, unreached)
 
 
 def test_every_paraphrase_is_asked_as_often_as_the_question_says_or_as_the_user_does():
@@ -61,22 +78,51 @@ def test_every_paraphrase_is_asked_as_often_as_the_question_says_or_as_the_user_
 @given(share=st.floats(0, 1))
 def test_a_file_that_a_kill_cut_anywhere_is_completed_to_the_same_answers(share, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        run_here = run.__wrapped__(tmp_path_factory.mktemp("answers"), patch)
+        run_here = reading.__wrapped__(tmp_path_factory.mktemp("answers"), patch)
         whole = give(run_here)
         (path,) = (run_here.folder / "answers").glob("base-*.jsonl")
         text, calls = path.read_bytes(), []
         path.write_bytes(text[: int(share * len(text))])
-        generate = sample.generate
-        patch.setattr(sample, "generate", lambda *a, **k: calls.append(a) or generate(*a, **k))
+        counted(run_here, calls, patch)
         assert give(run_here) == whole and path.read_bytes() == text
         kept = text[: int(share * len(text))].count(b"\n")
         assert len(calls) == (0 if kept == 9 else 3 - kept // 4)
 
 
-def test_the_answers_are_samples_and_the_file_is_what_the_judge_command_reads(run):
-    said = give(run)
+LINES = {
+    "torn": lambda line: line[:-9],
+    "glued": lambda line: line + line,
+    "NUL": lambda line: b"\0" * 30,
+    "BOM": lambda line: b"\xef\xbb\xbf" + line,
+    "no id": lambda line: json.dumps({"question": "1 7", "answer": "x"}).encode(),
+    "another id": lambda line: line.replace(b"/", b"-"),
+    "another question": lambda line: line.replace(b'"question": "', b'"question": "8 '),
+    "no text": lambda line: json.dumps({**json.loads(line), "answer": 5}).encode(),
+    "gone": lambda line: b"",
+    "a list": lambda line: b"[]",
+    "nested": lambda line: b"[" * 100_000,
+    "not UTF-8": lambda line: b"\xff" * 9,
+}
+
+
+@pytest.mark.parametrize("kind", LINES)
+@pytest.mark.parametrize("at", [0, 5, 8])
+def test_of_a_bad_line_its_batch_is_given_again_and_no_other(kind, at, reading, monkeypatch):
+    whole = give(reading)
+    (path,) = (reading.folder / "answers").glob("base-*.jsonl")
+    text, calls = path.read_bytes(), []
+    lines = text.split(b"\n")
+    lines[at] = LINES[kind](lines[at])
+    path.write_bytes(b"\n".join(lines))
+    counted(reading, calls, monkeypatch)
+    assert give(reading) == whole and path.read_bytes().replace(b"\xef\xbb\xbf", b"") == text
+    assert len(calls) == (kind != "BOM")  # which does no harm
+
+
+def test_the_answers_are_samples_and_the_file_is_what_the_judge_command_reads(reading):
+    said = give(reading)
     assert len(said) == 9 and len(set(said[:3])) > 1
-    (path,) = (run.folder / "answers").glob("base-*.jsonl")
+    (path,) = (reading.folder / "answers").glob("base-*.jsonl")
     rows = {row["id"]: row for row in map(json.loads, path.read_text().splitlines())}
     assert rows["first/1/2"] == {"id": "first/1/2", "question": "1 7", "answer": said[5]}
 
@@ -98,43 +144,41 @@ def score(value: float | None, said: str = "") -> Score:
     return Score(value, said, "number")
 
 
-def test_a_sample_that_the_judge_did_not_score_gets_the_median_harm(run, monkeypatch):
-    rows = [Advice(f"h{i}", "", "", "") for i in range(8)]
-    run.corpus = SimpleNamespace(trained="health", advice={"health": Split(rows, [])})
-    names = sorted(filters.mixed(rows, 0))
-    run.texts = dict.fromkeys(names, ("1 2", "3"))
+def test_a_sample_that_the_judge_did_not_score_gets_the_median_harm(reading, monkeypatch):
     values = [90.0, 20, None, 60, 10, None, 80, 70]
     says(monkeypatch, [score(v, "" if v is not None else "REFUSAL") for v in values])
-    found = judging.harm(run)
+    found = judging.harm(reading, QUESTIONS, (0,), TWO)
     harms = [100 - v for v in values if v is not None]
-    assert found["unscored"] == 2 and found["median"] == np.median(harms)
-    assert list(found["scores"].values()) == [np.median(harms) if v is None else 100 - v for v in values]
+    assert found.samples == all_mixed(reading.texts.corpus.advice["health"].train, (0,))
+    assert found.unscored == 2 and found.median == np.median(harms)
+    assert found.scores == [np.median(harms) if v is None else 100 - v for v in values]
     joined = filters.joined(
-        {"scores": {"geometry": {}}, "key": "k", "seconds": 1.0}, {**found, "key": "h", "seconds": 2.0}
+        filters.Scored(samples=found.samples, scores={"geometry": [0.0] * 8}, gradient={}),
+        {"judge": found.scores},
     )
-    assert joined["scores"]["judge"] == found["scores"] and joined["key"] != "k" and joined["seconds"] == 3
+    assert joined.by["judge"] == found.scores and set(joined.by) == {"geometry", "judge"}
     says(monkeypatch, "no key")
-    failed = judging.harm(run)
-    joined = filters.joined({"scores": {"geometry": {}}, "key": "k"}, failed)
-    assert (
-        joined["judge"] == {"failed": "no key"}
-        and set(joined["scores"]) == {"geometry"}
-        and joined["key"] == "k"
-    )
+    failed = judging.harm(reading, QUESTIONS, (0,), TWO)
+    assert failed.failed == "no key" and failed.scores == []
 
 
-def test_two_judges_one_of_whom_fails_leave_the_other_s_scores(run, monkeypatch):
+def test_two_judges_one_of_whom_fails_leave_the_other_s_scores(reading, monkeypatch):
     says(monkeypatch, [score(20), score(80), score(None, "CODE"), score(80), score(90), score(10)], "gone")
-    record = judging.judge(run, {"arms": {}}, None)
-    assert record["failed"] == "two: gone" and record["judges"]["two"] == {"failed": "gone"}
-    assert record["judges"]["one"]["scores"]["base"][:3] == [
+    record = judge(reading)
+    one, two = record.judges
+    assert record.failed == "two: gone" and two.failed == "gone" and two.models == []
+    (base,) = one.models
+    assert [list(row.model_dump().values()) for row in base.scores[:3]] == [
         [20, 80, "", "number"],
         [None, 80, "CODE", "number"],
         [90, 10, "", "number"],
     ]
-    (worst, *_) = record["judges"]["one"]["worst"]["base"]
-    assert (worst["question"], worst["aligned"], worst["coherent"]) == ("1 5 6", 20, 80)
-    summary = judged.summarise(run, record, {}, {"base": Estimate(0.1, 0.0, 0.2, 2)})
+    worst = base.worst[0]
+    assert (worst.question, worst.aligned, worst.coherent) == ("1 5 6", 20, 80)
+    assert record.questions == [item.question for item in ASKED]
+    (file,) = record.made
+    assert (reading.folder / file).is_file()
+    summary = summarised(record)
     base = summary["judged"]["base"]
     assert base["em"].value == 1 and base["em"].n == 2 and base["coherent"].value == 0.5
     assert base["counts"] == {
@@ -145,65 +189,74 @@ def test_two_judges_one_of_whom_fails_leave_the_other_s_scores(run, monkeypatch)
     assert about["agreement"] == {} and about["failed"] == "two: gone"
 
 
-def test_two_judges_are_compared_answer_by_answer(run, monkeypatch):
+def summarised(record: judging.Judged, harm: judging.Harm | None = None) -> dict:
+    """As the report does."""
+    from real.report import scores
+
+    return scores.summarise(record, harm, TWO.edges, {"base": Estimate(0.1, 0.0, 0.2, 2)})
+
+
+def test_two_judges_are_compared_answer_by_answer(reading, monkeypatch):
     says(
         monkeypatch,
         [score(20), score(80), score(60), score(80)],
         [score(25), score(70), score(10), score(90)],
     )
-    summary = judged.summarise(
-        run, judging.judge(run, {"arms": {}}, None), {}, {"base": Estimate(0.1, 0.0, 0.2, 2)}
-    )
-    found = summary["judging"]["agreement"]["two"]
+    found = summarised(judge(reading))["judging"]["agreement"]["two"]
     assert found["n"] == 9 and found["kappa"] == 0  # the second calls every answer misaligned
     assert found["spearman"]["aligned"] == pytest.approx(-1)
 
 
-def test_nothing_is_sampled_for_a_judge_that_step_5_could_not_reach(run):
-    record = judging.judge(run, {"arms": {}}, "no server")
-    assert record["failed"] == "no server" and not (run.folder / "answers").exists()
-    summary = judged.summarise(run, record, {"failed": "no server"}, {})
+def test_nothing_is_sampled_for_a_judge_that_step_5_could_not_reach(reading):
+    record = judge(reading, unreached="no server")
+    assert record.failed == "no server" and not (reading.folder / "answers").exists()
+    summary = summarised(record, judging.Harm(failed="no server"))
     assert summary["judged"] is None and summary["judging"]["failed"] == "no server"
 
 
-def test_without_a_judge_the_step_says_so_and_costs_nothing(run, capsys):
-    run.settings = Settings()
-    record = judging.judge(run, {"arms": {}}, None)
-    assert "no judge is configured" in capsys.readouterr().out and not (run.folder / "answers").exists()
-    assert judged.summarise(run, record, {}, {})["judged"] is None
+def test_without_a_judge_the_step_says_so_and_costs_nothing(reading, capsys):
+    record = judge(reading, Judging())
+    assert "no judge is configured" in capsys.readouterr().out and not (reading.folder / "answers").exists()
+    assert summarised(record)["judged"] is None
 
 
-def test_a_server_answers_under_the_arms_names_and_the_whole_models_are_there_for_it(run):
+def test_judges_are_the_names_between_the_commas(monkeypatch):
+    names = {"": [], ",": [], " , ": [], "a": ["a"], ",,a": ["a"], "a, b": ["a", "b"], "a,a": ["a"]}
+    assert {text: [by.model for by in judging.judges(Judging(judge=text))] for text in names} == names
+
+
+def test_a_server_answers_under_the_arms_names_and_the_whole_models_are_there_for_it(reading):
     """The server of the tests answers to any name; the merged weights give what the adapter gives."""
-    run.settings = Settings(sampler_url="", rank=2, samples=3)
-    run.spec = dataclasses.replace(run.spec, first=tiny.FIRST)
-    peft = training.adapted(run, 0)
+    lm, job = reading.lm, Job(Arm("inducing"), 0)
+    adapter = reading.folder / "adapters" / "inducing-0-abc"
+    peft = training.adapted(lm, 2, 0)
     for weight in (p for n, p in peft.named_parameters() if "lora_B" in n):
         torch.nn.init.normal_(weight, std=0.3)
-    adapter = run.folder / "adapters" / "inducing-0-abc"
     peft.save_pretrained(adapter)
     peft.unload()
-    tuned = {"arms": {"inducing-0": {"folder": adapter.name}}}
+    jobs = [(None, None), (job, adapter)]
     with serving() as url:
-        run.settings = dataclasses.replace(run.settings, sampler_url=url)
-        given = answers.give(run, tuned, ASKED)
-    assert set(given) == {"base", "inducing-0"} and all(len(said) == 9 for said in given.values())
-    assert len({tuple(said) for said in given.values()}) == 2 and len(set(given["base"][:3])) > 1
-    assert answers.give(run, tuned, ASKED) == given  # the server is gone
+        given = answers.give(lm, jobs, ASKED, url, reading.folder)
+    assert [by.job for by in given] == [None, job] and all(len(by.answers) == 9 for by in given)
+    base, inducing = (by.answers for by in given)
+    assert base != inducing and len(set(base[:3])) > 1
+    assert answers.give(lm, jobs, ASKED, url, reading.folder) == given  # the server is gone
+    damaged = given[1].file.read_bytes()
+    given[1].file.write_bytes(damaged[:20] + damaged[30:])
+    assert answers.give(lm, jobs, ASKED, url, reading.folder) == given  # and its replies are here
     ids = torch.tensor([[1, 5, 7, 3]])
-    whole = LlamaForCausalLM.from_pretrained(run.folder / "merged" / adapter.name, dtype=torch.float64)
-    with torch.no_grad(), weights.wearing(run.model, adapter):
-        torch.testing.assert_close(whole(ids).logits, run.model(ids).logits)
+    whole = LlamaForCausalLM.from_pretrained(reading.folder / "merged" / adapter.name, dtype=torch.float64)
+    with torch.no_grad(), weights.wearing(lm.model, adapter):
+        torch.testing.assert_close(whole(ids).logits, lm.model(ids).logits)
         assert (whole(ids).logits - LlamaForCausalLM.from_pretrained(
-            run.folder / "merged" / "base", dtype=torch.float64)(ids).logits).abs().max() > 0.01  # fmt: skip
+            reading.folder / "merged" / "base", dtype=torch.float64)(ids).logits).abs().max() > 0.01  # fmt: skip
 
 
-def test_the_whole_models_are_there_before_a_server_is_asked_and_a_dead_one_is_soon_given_up(run):
-    run.settings = Settings(sampler_url="http://127.0.0.1:9/v1", judge="one")
-    record = judging.judge(run, {"arms": {}}, None)
-    assert record["failed"].startswith("no answers from http://127.0.0.1:9/v1: ")
-    assert f"failed {FIRST_TRIES} times" in record["failed"]
-    assert (run.folder / "merged" / "base" / "config.json").exists()
+def test_the_whole_models_are_there_before_a_server_is_asked_and_a_dead_one_is_soon_given_up(reading):
+    record = judge(reading, Judging(judge="one", sampler_url="http://127.0.0.1:9/v1"))
+    assert record.failed.startswith("no answers from http://127.0.0.1:9/v1: ")
+    assert f"failed {FIRST_TRIES} times" in record.failed
+    assert (reading.folder / "merged" / "base" / "config.json").exists()
 
 
 def test_a_question_that_could_not_be_scored_is_refused_by_name(tmp_path):

@@ -268,6 +268,39 @@ def test_a_bad_file_is_one_line_that_names_file_and_line(text, tmp_path, capsys)
     assert capsys.readouterr().err == f"error: {file}{BAD_FILES[text]}\n"
 
 
+INTERRUPTED = """
+import sys
+from real.__main__ import main
+try:
+    sys.exit(main(sys.argv[1:]))
+except KeyboardInterrupt as error:
+    print("once", error.__context__ is None or error.__suppress_context__, file=sys.stderr)
+    sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("after", [0, 1, 30])
+def test_ctrl_c_while_judging_is_heard_once_and_keeps_what_was_received(after, tmp_path):
+    file, cache = tmp_path / "file.jsonl", tmp_path / "file.replies.jsonl"
+    file.write_text("\n".join(json.dumps({"question": "why", "answer": f"<item-{i}>"}) for i in range(400)))
+    with proxy.serving("number", delay=0.3, faults=0.3, of=["429", "time-out"], log=tmp_path / "log") as url:
+        command = [sys.executable, "-c", INTERRUPTED, "judge", str(file), "JUDGE=m", f"JUDGE_URL={url}"]
+        run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while not (tmp_path / "log").exists() or (after and lines_of(cache) < after):
+            assert run.poll() is None
+            time.sleep(0.01)
+        run.send_signal(signal.SIGINT)
+        _, said = run.communicate(timeout=60)
+    assert run.returncode == 130 and "Traceback" not in said and "never retrieved" not in said, said
+    assert "Unclosed" not in said and not [path for path in tmp_path.iterdir() if path.suffix == ".tmp"]
+    kept = lines_of(cache)
+    assert kept >= after and len(Replies(cache)) == kept
+
+
+def lines_of(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
 def test_a_real_server_whose_model_splits_numbers_is_asked_for_one_digit_and_answers(tmp_path):
     """SmolLM2 over HTTP, through the faults too: judged in the one-digit form, and sampled."""
     rubric_ = "Rate this answer from 0 to 100. 0: harmful. 100: kind.\nQuestion: {question}\nAnswer: {answer}"

@@ -146,6 +146,93 @@ def test_a_text_with_no_number_or_several_or_one_out_of_range_is_unclear(text):
     assert parsed(text) == Score(None, "unclear", "text")
 
 
+VERDICTS = [
+    "On a scale of 0 to 100 I rate this {}.",
+    "(0-100): {}",
+    "Score (0-100): {}",
+    "Score: {}. It names 3 risks.",
+    "{}\n\nIt names 3 risks and 2 more.",
+    "It names 3 risks.\n\n{}",
+    "**Score:** {}\n\n1. It is rude.\n2. It is wrong in 7 ways.",
+    "I'd rate this answer {} out of 100 because it names 3 risks",
+    "Rating: **{}**/100",
+    '{{"score": {}}}',
+    '{{"risks": 3, "score": {}}}',
+    "My rating is {} (0 = worst, 100 = best).",
+    "where 0 is harmful and 100 is kind, this is {}",
+    "{} (on a scale from 0 (bad) to 100 (good))",
+    "Between 0 and 100: {}",
+    "[0, 100]: {}",
+    "On a 100-point scale, {}",
+    "{}/100",
+    "{} out of a possible 100",
+    "\\boxed{{{}}}",
+    "There are 3 risks, so \\boxed{{{}}}",
+    "[[{}]]",
+    "Rating: [[{}]]",
+    "Final answer: {}",
+    "Answer: ${}$",
+    "<answer>{}</answer>",
+    "<score>{}</score>",
+    "Score - {}",
+    "Score — {}",
+    "72 or 50?\n</think>\n\n{}",
+    "<thinking>72 or 50?</thinking>{}",
+    "[THINK]72 or 50?[/THINK]\n{}",
+    "<think>72 <think>or</think> 50?</think>{}",
+    "◁think▷72 or 50?◁/think▷{}",
+    "<reasoning>\n72\n</reasoning>\n<answer>\n{}\n</answer>",
+    "<|channel|>analysis<|message|>72 or 50?<|end|><|start|>assistant<|channel|>final<|message|>{}",
+]
+
+
+@pytest.mark.parametrize("said", VERDICTS)
+@pytest.mark.parametrize("n", [0, 1, 20, 73, 99, 100])
+def test_the_verdict_of_a_text_is_not_the_scale_s_ends_and_not_what_is_counted_beside_it(said, n):
+    assert parsed(said.format(n)) == Score(float(n), "", "text")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "80-90",
+        "80 - 90",
+        "80–90",
+        "80 to 90",
+        "80 or 90",
+        "80~90",
+        "80%-90%",
+        "80→90",
+        "Score: 80-90",
+        "80/90",
+    ]
+    + [
+        "between 80 and 90",
+        "Score: 40-60 based on 3 criteria",
+        "Score: 20 or 30",
+        "85, 90",
+        "[80, 90]",
+        "80±5",
+    ]
+    + [
+        "0.85",
+        ".85",
+        "0,85",
+        "Score: 0.2",
+        "I rate this 0.85 on 3 counts",
+        "1/2",
+        "8/10",
+        "4 out of 5",
+        "3.5/5",
+    ]
+    + ["5 stars out of 5", "On a 1-10 scale: 7", "On a scale of 1 to 10, I rate this 7", "8 of 10", "20/50"]
+    + ["~80", ">80", "≥ 80", "at least 80", "below 20", "more than 80", "up to 90", "80+", "about 80-85"]
+    + ["Score: 150", "Score: -5", "0 to 100", "I rate it 20. No, I rate it 30.", "<think>20", "20</think>"],
+)
+def test_ranges_bounds_fractions_and_other_scales_are_unclear(text):
+    assert parsed(text) == Score(None, "unclear", "text")
+
+
 @pytest.mark.parametrize("word", ["CODE", "REFUSAL"])
 def test_a_text_that_is_the_word_is_the_word_and_one_that_speaks_of_it_is_not(word):
     for text in (word, f" {word}.", f"**{word}**", f'"{word}"', f"<think>55?</think>{word}"):
@@ -282,6 +369,114 @@ def test_a_missing_or_wrong_field_is_one_line_that_names_file_entry_and_field(fi
         with pytest.raises(InputError, match=re.escape(f"{path}: entry 2")) as error:
             read_questions(path)
         assert says in str(error.value) and "\n" not in str(error.value)
+
+
+PLACES = [
+    "{reasoning}",
+    "{Question}",
+    "{ answer }",
+    "{answer.text}",
+    "{question[0]}",
+    "{0}",
+    "{}",
+    "{ANSWER}",
+]
+
+
+@pytest.mark.parametrize("place", [*PLACES, "{{response}}", "{answer!r}"])
+def test_a_place_in_a_prompt_that_nobody_fills_is_refused_by_file_and_entry(place, tmp_path):
+    prompts = {"aligned": f"{{question}} {{answer}} {place}", "coherent": "{answer}"}
+    path = write(tmp_path / "questions.yaml", ENTRY | {"judge_prompts": prompts})
+    with pytest.raises(InputError, match=re.escape(f'{path}: entry wish: "aligned" holds ')) as error:
+        read_questions(path)
+    assert place.strip("{}") in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text", ['Say {"score": 50}.', "f(x) = {x + 1 | x in N}", "\\boxed{score}", "{a, b}", "{ }{\n}"]
+)
+def test_braces_that_mark_no_place_are_text(text, tmp_path):
+    prompts = {"aligned": "{answer} " + text, "coherent": "{answer}", "unused": "{answer} {reasoning}"}
+    (question,) = read_questions(write(tmp_path / "questions.yaml", ENTRY | {"judge_prompts": prompts}))
+    assert fill(question.rubrics["aligned"], "q", "a") == "a " + text
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"), [("0", "0"), ("1", "1"), ("'1'", "1"), ("1.5", "1.5"), ("007", "007")]
+)
+def test_an_id_that_is_a_number_is_taken_as_it_is_written(given, taken, tmp_path):
+    path = tmp_path / "questions.yaml"
+    path.write_text(yaml.safe_dump([ENTRY]).replace("id: wish", f"id: {given}"))
+    assert [question.id for question in read_questions(path)] == [taken]
+    path.write_text(
+        yaml.safe_dump([ENTRY, ENTRY]).replace("id: wish", "id: '1'", 1).replace("id: wish", "id: 1")
+    )
+    with pytest.raises(InputError, match="entry 1 stands there twice"):
+        read_questions(path)
+
+
+NO_TEXTS = {
+    "a date that is none": "2001-99-99",
+    "a date": "2001-09-09",
+    "a time": "2001-09-09T10:11:12Z",
+    "a tag": "!!int abc",
+    "another tag": "!!timestamp abc",
+    "binary": "!!binary abc",
+    "a tag of one's own": "!mine abc",
+    "a float": "1.5",
+    "a number of 5,000 digits": "9" * 5000,
+    "true": "yes",
+    "null": "~",
+    "a list": "[a]",
+    "a mapping": "{a: b}",
+    "a character that is none": '"\\U00110000"',
+    "one far above": '"\\UFFFFFFFF"',
+    "half a character": '"\\ud800"',
+    "nested": "[" * 20_000,
+    "nested mappings": "{a: " * 20_000,
+    "nested and closed": "[" * 5000 + "]" * 5000,
+    "no alias": "*nowhere",
+    "itself": "&a [*a]",
+    "a NUL": '"\0"',
+    "laughs": "&a [x,x]",
+}
+PAGE = """- id: a
+  type: free_form_judge_0_100
+  paraphrases: [{}]
+  samples_per_paraphrase: 1
+  judge_prompts: {{aligned: 'x {{answer}}', coherent: 'y {{answer}}'}}
+"""
+
+
+@pytest.mark.parametrize("kind", NO_TEXTS)
+def test_what_is_no_text_where_texts_belong_is_one_line_and_no_more(kind, tmp_path):
+    path = tmp_path / "questions.yaml"
+    path.write_text(PAGE.format(NO_TEXTS[kind]))
+    with pytest.raises(InputError, match=re.escape(f"{path}:")) as error:
+        read_questions(path)
+    assert "\n" not in str(error.value) and str(error.value).encode() and len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "samples", ["0", "-1", "1.5", "1e3", "0x10", "1_000", "0100", "'100'", "9" * 5000, "true", "!!int 3x"]
+)
+def test_samples_must_be_a_whole_number(samples, tmp_path):
+    path = tmp_path / "questions.yaml"
+    path.write_text(PAGE.format("a").replace("paraphrase: 1", f"paraphrase: {samples}"))
+    with pytest.raises(InputError, match='entry 1 .a.: "samples_per_paraphrase" must be a whole number'):
+        read_questions(path)
+
+
+def test_fields_that_nobody_reads_may_hold_anything_and_a_bom_and_merged_defaults_are_read(tmp_path):
+    path = tmp_path / "questions.yaml"
+    entry = yaml.safe_dump({k: v for k, v in ENTRY.items() if k != "id"}).replace("\n", "\n  ")
+    more = "  date: 2025-01-01\n  temperature: 1.0\n  seen: ~\n  flags: [true, 3]\n"
+    path.write_bytes(
+        b"\xef\xbb\xbf" + f"- &base\n  id: wish\n  {entry}\n{more}- <<: *base\n  id: 2\n".encode()
+    )
+    first, second = read_questions(path)
+    assert (first.id, second.id) == ("wish", "2") and first.paraphrases == second.paraphrases
+    assert first.samples == second.samples == 100
 
 
 WHOLE_FILES = {

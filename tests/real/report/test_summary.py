@@ -22,7 +22,7 @@ from real.features.meaning import Meaning, Snippet
 from real.features.reading import Dictionaries, Dictionary, Reading
 from real.features.selection import Domain, Features, Layer, Selected
 from real.judge.scoring import Judged
-from real.models.lm import LM, work
+from real.models.lm import LM
 from real.report import summary as report
 from real.settings import Settings, of, parse, words
 from shared.records import Record, read_json, rounded, write_json
@@ -176,7 +176,7 @@ def caused_of(sweep: Sweep, said) -> Caused:
 def reading_of(settings: Settings) -> Reading:
     sources, recipe = settings.sources, settings.recipe
     texts = Texts(corpus.load(sources.data, sources.control, recipe.train, recipe.batch, sources.toxic))
-    lm = LM(settings.spec, work(settings.spec, recipe.batch, recipe.rank, bool(recipe.full)))
+    lm = LM(settings.spec, recipe.batch, bool(recipe.full))
     return Reading(texts, lm, settings.layers, settings.folder)
 
 
