@@ -118,7 +118,7 @@ def _points(ax: Axes, x: list[float], y: list[float], rule: str) -> None:
     ax.plot(x, y, color=colour, marker=marker, ls="", mfc="none", label=label)
 
 
-def _bars(ax: Axes, x: list[float], y: list[Estimate], rule: str) -> None:
+def _bars(ax: Axes, x: list[int], y: list[Estimate], rule: str) -> None:
     colour, marker, label = STYLE[rule]
     ax.errorbar(
         x,
