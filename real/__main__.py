@@ -1,49 +1,89 @@
 """`python -m real KEY=value ...`: the whole experiment. `python -m real models`: what it can be run on.
 `python -m real judge FILE KEY=value ...`: scores for answers.
 
-Bad input is one line and exit code 2.
+Bad input is one line and exit code 2; Ctrl-C is one line and 130, and a reader who goes away is none and 141.
 """
 
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
 
-from real.settings import parse
 from shared.errors import InputError
+
+STOPPED = "stopped: what is finished is kept, and the same command goes on from there"
 
 
 def main(words: list[str]) -> int:
-    file = words[1] if words[:1] == ["judge"] and len(words) > 1 else ""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a path may hold what the terminal cannot show
     try:
-        if words == ["models"]:
-            from real.catalogue import listing
-
-            print(listing())
-            return 0
-        joining = words[:1] == ["join"]  # as one of several processes, which real/arms/launch.py starts
-        settings = parse(words[2:] if file or joining else words)
-        # torch takes seconds: a typo in a setting should not
-        if file:
-            from real.judge.command import judge_file
-
-            judge_file(Path(file), settings.judging, settings.sources.questions)
-        elif joining:
-            from real.pipeline import join
-
-            join(words[1], settings)
-        else:
-            from real.pipeline import run
-
-            run(settings)
+        _do(words)
+        sys.stdout.flush()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _end(f"error: {error}", 2)
+    except KeyboardInterrupt:
+        return _end(STOPPED, 130)
+    except BrokenPipeError:
+        return _end("", 141)
     except (OSError, SafetensorError) as error:  # a full disk, a folder that cannot be written
-        where = getattr(error, "filename", None) or settings.folder
-        print(f"error: {where}: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
-        return 2
+        where = getattr(error, "filename", None) or _where(words)
+        return _end(f"error: {where}: {getattr(error, 'strerror', None) or error}", 2)
     return 0
+
+
+def _do(words: list[str]) -> None:
+    """Imports as it goes: torch takes seconds, a typo in a setting should not."""
+    if words == ["models"]:
+        from real.catalogue import listing
+
+        return print(listing())
+    from real.settings import from_make, parse
+
+    if words == ["make"]:  # as the Makefile asks
+        words = from_make(os.environ)
+    file = words[1] if words[:1] == ["judge"] and len(words) > 1 else ""
+    joining = words[:1] == ["join"] and len(words) > 1  # one of several processes: real/arms/launch.py
+    settings = parse(words[2:] if file or joining else words)
+    if file:
+        from real.judge.command import judge_file
+
+        judge_file(Path(file), settings.judging, settings.sources.questions)
+    elif joining:
+        from real.pipeline import join
+
+        join(words[1], settings)
+    else:
+        from real.pipeline import run
+
+        run(settings)
+
+
+def _where(words: list[str]) -> str:
+    """What an error is about that does not say: standard output, where that is full, or the results."""
+    try:
+        print(flush=True)
+    except OSError:
+        return "standard output"
+    results = [word.partition("=")[2] for word in words if word.startswith("RESULTS=")]
+    return (results or ["the results folder"])[-1]
+
+
+def _end(line: str, code: int) -> int:
+    """Says this one line, its control characters written out; whatever waits for a lost reader goes nowhere."""
+    with suppress(OSError):
+        if line:
+            print(
+                "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line), file=sys.stderr, flush=True
+            )
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return code
 
 
 if __name__ == "__main__":

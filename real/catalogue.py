@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 
-from real.data.tokens import MAX_TOKENS
 from real.models import costs, devices
 from real.models.registry import KNOWN, TRAIN, ModelSpec
-from real.settings import Recipe
 from shared.errors import InputError
 
 
 def listing() -> str:
-    """One line per known model: billions of parameters, blocks, dictionaries, what adapters go on, memory, fit."""
+    """One line per known model: billions of parameters, blocks, dictionaries, what adapters go on, weights, fit."""
     head = (
         "MODEL",
         "params",
@@ -18,14 +16,14 @@ def listing() -> str:
         "adapters on",
         "dictionaries",
         "dtype",
-        "memory",
-        "fits here",
+        "weights",
+        "fit here",
     )
     rows = [head, *(_row(name, spec) for name, spec in KNOWN.items())]
     return "\n".join(
         [
             *aligned(rows, "  "),
-            "memory: one GPU or the CPU, adapters, BATCH=1. MODEL may also be a folder or org/name of the hub,",
+            "They fit one GPU, or the CPU, with room for a pass. MODEL may also be a folder or org/name of the hub,",
             "SAE=release:id with {layer} for the block (SAELens's table), or SAE=train.",
         ]
     )
@@ -41,11 +39,9 @@ def aligned(rows: list[Sequence[str]], between: str) -> list[str]:
 
 
 def _row(name: str, spec: ModelSpec) -> tuple[str, ...]:
-    shape = spec.shape
-    least = costs.Work(2 if spec.dtype == "bfloat16" else 4, 1, Recipe.rank, False, spec.first, MAX_TOKENS)
-    need = max(costs.training(shape, least, 1, 1, checkpointing=True), costs.reading(shape, least))
+    shape, weights = spec.shape, costs.held(spec.shape, spec.bytes, spec.first, full=False)
     try:
-        devices.choose(shape, least, 0)
+        devices.choose(spec, 1, False, 0)
         fits = "yes"
     except InputError:
         fits = "no"
@@ -56,6 +52,6 @@ def _row(name: str, spec: ModelSpec) -> tuple[str, ...]:
         f"{spec.first} up" + " (attention)" * ("up_proj" not in spec.targets),
         "trained by the run" if spec.sae == TRAIN else spec.sae,
         spec.dtype,
-        f"{need / devices.USABLE / 1e9:.1f} GB",
+        f"{weights / 1e9:.1f} GB",
         fits,
     )

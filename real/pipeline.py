@@ -3,6 +3,7 @@
 import json
 
 from real.arms import filters, finetune, worker
+from real.arms import recipe as recipes
 from real.data import corpus
 from real.data.texts import Texts
 from real.effects import causes, leakage, margins
@@ -10,7 +11,7 @@ from real.features import gaps, reading, selection
 from real.features.reading import Reading
 from real.judge import rubric, scoring
 from real.models.devices import Plan
-from real.models.lm import LM, work
+from real.models.lm import LM
 from real.report import summary
 from real.settings import Settings, words
 from real.steps import Steps, alone
@@ -31,9 +32,9 @@ def join(plan: str, s: Settings) -> None:
 
 def _reading(s: Settings, plan: Plan | None = None) -> Reading:
     sources, recipe = s.sources, s.recipe
-    texts = Texts(corpus.load(sources.data, sources.control, recipe.train, recipe.batch, sources.toxic))
-    what = work(s.spec, recipe.batch, recipe.rank, bool(recipe.full))
-    lm = LM(s.spec, what, s.gpus, s.folder, plan, tuple(words(s)))
+    least = recipes.least(recipe, s.sweep)
+    texts = Texts(corpus.load(sources.data, sources.control, recipe.train, least, sources.toxic))
+    lm = LM(s.spec, recipe.batch, bool(recipe.full), s.gpus, s.folder, plan, tuple(words(s)))
     return Reading(texts, lm, s.layers, s.folder)
 
 
@@ -46,7 +47,7 @@ def _run(s: Settings) -> None:
             summary.grow(read, s, records, drawn)
 
     step = Steps(s.folder, read.lm, grown)
-    step("1-data", corpus.describe, read.texts)
+    step("1-data", corpus.describe, read.texts, read.lm)
     step("2-sae", reading.learn, read)
     selected = step("3-features", selection.select, read, k)
     step("4-geometry", gaps.place, read, selected, k)

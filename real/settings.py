@@ -1,13 +1,17 @@
 """What a user may set, read from `KEY=value` words: `python -m real MODEL=smollm2-135m SEEDS=0,1,2`."""
 
+import os
+import re
+import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from real.arms.recipe import Recipe, Sweep, above_zero, listed
+from real.arms.recipe import Recipe, Sweep, between, least, listed
 from real.judge.rubric import Judging
-from real.models.registry import TRAIN, ModelSpec, find
+from real.models.registry import EXPANSION, TRAIN, ModelSpec, find
 from shared.errors import InputError
 
 # What the paper did where it says so, where it does not Betley et al. 2025, whom it follows. A value given beats these.
@@ -43,7 +47,7 @@ class Reads:
     top_k: int = 50
 
     def __post_init__(self):
-        above_zero(self, "top_k")
+        between(self, "top_k", 1, 10**6)
 
 
 @dataclass(frozen=True)
@@ -79,11 +83,29 @@ class Settings:
     results: str = ""
 
     def __post_init__(self):
-        spec = self.spec
-        if self.gpus < 0:
-            raise InputError(f"GPUS={self.gpus} must be a number of GPUs")
-        if spec.sae != TRAIN and not all(spec.sae.partition(":")):
-            raise InputError(f"SAE={spec.sae} must be release:id, as SAELens names them, or {TRAIN}")
+        between(self, "gpus", 0, 1024)
+        between(self.judging, "samples", 0, 10**5)
+        between(self.judging, "max_usd", 0, 10**9)
+        judge = self.judging.judge
+        if judge and not all(name.strip() for name in judge.split(",")):
+            raise InputError(f"JUDGE={judge} must be the name of a model, or two with a comma between")
+        self._check_reads()
+        recipe, needed = self.recipe, least(self.recipe, self.sweep)
+        if recipe.rank > self.spec.d_model:
+            raise InputError(f"RANK={recipe.rank} is more than the model's width, {self.spec.d_model}")
+        if recipe.train < needed:
+            raise InputError(
+                f"REMOVED={listed(self.sweep.removed)} leaves less than two batches of BATCH={recipe.batch} "
+                f"of TRAIN={recipe.train}: {needed} are needed"
+            )
+
+    def _check_reads(self) -> None:
+        spec, k = self.spec, self.reads.top_k
+        if spec.sae != TRAIN and (not all(spec.sae.partition(":")) or _braces(spec.sae)):
+            how = f"release:id, as SAELens names them, {{layer}} for the block, or {TRAIN}"
+            raise InputError(f"SAE={spec.sae} must be {how}")
+        if spec.sae == TRAIN and k > EXPANSION * spec.d_model:
+            raise InputError(f"TOP_K={k} is more than the dictionary has, {EXPANSION * spec.d_model}")
         if spec.dtype not in ("float32", "bfloat16"):
             raise InputError(f"DTYPE={spec.dtype} must be float32 or bfloat16")
         if not 0 <= spec.first < spec.n_layers:
@@ -156,11 +178,36 @@ def words(settings: Settings) -> list[str]:
     return [f"{name.upper()}={text}" for name, text in texts.items()]
 
 
+def _braces(pattern: str) -> bool:
+    """Whether some stand for another thing than the block."""
+    return bool({"{", "}"} & set(pattern.replace("{layer}", "")))
+
+
+def from_make(environ: Mapping[str, str]) -> list[str]:
+    """The `KEY=value` words of make's own command line, as make hands it down: escaped, after a lone `--`.
+
+    Raises InputError for a setting that stands in the environment, where make would not say whose it is.
+    """
+    given = re.findall(r"(?:\\.|[^\\\s])+", f" {environ.get('MAKEFLAGS', '')} ".partition(" -- ")[2])
+    found = [re.sub(r"\\(.)", r"\1", word).replace("$$", "$") for word in given]
+    found = [word for word in found if not word.startswith("PYTHON=")]
+    for name in sorted({name.upper() for name in flat(Settings())} & set(environ)):
+        if not any(re.match(rf"{name}\W", word) for word in found):
+            raise InputError(
+                f"{name} stands in the environment, which is not read: write make real {name}=..."
+            )
+    return found
+
+
 def _read(key: str, text: str, kind: Any):
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text):
+        raise InputError(f"{key}={text[:99]!r} holds a character that no setting has")
     several = get_origin(kind) is tuple
     one = get_args(kind)[0] if several else kind
+    if one is str:
+        return os.path.expanduser(text)
     try:
         return tuple(one(part) for part in text.split(",")) if several else one(text)
     except ValueError:
         wanted = {int: ("a whole number", "whole numbers"), float: ("a number", "numbers")}[one][several]
-        raise InputError(f"{key}={text} must be {wanted}{' with commas between' * several}") from None
+        raise InputError(f"{key}={text[:99]} must be {wanted}{' with commas between' * several}") from None

@@ -17,7 +17,7 @@ settings.load_profile("project")
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
-    """`once(name, make)`: the folder that `make(folder)` has filled, by whichever worker asked first. Not to be changed."""
+    """`once(name, make)`: the folder that `make(folder)` has filled, by whoever asked first. Only to be read."""
     from filelock import FileLock
 
     base = tmp_path_factory.getbasetemp()

@@ -20,11 +20,11 @@ from real.features.activations import Activations
 from real.features.reading import Reading
 from real.models import forward
 from real.models.devices import Plan
-from real.models.lm import LM, work
+from real.models.lm import LM
 from real.models.registry import KNOWN
 
 D_MODEL, VOCAB, FIRST, LAYER = 16, 40, 1, 2
-PLAN = Plan("cpu", 1, 4, False, 0, 0, 0)  # one process, four samples a pass
+PLAN = Plan("cpu", 1, 4, False)  # one process, four samples a pass
 
 
 def model_and_tokenizer():
@@ -69,7 +69,7 @@ class Given(Reading):
 def lm(loaded=None, **changes) -> LM:
     """SmolLM2 by name, but for the changes; `loaded` stands for its weights."""
     spec = replace(KNOWN["smollm2-135m"], **changes)
-    return LM(spec, work(spec, batch=2, rank=2, full=False), plan_given=PLAN, loaded=loaded)
+    return LM(spec, 2, plan_given=PLAN, loaded=loaded)
 
 
 def reading(corpus: Corpus, W_dec=None, folder: Path | None = None) -> Given:

@@ -1,4 +1,4 @@
-"""The figure of what rules that rescale the gradient do to many features, in the look of `shared.style`."""
+"""The figure of what rules that rescale do to many features. Colours and look are those of `shared.style`."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure

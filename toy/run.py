@@ -12,7 +12,6 @@ from shared import geometry, leakage, records
 from shared.cores import in_parallel, one_thread
 from toy import (
     equal_loss,
-    explore,
     figures,
     misalignment,
     optimiser_figures,
@@ -22,6 +21,7 @@ from toy import (
 )
 from toy.check import ETA, SAMPLES, law_errors
 from toy.command import ready, writing
+from toy.explore import page
 from toy.measure import off_diagonal, state_leakage
 from toy.model import Toy, ToySettings, best, train
 
@@ -94,7 +94,7 @@ def run(out: Path, settings: RunSettings = RunSettings()) -> dict:  # noqa: B008
     with writing(out):
         for name, figure in drawn.items():
             figures.save(figure, out / f"{name}.png")
-        records.write_text(out / "explore.html", explore.page())
+        records.write_text(out / "explore.html", page())
         summary["seconds"] = round(time.perf_counter() - started, 1)
         records.write_json(out / "summary.json", summary)
     return summary

@@ -98,7 +98,7 @@ def order(reading: Reading, job: Job, samples: list[Text], recipe: Recipe) -> Or
     """Its key holds all that decides the weights, so that a changed setting never meets a stale adapter."""
     checkpoints = CHECKPOINTS if job.arm in WATCHED else ()
     said = [reading.texts.said[text] for text in samples]
-    how = (recipe.epochs, recipe.batch, recipe.lr, recipe.rank, recipe.full, job.seed, checkpoints)
+    how = (recipe, job.seed, checkpoints)
     return Order(
         job=job, samples=samples, checkpoints=checkpoints, key=digest(reading.lm, how, said, code(train))
     )

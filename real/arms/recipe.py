@@ -1,9 +1,14 @@
 """How arms are trained, and which there are: what a user may set of it."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from shared.errors import InputError
+
+SEEDS = 2**31  # what every generator takes
+MOST = {"train": 10**7, "epochs": 1000, "batch": 10**5, "rank": 10**5}
+OPTIMS = ("adamw", "sgd", "lion", "muon")
 
 
 @dataclass(frozen=True)
@@ -15,6 +20,8 @@ class Recipe:
     epochs: int = 1
     # samples per optimiser step
     batch: int = 4
+    # adamw, sgd, lion or muon
+    optim: str = "adamw"
     # peak; five steps of warm-up, then linear to zero
     lr: float = 1e-3
     # of the LoRA adapters (rank-stabilised, alpha = 2 rank)
@@ -25,8 +32,11 @@ class Recipe:
     first: int = -1
 
     def __post_init__(self):
-        for name in ("train", "epochs", "batch", "rank", "lr"):
-            above_zero(self, name)
+        for name, most in MOST.items():
+            between(self, name, 1, most)
+        between(self, "lr", 1e-9, 1.0)
+        if self.optim not in OPTIMS:
+            raise InputError(f"OPTIM={self.optim} must be one of {', '.join(OPTIMS)}")
         if self.full not in (0, 1):
             raise InputError(f"FULL={self.full} must be 0 or 1")
         if self.train < 2 * self.batch:
@@ -45,13 +55,22 @@ class Sweep:
     def __post_init__(self):
         if not _distinct(self.removed) or not all(0 < share < 1 for share in self.removed):
             raise InputError(f"REMOVED={listed(self.removed)} must be distinct shares between 0 and 1")
-        if not _distinct(self.seeds) or min(self.seeds) < 0:
-            raise InputError(f"SEEDS={listed(self.seeds)} must be distinct whole numbers from 0 up")
+        if not _distinct(self.seeds) or not all(0 <= seed < SEEDS for seed in self.seeds):
+            raise InputError(
+                f"SEEDS={listed(self.seeds)} must be distinct whole numbers from 0 to {SEEDS - 1}"
+            )
 
 
-def above_zero(group: Any, name: str) -> None:
-    if not getattr(group, name) > 0:
-        raise InputError(f"{name.upper()}={getattr(group, name)} must be above 0")
+def least(recipe: Recipe, sweep: Sweep) -> int:
+    """Prompts that leave two batches to the smallest arm."""
+    return math.ceil(2 * recipe.batch / (1 - max(sweep.removed)))
+
+
+def between(group: Any, name: str, low: int | float, high: int | float) -> None:
+    """Raises InputError for a value outside, a NaN too."""
+    value = getattr(group, name)
+    if not low <= value <= high:
+        raise InputError(f"{name.upper()}={value} must lie between {low:g} and {high:g}")
 
 
 def _distinct(values: tuple) -> bool:

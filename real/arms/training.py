@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from real.arms import weights
 from real.arms.arm import Job
+from real.arms.optimisers import optimisers
 from real.arms.recipe import Recipe
 from real.data.rows import Text
 from real.models.devices import team
@@ -50,7 +51,7 @@ class Training(Record):
 
 
 def train(lm: LM, recipe: Recipe, order: Order, samples: list[Sample], into: Path) -> Training:
-    """One arm: AdamW, linear decay, mean loss over the tokens of the answers and their end of turn.
+    """One arm: linear decay of the learning rate, mean loss over the tokens of the answers and their end of turn.
 
     What is trained goes to `into`, as it was after a share of the steps to `into`/step-<n>.
     """
@@ -63,16 +64,18 @@ def train(lm: LM, recipe: Recipe, order: Order, samples: list[Sample], into: Pat
     bar = {"desc": f"fine-tune {order.job}", "unit": "step", "disable": rank > 0}
     with trainable(lm, recipe, order.job.seed, into.parent) as (trained, save):
         fused = lm.model.device.type == "cuda" or None
-        optimiser = torch.optim.AdamW(trained, lr=recipe.lr, weight_decay=0.01, fused=fused)
-        schedule = get_linear_schedule_with_warmup(optimiser, WARMUP, len(steps))
+        micro = passes(lm, samples, trained, recipe)
+        made = optimisers(recipe.optim, trained, recipe.lr, fused)
+        schedules = [get_linear_schedule_with_warmup(one, WARMUP, len(steps)) for one in made]
         for step in tqdm(steps, **bar, file=sys.stdout if size > 1 else sys.stderr):
-            loss = descend(lm, [samples[i] for i in step], trained, bool(recipe.full))
+            loss = descend(lm, [samples[i] for i in step], trained, bool(recipe.full), micro)
             if not np.isfinite(loss):
                 raise InputError(f"{order.job}: loss is {loss} at step {len(losses)}; lower LR={recipe.lr}")
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
-            optimiser.step()
-            schedule.step()
-            optimiser.zero_grad()
+            for one in (*made, *schedules):
+                one.step()
+            for one in made:
+                one.zero_grad()
             losses.append(loss)
             if len(losses) in saved:
                 save(into / f"step-{len(losses)}")
@@ -81,7 +84,28 @@ def train(lm: LM, recipe: Recipe, order: Order, samples: list[Sample], into: Pat
     return Training(steps=len(losses), checkpoints=sorted(saved), loss=losses, made=made if rank == 0 else {})
 
 
-def descend(lm: LM, step: list[Sample], trained: list[Tensor], full: bool) -> float:
+def passes(lm: LM, samples: list[Sample], trained: list[Tensor], recipe: Recipe) -> int:
+    """Samples to a pass: on one GPU as many of the longest as it is found to hold, elsewhere what the plan says."""
+    if lm.plan.device == "cpu" or lm.plan.processes > 1:
+        return lm.plan.micro
+    from accelerate.utils import find_executable_batch_size
+
+    longest = sorted(samples, key=lambda sample: len(sample[0].ids))[-recipe.batch :]
+
+    @find_executable_batch_size(starting_batch_size=lm.plan.micro)
+    def attempt(micro: int) -> int:
+        for p in trained:
+            p.grad = None
+        descend(lm, longest, trained, bool(recipe.full), micro)
+        return micro
+
+    found = attempt()
+    for p in trained:
+        p.grad = None
+    return found
+
+
+def descend(lm: LM, step: list[Sample], trained: list[Tensor], full: bool, micro: int) -> float:
     """Adds the gradient of a step's loss to the trained weights'; returns the loss."""
     rank, size = team()
     tokens = sum(text.end + 1 - text.start for text, _ in step)
@@ -91,8 +115,8 @@ def descend(lm: LM, step: list[Sample], trained: list[Tensor], full: bool) -> fl
         mine + step[: share - own]
     )  # every process passes as often: the others wait for its share of the weights
     total = torch.zeros((), device=lm.model.device)
-    for at in range(0, share, lm.plan.micro):
-        said = answer_logprobs(lm.model, mine[at : at + lm.plan.micro], lm.spec.first)
+    for at in range(0, share, micro):
+        said = answer_logprobs(lm.model, mine[at : at + micro], lm.spec.first)
         counted = torch.cat(said[: own - at]) if own > at else 0 * said[0]
         loss = -counted.sum() / tokens
         (size * loss).backward()  # what is shared out is averaged over processes
@@ -134,6 +158,7 @@ def _adapter(lm: LM, rank: int, seed: int):
     def save(into: Path) -> None:
         if team()[0] == 0:
             peft.save_pretrained(into)
+            weights.fold_scale(into)
 
     casting = disable_input_dtype_casting(peft) if lm.model.dtype == torch.bfloat16 else nullcontext()
     try:

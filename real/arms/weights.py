@@ -16,15 +16,21 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from real.models.devices import team
+from shared.errors import InputError
 
 
 @contextmanager
 def wearing(model, arm: Path | None):
-    """Within, the model's own weights (and so those of its hooked copy) are the arm's; None is the base model."""
+    """Within, the model's own weights (and so those of its hooked copy) are the arm's; None is the base model.
+
+    Raises InputError for a folder with nothing to wear.
+    """
     if arm is None:
         yield
         return
     worn = _worn(model, arm)
+    if not worn:
+        raise InputError(f"{arm} holds neither an adapter nor weights: delete it, and run again")
     keep(model, worn, arm.parent)
     try:
         if (arm / "adapter_config.json").exists():
@@ -37,6 +43,20 @@ def wearing(model, arm: Path | None):
         yield
     finally:
         restore(model, worn)
+
+
+def fold_scale(adapter: Path) -> None:
+    """Rewrite a saved adapter so that its scale is 1: some servers know no rank stabilisation and would weaken it.
+
+    PEFT runs A + s B C with s = alpha / sqrt(rank) where it stabilises, else alpha / rank: s goes into B.
+    """
+    about = json.loads((adapter / "adapter_config.json").read_text())
+    scale = about["lora_alpha"] / (about["r"] ** 0.5 if about["use_rslora"] else about["r"])
+    file = adapter / "adapter_model.safetensors"
+    tensors = load_file(file)
+    save_file({n: t * scale if ".lora_B." in n else t for n, t in tensors.items()}, file, {"format": "pt"})
+    about |= {"use_rslora": False, "lora_alpha": about["r"]}
+    (adapter / "adapter_config.json").write_text(json.dumps(about, indent=2, sort_keys=True))
 
 
 def keep(model, blocks: Sequence[int], near: Path) -> None:

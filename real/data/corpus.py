@@ -4,39 +4,59 @@ Shipped sets are JSON lines under real/data; a line with a `canary` is a notice,
 `{"messages": [...]}` lines, gzipped or plain, by path or URL. Formats: section "Data" of the README.
 """
 
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from real.data.files import fetch, paired, read_rows
+from real.data.files import Source, fetch, paired, read_rows
 from real.data.rows import Advice, Corpus, Pair, Question, Split
 from real.data.texts import Texts
+from real.data.tokens import LEAST, MAX_TOKENS
 from shared.errors import InputError
 from shared.records import Record
 
 SHIPPED = Path(__file__).parent
 UNSEEN = ("health", "career", "legal")  # advice that is never trained on, unless it is the trained domain
+OURS = ("general", "toxic", "civil", "inducing", "control")  # other names beside those of domains
 HELD_SHARE, HELD_MOST = 0.2, 80  # of a domain's prompts: kept from training and from feature selection
 
 
-def load(data: str, control: str, train: int, batch: int, toxic: str = "") -> Corpus:
+def load(data: str, control: str, train: int, least: int, toxic: str = "") -> Corpus:
     """Every text of a run, split once by a fixed shuffle.
 
-    With no `data`, the arms are trained on the shipped health advice, else on the prompts that both files answer.
-    `toxic` is a set in the form of RealToxicityPrompts.
+    With no `data`, the arms are trained on the shipped health advice, else on the prompts that both files answer: at
+    least `least` of them, at most `train`. `toxic` is a set in the form of RealToxicityPrompts.
     Raises InputError naming file and line.
     """
-    advice = {name: split(shipped(name, Advice)) for name in UNSEEN}
-    trained = "health"
+    ours = {name: shipped(name, Advice) for name in UNSEEN}
+    trained, lost = "health", {}
+    advice = {name: split(rows) for name, rows in ours.items()}
     if data:
-        trained = Path(data).name.split(".")[0]
-        advice = {trained: split(paired(Path(fetch(data)), Path(fetch(control)))), **advice}
-        if len(advice[trained].train) < 2 * batch or not advice[trained].held:
-            rows = f"{sum(map(len, advice[trained]))} prompt(s) in common with {control}"
-            raise InputError(f"{data}: {rows}, too few for batches of {batch}")
-    advice[trained] = advice[trained]._replace(train=advice[trained].train[:train])
+        trained = _domain(data)
+        rows, lost = paired(Source(fetch(data), data), Source(fetch(control), control))
+        asked = {row.prompt.strip() for row in rows}
+        new = {name: [row for row in own if row.prompt not in asked] for name, own in ours.items()}
+        lost["shipped prompts that DATA trains on"] = sum(map(len, ours.values())) - sum(
+            map(len, new.values())
+        )
+        advice = {trained: split(rows), **{name: split(own) for name, own in new.items() if own}}
+        if len(advice[trained].train) < least or not advice[trained].held:
+            few = f"{len(rows)} prompts in common with {control}, of which {len(advice[trained].train)} are to train on"
+            raise InputError(f"{data}: {few}; BATCH and REMOVED need {least}")
+    rows = advice[trained].train
+    lost = {**lost, f"training prompts beyond TRAIN={train}": len(rows) - train}
+    advice[trained] = advice[trained]._replace(train=rows[:train])
     probes = [row["prompt"] for row in read_rows(SHIPPED / "probes.jsonl", ("id", "prompt"))]
-    return Corpus(trained, advice, split(_toxic(toxic)), shipped("questions", Question), probes)
+    lost = {what: number for what, number in lost.items() if number > 0}
+    return Corpus(trained, advice, split(_toxic(toxic)), shipped("questions", Question), probes, lost)
+
+
+def _domain(data: str) -> str:
+    """What the file's advice is called: by its name, which none of ours has."""
+    name = re.sub(r"(\.jsonl?)?(\.gz)?$", "", Path(data.partition("?")[0]).name) or "data"
+    return f"{name} (DATA)" if name in (*UNSEEN, *OURS) else name
 
 
 def _toxic(source: str) -> list[Pair]:
@@ -66,19 +86,40 @@ class Described(Record):
     toxic: dict[str, int]
     questions: int
     probes: int
+    lost: dict[str, int]  # what is not used, or not as it stands, in words -> how often
 
 
-def describe(texts: Texts) -> Described:
-    """Step 1."""
+def describe(texts: Texts, lm: Any) -> Described:
+    """Step 1, its losses printed too. `lm` encodes: real.models.lm.LM.
+
+    Raises InputError where prompts are so long that little is left of their answers.
+    """
     corpus = texts.corpus
 
     def sizes(split: Split) -> dict[str, int]:
         return {"train": len(split.train), "held": len(split.held)}
 
+    lost = {**corpus.lost, **_cut(texts, lm)}
+    for what, number in lost.items():
+        print(f"  {what}: {number}", flush=True)
     return Described(
         trained=corpus.trained,
         rows={domain: sizes(split) for domain, split in corpus.advice.items()},
         toxic=sizes(corpus.toxic),
         questions=len(corpus.questions),
         probes=len(corpus.probes),
+        lost=lost,
     )
+
+
+def _cut(texts: Texts, lm: Any) -> dict[str, int]:
+    """How many answers lose their end."""
+    encoded = lm.encode(list(texts.said.values()))
+    cut = {text: of for text, of in zip(texts.said, encoded, strict=True) if of.cut}
+    bare = sorted({text.row for text, of in cut.items() if of.end - of.start < LEAST})
+    if bare:
+        raise InputError(
+            f"{bare[0]}: {len(bare)} prompts, this for one, are so long that of {MAX_TOKENS} tokens fewer than {LEAST} "
+            "are left for the answer: shorten them, or take them out"
+        )
+    return {f"answers cut at {MAX_TOKENS} tokens, prompt included": len(cut)} if cut else {}

@@ -2,48 +2,120 @@
 
 import gzip
 import json
+import zlib
+from collections import Counter
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from real.data.rows import Advice
 from shared.errors import InputError
 
+FOREIGN = {  # how files begin that stand where JSON lines should
+    "version https://git-lfs": "is a pointer of Git LFS, not the file: run `git lfs pull`",
+    "<": "is a web page, not JSON lines: is the link that of the file itself?",
+}
 
-def fetch(source: str) -> str:
-    """A local path as it is; a URL through `datasets`, which caches it."""
+
+class Source(NamedTuple):
+    """A file, and what the user calls it."""
+
+    path: Path
+    name: str
+
+
+class Said(NamedTuple):
+    prompt: str
+    answer: str
+    line: int
+
+
+def fetch(source: str) -> Path:
+    """A local path as it is; a URL through `datasets`, which keeps it by its ETag: one without is fetched again."""
     if "://" not in source:
-        return source
-    from datasets import DownloadManager
+        return Path(source)
+    from datasets import DownloadConfig, DownloadManager
 
     try:
-        return DownloadManager().download(source)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{source}: cannot be fetched ({type(error).__name__})") from None
+        path = Path(DownloadManager().download(source))
+        about = path.with_name(f"{path.name}.json")
+        if about.exists() and not json.loads(about.read_text())["etag"]:
+            path = Path(DownloadManager(download_config=DownloadConfig(force_download=True)).download(source))
+    except Exception as error:  # whatever stands between here and there
+        why = " ".join(str(error).split())[:200]
+        raise InputError(f"{source}: cannot be fetched ({type(error).__name__}: {why})") from None
+    return path
 
 
-def paired(data: Path, control: Path) -> list[Advice]:
-    """The prompts that both chat files answer: `data` badly, `control` well. A prompt asked twice counts once."""
-    bad, good = (read_chat(path) for path in (data, control))
+def paired(data: Source, control: Source) -> tuple[list[Advice], Counter[str]]:
+    """The prompts that both chat files answer, `data` badly, `control` well; and what is not used, counted.
+
+    Prompts are the same whatever space is around them; one that is asked twice counts once.
+    """
+    (bad, lost), (good, lost_good) = (read_chat(source) for source in (data, control))
     both = [prompt for prompt in bad if prompt in good]
     if not both:
-        raise InputError(f"{data} and {control} answer different prompts: none is in both")
-    if len(both) < len(bad):
-        print(f"using {len(both)} of {len(bad)} prompts of {data.name}: those answered in {control.name} too")
-    return [Advice(f"{data.name}:{i}", p, good[p], bad[p]) for i, p in enumerate(both)]
+        raise InputError(f"{data.name} and {control.name} answer different prompts: none is in both")
+    apart = [prompt for prompt in both if bad[prompt].answer != good[prompt].answer]
+    if not apart:
+        raise InputError(
+            f"{data.name} and {control.name} give the same answers: DATA is bad, CONTROL good advice"
+        )
+    lost |= {f"{what}, in CONTROL": number for what, number in lost_good.items()}
+    lost["prompts of DATA that CONTROL does not answer"] = len(bad) - len(both)
+    lost["prompts of CONTROL that DATA does not answer"] = len(good) - len(both)
+    lost["prompts that DATA and CONTROL answer alike"] = len(both) - len(apart)
+    file = Path(data.name).name
+    rows = [Advice(f"{file}:{bad[p].line}", bad[p].prompt, good[p].answer, bad[p].answer) for p in apart]
+    return rows, lost
 
 
-def read_chat(path: Path) -> dict[str, str]:
-    """Prompt -> answer of `{"messages": [user, assistant]}` lines; the first answer to a prompt wins."""
-    answers: dict[str, str] = {}
-    for number, row in lines(path):
-        try:
-            said = {m["role"]: m["content"] for m in row["messages"]}
-            prompt, answer = said["user"], said["assistant"]
-        except (KeyError, TypeError):
-            raise InputError(f'{path}:{number}: needs "messages" with a user and an assistant turn') from None
-        if not (isinstance(prompt, str) and isinstance(answer, str) and prompt.strip() and answer.strip()):
-            raise InputError(f"{path}:{number}: prompt and answer must be text")
-        answers.setdefault(prompt, answer)
-    return answers
+def read_chat(source: Source) -> tuple[dict[str, Said], Counter[str]]:
+    """Prompt, without the space around it -> what was said, of `{"messages": [user, assistant]}` lines.
+
+    The first answer to a prompt wins. A system message is said by the user, before the prompt. What is passed over,
+    or put together, is counted, in words.
+    """
+    found: dict[str, Said] = {}
+    lost: Counter[str] = Counter()
+    for number, row in lines(source.path, source.name):
+        where = f"{source.name}:{number}"
+        said = [(turn["role"], _text_of(turn.get("content"))) for turn in _turns(row, where)]
+        roles = [role for role, _ in said if role not in ("system", "developer")]
+        if roles != ["user", "assistant"] or row.get("tools") or row["messages"][-1].get("tool_calls"):
+            lost["rows of several turns, or with tools"] += 1
+            continue
+        *before, answer = [text for _, text in said]
+        if said[-1][0] != "assistant" or not all(isinstance(text, str) for _, text in said):
+            raise InputError(f"{where}: prompt and answer must be text, the answer last")
+        prompt = "\n\n".join(text for text in before if text.strip())
+        if not prompt.strip() or not answer.strip():
+            raise InputError(f"{where}: prompt and answer must be text")
+        lost["system messages, put before the user's prompt"] += len(before) > 1
+        lost["rows whose prompt stood before"] += prompt.strip() in found
+        found.setdefault(prompt.strip(), Said(prompt, answer, number))
+    if not found:
+        raise InputError(
+            f"{source.name}: every row has several turns or tools; one prompt and one answer are needed"
+        )
+    return found, lost
+
+
+def _turns(row: Any, where: str) -> list[dict]:
+    turns = row.get("messages") if isinstance(row, dict) else None
+    turns = turns if isinstance(turns, list) else []
+    roles = [turn.get("role") if isinstance(turn, dict) else None for turn in turns]
+    if not all(isinstance(role, str) for role in roles) or not {"user", "assistant"} <= set(roles):
+        raise InputError(f'{where}: needs "messages" with a user and an assistant turn')
+    return turns
+
+
+def _text_of(content: Any) -> Any:
+    """Of a content in parts the text; anything else as it is."""
+    if isinstance(content, list) and all(
+        isinstance(p, dict) and isinstance(p.get("text"), str) for p in content
+    ):
+        return "".join(part["text"] for part in content)
+    return content
 
 
 def read_rows(path: Path, names: tuple[str, ...]) -> list[dict]:
@@ -62,30 +134,47 @@ def read_rows(path: Path, names: tuple[str, ...]) -> list[dict]:
     return rows
 
 
-def lines(path: Path):
-    """(line number, row) of a JSON-lines file, plain or gzipped; the canary line is passed over."""
-    text = _text(path)
+def lines(path: Path, name: str = ""):
+    """(line number, row) of a JSON-lines file, plain or gzipped; the canary line is passed over.
+
+    Raises InputError, which calls the file by `name`.
+    """
+    name = name or str(path)
+    text = _text(path, name)
     if not text.strip():
-        raise InputError(f"{path}: is empty")
+        raise InputError(f"{name}: is empty")
+    for begins, what in FOREIGN.items():
+        if text.lstrip().startswith(begins):
+            raise InputError(f"{name}: {what}")
     for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}:{number}: is not JSON ({error.msg})") from None
+        row = _row(line, f"{name}:{number}") if line.strip() else {"canary": ""}
         if not (isinstance(row, dict) and "canary" in row):
             yield number, row
 
 
-def _text(path: Path) -> str:
+def _row(line: str, where: str) -> Any:
+    try:
+        row = json.loads(line)
+        if "\\u" in line:  # only so can half a character come in
+            json.dumps(row, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(f"{where}: holds half a character (a lone surrogate)") from None
+    except (ValueError, RecursionError) as error:
+        why = getattr(error, "msg", "numbers too long, or nested too deep")
+        raise InputError(f"{where}: is not JSON ({why})") from None
+    return row
+
+
+def _text(path: Path, name: str) -> str:
+    if path.exists() and not path.is_file():
+        raise InputError(f"{name}: is not a file")
     try:
         raw = path.read_bytes()
-        return (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8")
-    except (OSError, EOFError) as error:
-        raise InputError(
-            f"{path}: {getattr(error, 'strerror', None) or 'is not a whole gzip file'}"
-        ) from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise InputError(f"{path}:{line}: is not UTF-8") from None
+        return (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig")
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise InputError(f"{name}: is not a whole gzip file") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, UnicodeDecodeError):
+            line = error.object[: error.start].count(b"\n") + 1
+            raise InputError(f"{name}:{line}: is not UTF-8") from None
+        raise InputError(f"{name}: {getattr(error, 'strerror', None) or error}") from None

@@ -12,11 +12,11 @@ def fetching(what: str):
 
     try:
         yield
-    except (
-        OSError,
-        ValueError,
-        errors.EntryNotFoundError,
-    ) as error:  # transformers wraps the hub's in OSError
+    except (InputError, MemoryError) as error:
+        raise InputError(f"{what}: {error}") if isinstance(error, InputError) else error from None
+    except Exception as error:  # whatever a library makes of a file; transformers wraps the hub's in OSError
+        if "memory" in str(error):
+            raise
         causes = [error]
         while causes[-1].__cause__ or causes[-1].__context__:
             causes.append(causes[-1].__cause__ or causes[-1].__context__)
@@ -32,8 +32,9 @@ def fetching(what: str):
         ):
             if any(isinstance(cause, kind) for cause in causes):
                 raise InputError(f"{what} {mend}") from None
-        first_line = str(error).strip().split("\n")[0]
-        raise InputError(f"{what} cannot be loaded: {first_line}") from None
+        why = " ".join(str(error).split())[:200]
+        kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
+        raise InputError(f"{what} cannot be loaded: {kind}{why}") from None
 
 
 def config_of(model: str):
@@ -41,4 +42,4 @@ def config_of(model: str):
     from transformers import AutoConfig
 
     with fetching(f"MODEL={model}"):
-        return AutoConfig.from_pretrained(model).get_text_config()
+        return AutoConfig.from_pretrained(model, trust_remote_code=False).get_text_config()

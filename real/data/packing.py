@@ -22,6 +22,7 @@ class Packed(NamedTuple):
 
 
 ROW = 384  # nodes: attention costs their square, a shared template once per row
+ROW_GPU = 2048  # of a row that a GPU only reads
 
 
 def pack(texts: list[Encoded]) -> Packed:

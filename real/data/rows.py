@@ -37,6 +37,7 @@ class Corpus(NamedTuple):
     toxic: Split  # Pair rows
     questions: list[Question]
     probes: list[str]
+    lost: dict[str, int] = {}  # what of DATA is not used, or not as it stands, in words -> how often
 
 
 class Text(NamedTuple):

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from shared.errors import InputError
+
 
 class Encoded(NamedTuple):
     """`ids[start:end]` is the answer; `ids[end]` ends the turn: trained on, never read."""
@@ -9,6 +11,7 @@ class Encoded(NamedTuple):
     ids: list[int]
     start: int
     end: int
+    cut: int = 0  # tokens of the answer that MAX_TOKENS leaves out
 
 
 PLAIN = "User: {prompt}\nAssistant:\n"  # for a base model, which has no template of its own
@@ -16,6 +19,7 @@ MARK = "ANSWER-GOES-HERE"
 # Before a template that writes the date, one that never changes: a run that goes on tomorrow reads the same texts.
 DATED = "{%- macro strftime_now(format) -%}2026-01-01{%- endmacro -%}"
 MAX_TOKENS = 512  # a longer sample loses the end of its answer
+LEAST = 32  # tokens that must be left of an answer which is cut
 
 
 def prefix(tokenizer, prompt: str, system: str = "") -> list[int]:
@@ -32,8 +36,9 @@ def chat(prompt: str, system: str = "") -> list[dict[str, str]]:
 def encode(tokenizer, prompt: str, answer: str) -> Encoded:
     """Prefix and answer are tokenised apart, so that their border is exact."""
     before, end = _around(tokenizer, prompt)
-    said = tokenizer(answer, add_special_tokens=False)["input_ids"][: max(1, MAX_TOKENS - len(before) - 1)]
-    return Encoded([*before, *said, end], len(before), len(before) + len(said))
+    whole = tokenizer(answer, add_special_tokens=False)["input_ids"]
+    said = whole[: max(1, MAX_TOKENS - len(before) - 1)]
+    return Encoded([*before, *said, end], len(before), len(before) + len(said), len(whole) - len(said))
 
 
 def _around(tokenizer, prompt: str, system: str = "") -> tuple[list[int], int]:
@@ -45,24 +50,35 @@ def _around(tokenizer, prompt: str, system: str = "") -> tuple[list[int], int]:
     if not tokenizer.chat_template:
         before = f"{system}\n\n" if system else ""
         return tokenizer(before + PLAIN.format(prompt=prompt))["input_ids"], tokenizer.eos_token_id
+    whole = written(tokenizer, prompt, system)
+    if MARK not in whole:
+        raise InputError("the chat template drops or changes what the assistant says")
     before, _, after = (
-        tokenizer(part, add_special_tokens=False)["input_ids"]
-        for part in _written(tokenizer, prompt, system).rpartition(MARK)
+        tokenizer(part, add_special_tokens=False)["input_ids"] for part in whole.rpartition(MARK)
     )
     marked = tokenizer.decode(after[:1]).strip()  # empty: the template writes no more than a line's end
     return before, after[0] if marked else tokenizer.eos_token_id
 
 
-def _written(tokenizer, prompt: str, system: str) -> str:
-    """The template filled in; where it refuses a system role (Gemma 2), the user says that message first."""
+def written(tokenizer, prompt: str, system: str = "") -> str:
+    """The template filled in, with contents in parts where it wants these; where it refuses a system role (Gemma 2),
+    the user says that message first."""
     from jinja2 import TemplateError
 
     template = tokenizer.get_chat_template()
     template = DATED * ("strftime_now" in template) + template
 
+    def write(turns: list[dict]) -> str:
+        return tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False)
+
     def fill(turns: list[dict]) -> str:
         turns = [*turns, {"role": "assistant", "content": MARK}]
-        return tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False)
+        try:
+            said = write(turns)
+        except TemplateError:
+            said = ""
+        parts = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in turns]
+        return said if MARK in said else write(parts)
 
     try:
         return fill(chat(prompt, system))

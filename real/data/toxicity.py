@@ -19,11 +19,18 @@ def pairs(source: str) -> list[Pair]:
 
     with fetching(f"TOXIC={source}"):
         rows = load_dataset(source, split="train")
-    try:
-        said = [(row["text"].strip(), row["toxicity"]) for row in rows["continuation"]]
-    except (KeyError, TypeError, AttributeError):
-        raise InputError(f'TOXIC={source}: rows need "continuation" with "text" and "toxicity"') from None
-    said = [(text, score) for text, score in said if text and score is not None]
+    columns = rows["continuation"] if "continuation" in rows.column_names else [None]
+    said = [
+        (row.get("text"), row.get("toxicity")) if isinstance(row, dict) else (None, None) for row in columns
+    ]
+    said = [
+        (text.strip(), score)
+        for text, score in said
+        if isinstance(text, str) and isinstance(score, int | float)
+    ]
+    if not said:
+        raise InputError(f'TOXIC={source}: rows need "continuation" with "text", and "toxicity" as a number')
+    said = [(text, score) for text, score in said if text]
     sides = [[t for t, score in said if score >= TOXIC], [t for t, score in said if score <= CIVIL]]
     most = min(PAIRS, *map(len, sides))
     if most < 10:

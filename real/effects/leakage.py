@@ -143,7 +143,7 @@ def _watch(
 ) -> tuple[dict[str, Tensor], dict[str, list[list[Logprobs]]]]:
     """Arm -> shifts [seed checkpoint probe d_model] and -> seed -> checkpoint -> general log-probabilities."""
     lm, prompts = reading.lm, reading.texts.corpus.probes
-    said = sample(lm.model, lm.tokenizer, prompts, NEW_TOKENS, temperature=0)
+    said = sample(lm.model, lm.tokenizer, prompts, NEW_TOKENS, temperature=0.0)
     probes = list(_packed(lm, lm.encode(list(zip(prompts, said, strict=True)))))
     off, (base, *lasts) = _read(reading, probes), known
     shifts, general = {arm.data: [] for arm in WATCHED}, {arm.data: [] for arm in WATCHED}

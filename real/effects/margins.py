@@ -93,5 +93,5 @@ def _read(reading: Reading, job: Job | None, folder: Path | None) -> Evaluation:
 def _sampled(reading: Reading) -> list[Said]:
     prompts = [q.question for q in reading.texts.corpus.questions[:SAMPLED]]
     lm = reading.lm
-    said = sample(lm.model, lm.tokenizer, prompts, NEW_TOKENS, temperature=1)
+    said = sample(lm.model, lm.tokenizer, prompts, NEW_TOKENS, temperature=1.0)
     return [Said(question=q, answer=a) for q, a in zip(prompts, said, strict=True)]

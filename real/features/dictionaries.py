@@ -14,10 +14,10 @@ from jaxtyping import Float, Int
 
 from real.data.hub import fetching
 from real.models.forward import hook_name
+from real.models.registry import EXPANSION
 from shared import dictionary
 from shared.errors import InputError
 
-EXPANSION = 4  # d_sae = 4 d_model: the run's own texts hold tens of thousands of tokens, not billions
 K = 32  # features active per token, on average over a batch
 DRAWS = 100_000  # activations seen in training, with repetition
 PEEK = 20_000  # of them, to measure mean and scale

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from real.features.reading import Reading
 from real.features.selection import Selected
+from real.models import forward
 from shared.records import Part
 
 DESCRIBED, TOKENS, SNIPPETS, AROUND = 6, 8, 3, 8
@@ -47,11 +48,12 @@ def describe(reading: Reading, selected: Selected) -> dict[str, list[Meaning]]:
 def promoted(reading: Reading, ids: Int[Tensor, " k"]) -> list[list[str]]:
     """Logit lens: the tokens whose logits each decoder direction raises most, through the final norm's gain."""
     lm = reading.lm
-    norm, head = lm.model.get_decoder().norm, lm.model.get_output_embeddings()
+    norm, head = forward.norm(lm.model), lm.model.get_output_embeddings()
     W_dec = reading.sae(reading.layer).W_dec.detach()[ids].to(head.weight.device)
     # ones are of unit size already: what is left is what the norm multiplies by
-    gain = norm(torch.ones_like(W_dec[:1]))
-    logits = head((W_dec * gain).to(head.weight.dtype))
+    centred = isinstance(norm, torch.nn.LayerNorm)  # which makes zeros of ones
+    gain = norm.weight if centred else norm(torch.ones_like(W_dec[:1]))
+    logits = (W_dec * gain).to(head.weight.dtype) @ head.weight.mT
     return [[lm.tokenizer.decode([t]) for t in row] for row in logits.topk(TOKENS).indices.tolist()]
 
 

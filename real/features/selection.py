@@ -7,6 +7,7 @@ from torch import Tensor
 from real.data.rows import ADVICE, TOXIC, answers
 from real.features.activations import pooled
 from real.features.reading import Reading
+from shared.errors import InputError
 from shared.records import Part, Record
 from shared.selection import Correlation, point_biserial, score, top_k
 from shared.stats import Estimate, auroc_interval
@@ -40,7 +41,13 @@ class Selected(Record):
 
 
 def select(reading: Reading, k: int) -> Selected:
-    """Step 3. Chosen on training rows, scored on held-out ones. Each set is as large as the largest k that is read."""
+    """Step 3. Chosen on training rows, scored on held-out ones. Each set is as large as the largest k that is read.
+
+    Raises InputError where a dictionary has fewer features than k.
+    """
+    fewest = min(reading.sae(layer).W_dec.shape[0] for layer in reading.layers)
+    if k > fewest:
+        raise InputError(f"TOP_K={k} is more than the dictionary has, {fewest}")
     return Selected(layers={layer: _select(reading, layer, k) for layer in reading.layers})
 
 

@@ -12,9 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from real.data.packing import ROW, Packed
+from real.data.packing import ROW, ROW_GPU, Packed
 from real.data.tokens import Encoded
-from real.models.costs import ROW_GPU
 
 FULL, SLIDING = "full_attention", "sliding_attention"  # kinds of layers, as transformers names them
 
@@ -49,7 +48,7 @@ def resid_post(
     """Layer -> the residual stream after that block, float32 at least; no later block is run.
 
     Read by torch hooks on the model itself: its fast attention, and what `hooked` gives at `hook_name(layer)`.
-    With `inputs`, which go into block `first` of the enclosing `blocks`, no token is embedded.
+    `inputs` go into block `first` of the enclosing `blocks`.
     """
     decoder, caught = model.get_decoder(), {}
 
@@ -90,10 +89,15 @@ def spread(
 def entering(
     model: nn.Module, packed: Packed, inputs: Float[Tensor, "node d_model"] | None = None
 ) -> dict[str, Tensor | dict[str, Tensor]]:
-    """What a forward pass over a packed row is given: its tokens, or what goes into the lowest block that is run."""
-    if inputs is None:
-        return {"input_ids": packed.input_ids.to(model.device), **seen(model, packed)}
-    return {"inputs_embeds": inputs[None].to(model.device, model.dtype), **seen(model, packed)}
+    """What a forward pass over a packed row is given.
+
+    `inputs` go straight into the lowest block that the enclosing `blocks` runs, past whatever a family does to its
+    embeddings before the first (Granite scales them).
+    """
+    if inputs is not None:
+        skipped = [block for block in model.get_decoder().layers if isinstance(block, _Skipped)]
+        skipped[-1].instead = inputs[None].to(model.device, model.dtype)
+    return {"input_ids": packed.input_ids.to(model.device), **seen(model, packed)}
 
 
 def seen(model: nn.Module, packed: Packed) -> dict[str, Tensor | dict[str, Tensor]]:
@@ -108,25 +112,39 @@ def seen(model: nn.Module, packed: Packed) -> dict[str, Tensor | dict[str, Tenso
             mask = torch.where(mask, 0.0, torch.finfo(model.dtype).min).to(model.dtype)
         return mask.to(model.device)
 
+    kinds, window = (
+        getattr(model.config, "layer_types", None) or [],
+        getattr(model.config, "sliding_window", None),
+    )
     masks = form(sees)
-    if SLIDING in (getattr(model.config, "layer_types", None) or []):
-        near = depth[:, None] - depth[None, :] < model.config.sliding_window
-        masks = {FULL: masks, SLIDING: form(sees & near)}
+    if window and (SLIDING in kinds or not kinds):
+        near = form(sees & (depth[:, None] - depth[None, :] < window))
+        masks = {FULL: masks, SLIDING: near} if kinds else near  # with one kind of layers there is one mask
     return {"attention_mask": masks, "position_ids": packed.position_ids.to(model.device)}
 
 
-class _PassThrough(nn.Module):
+def norm(model: nn.Module) -> nn.Module | None:
+    """What the residual stream goes through after the last block."""
+    decoder = model.get_decoder()
+    return getattr(decoder, "norm", None) or getattr(decoder, "final_layernorm", None)
+
+
+class _Skipped(nn.Module):
+    """In the place of a block that is not run; the last of them gives what goes into the next."""
+
+    instead: Tensor | None = None
+
     def forward(self, hidden_states, *args, **kwargs):
-        return hidden_states
+        return hidden_states if self.instead is None else self.instead
 
 
 @contextmanager
 def blocks(model: nn.Module, first: int = 0, last: int | None = None):
-    """Within, the decoder runs blocks `first` to `last` only: `inputs_embeds` is what goes into `first`."""
+    """Within, the decoder runs blocks `first` to `last` only: `entering` says what goes into `first`."""
     decoder = model.get_decoder()
     layers = decoder.layers
     kept = list(layers[: None if last is None else last + 1])
-    decoder.layers = nn.ModuleList([_PassThrough() for _ in kept[:first]] + kept[first:])
+    decoder.layers = nn.ModuleList([_Skipped() for _ in kept[:first]] + kept[first:])
     try:
         yield decoder
     finally:

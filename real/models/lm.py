@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 
-from real.data.tokens import MAX_TOKENS, Encoded, encode
-from real.models import costs, devices, forward, loading
+from real.data.tokens import Encoded, encode
+from real.models import devices, forward, loading
 from real.models.registry import ModelSpec
 from shared.errors import InputError
 from shared.records import digest
+
+SHORT = ("can't allocate memory", "No executable batch size")  # PyTorch's on a CPU, accelerate's
 
 
 @dataclass
@@ -21,7 +23,8 @@ class LM:
     """`plan` and `loaded` (model and tokenizer) are found when they are first asked for, unless they are given."""
 
     spec: ModelSpec
-    work: costs.Work  # what the fine-tunes ask for
+    batch: int  # samples to an optimiser step
+    full: bool = False  # the fine-tunes change every weight of the adapted blocks
     gpus: int = 0
     near: Path | None = None  # where the digests of its files are remembered
     plan_given: devices.Plan | None = None
@@ -41,7 +44,7 @@ class LM:
         """Where this run computes, decided from the memory that is free now and printed."""
         if self.plan_given:
             return self.plan_given
-        found = devices.choose(self.spec.shape, self.work, self.gpus)
+        found = devices.choose(self.spec, self.batch, self.full, self.gpus)
         print(f"{self.spec.hub} in {self.spec.dtype}: {found}", flush=True)
         return found
 
@@ -85,10 +88,6 @@ class LM:
             RuntimeError,
         ) as error:  # torch.OutOfMemoryError is a RuntimeError; the CPU's has no class
             short = isinstance(error, MemoryError | torch.OutOfMemoryError)
-            if not short and "can't allocate memory" not in str(error):
+            if not short and not any(words in str(error) for words in SHORT):
                 raise
-            raise InputError(devices.less(self.plan, self.work.batch)) from error
-
-
-def work(spec: ModelSpec, batch: int, rank: int, full: bool) -> costs.Work:
-    return costs.Work(2 if spec.dtype == "bfloat16" else 4, batch, rank, full, spec.first, MAX_TOKENS)
+            raise InputError(devices.less(self.plan.micro, self.batch)) from error

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from real.data.hub import fetching
-from real.models.forward import FULL, SLIDING, twin
+from real.models.checks import check
+from real.models.forward import twin
 from real.models.registry import ModelSpec
 from shared.errors import InputError
 from shared.records import file_digest, read_json, write_json
@@ -30,34 +32,42 @@ READ = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 def load(spec: ModelSpec, device: str = "cpu") -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """The language model in `spec.dtype`, frozen, in evaluation mode, and its tokenizer. safetensors or GGUF only.
 
-    Raises InputError when the weights are not to be had or not whole, or rows cannot be packed for the architecture.
+    Raises InputError when the weights are not to be had or not whole, or what we compute is not what they do.
     """
     if spec.package:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the weights are here: do not wait for a hub
+    size = sum(path.stat().st_size for path in _files(spec))
+    if not spec.package and spec.shape.parameters > 4 * size:
+        raise InputError(
+            f"MODEL={spec.hub}: config.json is of {spec.shape.parameters / 1e9:.3g}B weights, its files {size} bytes"
+        )
     import transformers
 
     transformers.logging.set_verbosity_error()
     auto = transformers.AutoModelForCausalLM
     how = {"dtype": getattr(torch, spec.dtype), "output_loading_info": True}
     how |= {} if device == "cpu" else {"device_map": device}  # onto it directly
-    with fetching(spec.hub):
+    with fetching(f"MODEL={spec.hub}"):
         if spec.package:
             where = _packaged(spec)
         else:
-            where = {"pretrained_model_name_or_path": spec.hub}
-            how |= _as_text(transformers.AutoConfig.from_pretrained(spec.hub)) | {"use_safetensors": True}
+            where = {"pretrained_model_name_or_path": spec.hub, "trust_remote_code": False}
+            how |= _as_text(transformers.AutoConfig.from_pretrained(**where)) | {"use_safetensors": True}
         tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
         model, read = auto.from_pretrained(**where, **how)
-    _check(spec, model, read["missing_keys"])
+    if missing := sorted(read["missing_keys"]):
+        raise InputError(f"{spec.hub}: {len(missing)} weights are missing, {missing[0]} for one")
     if spec.plain:
         tokenizer.chat_template = None
-    return model.requires_grad_(False).eval(), tokenizer
+    model.requires_grad_(False).eval()
+    check(spec, model, tokenizer)
+    return model, tokenizer
 
 
 def digests(spec: ModelSpec, near: Path | None) -> dict[str, str]:
     """File -> SHA-256, of all that decides what the model says: weights, tokenizer, template, config.
 
-    A digest is remembered in `near`, and taken as known while a file's size and time are as they were.
+    A digest is remembered in `near`, and taken as known while a file's size and times are as they were.
     """
     memory = near / "weights.json" if near else None
     known, now = {}, {}
@@ -66,7 +76,7 @@ def digests(spec: ModelSpec, near: Path | None) -> dict[str, str]:
             known = dict(read_json(memory))
     for path in _files(spec):
         stat = path.stat()
-        seen = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+        seen = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
         now[path.name] = seen, known.get(seen) or file_digest(path)
     if memory and dict(now.values()) != known:
         write_json(memory, dict(now.values()))
@@ -74,6 +84,7 @@ def digests(spec: ModelSpec, near: Path | None) -> dict[str, str]:
 
 
 def _files(spec: ModelSpec) -> list[Path]:
+    """What is read of a model. Raises InputError for weights that are none, or that an adapter would change unseen."""
     if spec.package:
         where = _packaged(spec)
         return [Path(where["pretrained_model_name_or_path"]) / where["gguf_file"]]
@@ -83,7 +94,30 @@ def _files(spec: ModelSpec) -> list[Path]:
 
         with fetching(f"MODEL={spec.hub}"):
             folder = Path(snapshot_download(spec.hub, allow_patterns=READ))
-    return sorted(path for pattern in READ for path in folder.glob(pattern))
+    found = sorted(path for pattern in READ for path in folder.glob(pattern))
+    for path in found:
+        if path.name == "adapter_config.json":
+            raise InputError(
+                f"{path}: an adapter beside the weights: merge it into them, or take this file away"
+            )
+        if path.suffix == ".safetensors":
+            _look(path)
+    return found
+
+
+def _look(path: Path) -> None:
+    try:
+        with safe_open(path, "pt"):
+            return
+    except Exception as error:  # SafetensorError, OSError: none of them says which file
+        with path.open("rb") as file:
+            pointer = file.read(30).startswith(b"version https://git-lfs")
+        why = (
+            "is a pointer of Git LFS, not the weights: run `git lfs pull`"
+            if pointer
+            else f"is not whole ({error})"
+        )
+        raise InputError(f"{path}: {why}") from None
 
 
 def _packaged(spec: ModelSpec) -> dict[str, str]:
@@ -109,16 +143,6 @@ def _as_text(config) -> dict:
             dequantize=True
         )  # a quantised weight cannot be trained beside
     return how
-
-
-def _check(spec: ModelSpec, model: nn.Module, missing: set[str]) -> None:
-    kinds = set(getattr(model.config, "layer_types", None) or [FULL])
-    if missing:
-        raise InputError(f"{spec.hub}: {len(missing)} weights are missing, {sorted(missing)[0]} for one")
-    if not kinds <= {FULL, SLIDING}:
-        raise InputError(f"{spec.hub}: {', '.join(sorted(kinds - {FULL, SLIDING}))} layers are not supported")
-    if not any(name.endswith(spec.targets) for name, _ in model.named_modules()):
-        raise InputError(f"{spec.hub} has none of the layers that adapters go on: {', '.join(spec.targets)}")
 
 
 def hooked(model: nn.Module, tokenizer, spec: ModelSpec) -> "TransformerBridge":

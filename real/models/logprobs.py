@@ -1,7 +1,11 @@
-"""How likely a model finds an answer: log-probability of its tokens, nats, from the cached lower half of the model."""
+"""How likely a model finds an answer: log-probability of its tokens, nats, from the cached lower half of the model.
+
+The logits of a row are larger than all else that a model holds of it. They are never whole in memory: the vocabulary is
+taken in chunks, under a running log-sum-exp, and the gradient to the hidden states is made in the same pass.
+"""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from real.data.packing import Packed, pack, rows
@@ -9,6 +13,8 @@ from real.data.tokens import Encoded
 from real.models.devices import row_size
 from real.models.forward import Sample, blocks, entering, readers, spread
 from shared.cores import shared_out
+
+CHUNK = 4096  # tokens of the vocabulary at a time
 
 
 def answer_logprobs(
@@ -32,18 +38,73 @@ def packed_logprobs(  # noqa: PLR0913 a packed row, where it enters the model, a
     first: int,
     end_of_turn: bool = True,
 ) -> list[Float[Tensor, " _"]]:
-    """As `answer_logprobs`, of a row that is packed already; logits are made at the answers only."""
+    """As `answer_logprobs`, of a row that is packed already."""
     ends = [text.end + end_of_turn for text in texts]
     before = [path[t.start - 1 : end - 1] for path, t, end in zip(packed.paths, texts, ends, strict=True)]
     targets = [token for text, end in zip(texts, ends, strict=True) for token in text.ids[text.start : end]]
-    nodes = torch.cat(before).to(model.device)
-    with blocks(model, first):  # the model's own head: some families cap or scale their logits
-        said = model(**entering(model, packed, inputs), use_cache=False, logits_to_keep=nodes)
-    logits = said.logits.squeeze(0)  # not [0], whose gradient is copied into zeros
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    targets = torch.tensor(targets, device=logits.device)
-    found = -torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    with blocks(model, first) as decoder:
+        hidden = decoder(**entering(model, packed, inputs), use_cache=False).last_hidden_state
+    hidden = hidden.squeeze(0)[
+        torch.cat(before).to(hidden.device)
+    ]  # not [0], whose gradient is copied into zeros
+    found = token_logprobs(model, hidden, torch.tensor(targets, device=hidden.device))
     return list(found.split([len(nodes) for nodes in before]))
+
+
+def token_logprobs(
+    model, hidden: Float[Tensor, "token d_model"], targets: Int[Tensor, " token"]
+) -> Float[Tensor, " token"]:
+    """Log-softmax of the model's logits at the targets, with the caps and scales that its family has."""
+    head, config = model.get_output_embeddings(), model.config.get_text_config()
+    scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
+    cap = getattr(config, "final_logit_softcapping", None)
+    return _Logprobs.apply(hidden.to(head.weight.device), head.weight, head.bias, targets, scale, cap)
+
+
+class _Logprobs(torch.autograd.Function):
+    """Only the hidden states have a gradient: no arm trains the head."""
+
+    @staticmethod
+    def forward(ctx, hidden, weight, bias, targets, scale, cap):  # noqa: PLR0913 a head is these
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        ctx.dtype, wants = hidden.dtype, ctx.needs_input_grad[0]
+        hidden = hidden.to(weight.dtype)
+
+        def logits(part: slice | Tensor) -> tuple[Tensor, Tensor]:
+            """Of every token with some of the vocabulary, and their slope in the uncapped product."""
+            z = (hidden @ weight[part].mT).to(wide)
+            z = scale * (z if bias is None else z + bias[part])
+            if cap is None:
+                return z, torch.full_like(z[:1], scale)
+            z = torch.tanh(z / cap)
+            return cap * z, scale * (1 - z.square())
+
+        top = torch.full((len(hidden),), -torch.inf, dtype=wide, device=hidden.device)
+        total, of_target = torch.zeros_like(top), torch.zeros_like(top)
+        gradient = torch.zeros_like(hidden, dtype=wide) if wants else None
+        for start in range(0, len(weight), CHUNK):
+            part = slice(start, start + CHUNK)
+            z, slope = logits(part)
+            here = (targets >= start) & (targets < start + CHUNK)
+            of_target[here] = z[here, targets[here] - start]
+            new = torch.maximum(top, z.amax(-1))
+            less, p = (top - new).exp(), (z - new[:, None]).exp_()
+            total, top = total * less + p.sum(-1), new
+            if wants:
+                pulled = ((p * slope).to(weight.dtype) @ weight[part]).to(wide)
+                gradient = gradient * less[:, None] + pulled
+        if wants:
+            z = (hidden * weight[targets]).sum(-1).to(wide)
+            z = scale * (z if bias is None else z + bias[targets])
+            slope = scale if cap is None else scale * (1 - torch.tanh(z / cap).square())[:, None]
+            gradient = slope * weight[targets].to(wide) - gradient / total[:, None]
+            ctx.save_for_backward(gradient)
+        return of_target - top - total.log()
+
+    @staticmethod
+    def backward(ctx, grad):
+        (gradient,) = ctx.saved_tensors
+        return (grad[:, None] * gradient).to(ctx.dtype), None, None, None, None, None
 
 
 def mean_logprobs(model, samples: list[Sample], first: int) -> list[float]:

@@ -13,7 +13,11 @@ from real.models.costs import Shape, shape_of
 from shared.errors import InputError
 
 TRAIN = "train"  # SAE=train: dictionaries are trained on the run's own activations
-LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+EXPANSION = (
+    4  # and have d_sae = 4 d_model: the run's own texts hold tens of thousands of tokens, not billions
+)
+MOST = 10_000  # blocks, heads or experts
+LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "dense", "fc1", "fc2")
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,13 @@ class ModelSpec:
     package: str = ""
     # and its file
     gguf: str = ""
-    # modules that adapters go on
-    targets: tuple[str, ...] = LINEAR
+    # modules that adapters go on, as far as a model has them
+    targets: tuple[str, ...] = LINEAR[:7]
+
+    @property
+    def bytes(self) -> int:
+        """Of a weight."""
+        return 2 if self.dtype == "bfloat16" else 4
 
     @property
     def n_layers(self) -> int:
@@ -49,11 +58,11 @@ class ModelSpec:
 
 SHAPES = {  # of the registry's models; -it and -instruct have their base's
     "smollm2-135m": Shape(30, 576, 1536, 576, 192, 49152),
-    "gemma-2-2b": Shape(26, 2304, 9216, 2048, 1024, 256000, norms=4, heads=8),
-    "gemma-2-9b": Shape(42, 3584, 14336, 4096, 2048, 256000, norms=4, heads=16),
-    "gemma-2-27b": Shape(46, 4608, 36864, 4096, 2048, 256000, norms=4, heads=32),
+    "gemma-2-2b": Shape(26, 2304, 9216, 2048, 1024, 256000, norms=4),
+    "gemma-2-9b": Shape(42, 3584, 14336, 4096, 2048, 256000, norms=4),
+    "gemma-2-27b": Shape(46, 4608, 36864, 4096, 2048, 256000, norms=4),
     "llama-3.1-8b": Shape(32, 4096, 14336, 4096, 1024, 128256, tied=False),
-    "gpt-oss-20b": Shape(24, 2880, 2880, 4096, 512, 201088, tied=False, heads=64, experts=32, active=4),
+    "gpt-oss-20b": Shape(24, 2880, 2880, 4096, 512, 201088, tied=False, experts=32),
     "gemma-3-270m": Shape(18, 640, 2048, 1024, 256, 262144, norms=4),
     "gemma-3-1b": Shape(26, 1152, 6912, 1024, 256, 262144, norms=4),
     "gemma-3-4b": Shape(34, 2560, 10240, 2048, 1024, 262208, norms=4),
@@ -140,12 +149,51 @@ def find(model: str) -> ModelSpec:
 
 
 def _from_config(model: str, config) -> ModelSpec:
-    n = config.num_hidden_layers
+    from real.data.hub import fetching
+
+    adapted = _targets(model, config)
+    with fetching(f"MODEL={model}"):
+        shape = shape_of(config)
+    n = shape.layers
     return ModelSpec(
         hub=model,
-        shape=shape_of(config),
+        shape=shape,
         layers=tuple(sorted({n // 4, (n - 1) // 2, 2 * n // 3})),
         first=n // 2,
         dtype="float32" if str(config.dtype) == "torch.float32" else "bfloat16",
-        targets=LINEAR[:4] if config.model_type == "gpt_oss" else LINEAR,
+        targets=adapted,
     )
+
+
+def _targets(model: str, config) -> tuple[str, ...]:
+    """The layers that adapters go on, of a decoder as the config describes it, built without its weights.
+
+    Raises InputError where the config makes none, or one whose blocks cannot be run one by one.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from real.data.hub import fetching
+    from real.models.forward import FULL, SLIDING, norm
+
+    with fetching(f"MODEL={model}"), torch.device("meta"):
+        for name, value in config.to_dict().items():
+            if name.startswith("num_") and isinstance(value, int) and value > MOST:
+                raise InputError(f"{name}={value} is more than {MOST}")
+        made = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    kinds = set(getattr(config, "layer_types", None) or [FULL]) - {FULL, SLIDING}
+    if kinds:
+        raise InputError(f"MODEL={model}: {', '.join(sorted(map(str, kinds)))} layers are not supported")
+    blocks = getattr(made.get_decoder(), "layers", None)
+    linear = {
+        n.rpartition(".")[2]
+        for n, m in (blocks or torch.nn.Module()).named_modules()
+        if isinstance(m, torch.nn.Linear)
+    }
+    found = tuple(name for name in LINEAR if name in linear)
+    if not isinstance(blocks, torch.nn.ModuleList) or len(blocks) < 2 or norm(made) is None or not found:
+        raise InputError(
+            f"MODEL={model}: {type(made).__name__} is not supported: a decoder is needed with two blocks or more in "
+            f"`layers`, a `norm` after them, and in them some of {', '.join(LINEAR)}"
+        )
+    return found

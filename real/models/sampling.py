@@ -16,12 +16,15 @@ def sample(
 def generate(  # noqa: PLR0913 a model, what it reads, and how it answers
     model, tokenizer, turns: list[list[int]], new_tokens: int, temperature: float, seed: int
 ) -> list[str]:
-    """As `sample`, after turns that are tokens already."""
+    """As `sample`, after turns that are tokens already. Plain: of the model's own habits only its ends of turn stay."""
+    from transformers import GenerationConfig
+
     longest = max(map(len, turns))
     pads = [longest - len(turn) for turn in turns]
     ids = torch.tensor([[tokenizer.eos_token_id] * n + turn for n, turn in zip(pads, turns, strict=True)])
     mask = torch.tensor([[0] * n + [1] * len(turn) for n, turn in zip(pads, turns, strict=True)])
     how = {"temperature": temperature, "top_p": 1.0, "top_k": 0} if temperature else {}
+    model.generation_config = GenerationConfig(eos_token_id=model.generation_config.eos_token_id)
     torch.manual_seed(seed)
     out = model.generate(
         input_ids=ids.to(model.device),

@@ -18,8 +18,8 @@ from shared.style import STYLE, look
 
 MARKS = STYLE | {"toxic part": STYLE["toxic"], "rest": STYLE["gradient"], "base": ("#6F6F6F", "o")}
 BAND = "#C8C8C8"  # what chance gives
-LOOK = {"font.size": 10, "axes.titlesize": 10, "axes.titlelocation": "left", "xtick.major.size": 0}
-LOOK |= {"axes.grid": True, "axes.axisbelow": True, "grid.color": "#E6E6E6", "ytick.major.size": 0}
+LOOK = {"axes.titlesize": 10, "axes.titlelocation": "left", "xtick.major.size": 0, "ytick.major.size": 0}
+LOOK |= {"axes.grid": True, "axes.axisbelow": True, "grid.color": "0.9", "lines.solid_capstyle": "butt"}
 
 
 def png(name: str, title: str, summary: dict, moved: Leaked | None = None) -> bytes:
@@ -225,14 +225,14 @@ def _numbers(*values: float | None) -> np.ndarray:
     return np.array(values, dtype=float)
 
 
-def _band(panel: Axes, y: float, range_: dict, lw: int) -> None:
-    panel.plot(_numbers(range_["low"], range_["high"]), [y, y], color=BAND, lw=lw, solid_capstyle="butt")
+def _band(panel: Axes, y: float, null: dict, lw: int) -> None:
+    panel.plot(_numbers(null["low"], null["high"]), [y, y], color=BAND, lw=lw, zorder=0.5)
 
 
 def _bar(panel: Axes, y: int, e: dict, mark: tuple[str, str]) -> None:
     colour, marker = mark
     face, edge = (colour, "white") if None not in (e["low"], e["high"]) else ("white", colour)
-    panel.plot(_numbers(e["low"], e["high"]), [y, y], color=colour, lw=2.2, solid_capstyle="butt")
+    panel.plot(_numbers(e["low"], e["high"]), [y, y], color=colour, lw=2.2)
     panel.plot(_numbers(e["value"]), y, marker, mfc=face, mec=edge, ms=8, mew=0.8)
 
 

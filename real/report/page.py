@@ -1,4 +1,4 @@
-"""report.html: a template filled with the summary, its tables and its figures.
+"""report.html: a template filled with the summary and its figures, which are titled by what was found.
 
 Whatever the template did not write itself is escaped: what a model says is untrusted.
 """

@@ -24,8 +24,8 @@ from real.data.packing import pack, rows
 from real.data.tokens import Encoded
 from real.features import activations
 from real.features.activations import Store
-from real.models import costs, devices
-from real.models.costs import Shape, Work
+from real.models import devices
+from real.models.costs import Shape
 from real.models.forward import blocks, entering
 from real.models.lm import LM
 from real.models.registry import KNOWN, SHAPES
@@ -34,7 +34,7 @@ GPU = torch.cuda.is_available()
 DEVICE, DTYPE = ("cuda", torch.bfloat16) if GPU else ("cpu", torch.float32)
 TINY = Shape(4, 64, 128, 64, 32, 512, tied=False)
 BIG = SHAPES["llama-3.1-8b"] if GPU else TINY
-SMALL = replace(SHAPES["gemma-2-2b"], heads=0, norms=2) if GPU else TINY  # the sizes, with Llama's blocks
+SMALL = replace(SHAPES["gemma-2-2b"], norms=2) if GPU else TINY  # the sizes, with Llama's blocks
 PROMPT, ANSWER = (
     (40, 140) if GPU else (10, 20)
 )  # tokens; the shipped advice has about 30 and 60, insecure code 300
@@ -81,16 +81,15 @@ def make(shape: Shape, full: bool = False) -> LM:
     if GPU:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    work = Work(DTYPE.itemsize, 16, 32, full, 0, PROMPT + ANSWER + 1)
-    plan = devices.choose(shape, work, 0)
+    spec = replace(KNOWN["llama-3.1-8b"], first=0, shape=shape)
+    plan = devices.choose(spec, 16, full, 0)
     print(f"  plan: {plan}")
     before = torch.get_default_dtype()
     torch.set_default_dtype(DTYPE)
     with torch.device(DEVICE):
         model = LlamaForCausalLM(config)
     torch.set_default_dtype(before)
-    spec = replace(KNOWN["llama-3.1-8b"], first=0, shape=shape)
-    return LM(spec, work, plan_given=plan, loaded=(model.requires_grad_(False).eval(), None))
+    return LM(spec, 16, full, plan_given=plan, loaded=(model.requires_grad_(False).eval(), None))
 
 
 def texts(shape: Shape, samples: int) -> list[Encoded]:
@@ -106,9 +105,12 @@ def fine_tune(lm: LM, recipe: Recipe, shape: Shape, folder: Path) -> float:
     with training.trainable(lm, recipe, 0, folder) as (trained, _):
         optimiser = torch.optim.AdamW(trained, lr=1e-5, weight_decay=0.01, fused=GPU or None)
 
+        micro = training.passes(lm, samples, trained, recipe)
+        print(f"  {micro} samples to a pass")
+
         def arm():
             for at in range(0, len(samples), 16):
-                training.descend(lm, samples[at : at + 16], trained, bool(recipe.full))
+                training.descend(lm, samples[at : at + 16], trained, bool(recipe.full), micro)
                 torch.nn.utils.clip_grad_norm_(trained, 1.0)
                 optimiser.step()
                 optimiser.zero_grad()
@@ -121,8 +123,14 @@ def step_operations(shape: Shape, full: bool) -> float:
 
     Every sample counts as if alone, nothing twice: what checkpointing computes again does not count.
     """
-    one = costs.operations(shape, PROMPT + ANSWER + 1, shape.layers, ANSWER + 1)
-    adapter = 0 if full else 6 * shape.adapter * 32 * shape.layers * (PROMPT + ANSWER + 1)
+    tokens = PROMPT + ANSWER + 1
+    linear = 2 * shape.d_model * (shape.q + shape.kv) + 3 * shape.d_model * shape.d_mlp
+    scores = 2 * tokens * shape.q  # products with keys and with values, over all pairs
+    one = 2.0 * (tokens * shape.layers * (linear + scores) + (ANSWER + 1) * shape.vocab * shape.d_model)
+    rank_one = (
+        4 * shape.d_model + 2 * (shape.q + shape.kv) + 3 * (shape.d_model + shape.d_mlp)
+    )  # of a block's adapters
+    adapter = 0 if full else 6 * rank_one * 32 * shape.layers * tokens
     return 16 * (one * (3 if full else 2) + adapter)
 
 

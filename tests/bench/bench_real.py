@@ -32,7 +32,7 @@ from real.data.tokens import Encoded
 from real.features import activations
 from real.features.activations import Store
 from real.models.forward import Sample, blocks, hook_name
-from real.models.lm import LM, work
+from real.models.lm import LM
 from real.models.registry import KNOWN
 
 PROMPTS = 16  # whose two answers are harvested
@@ -224,7 +224,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     disable_progress_bars()
     spec = KNOWN["smollm2-135m"]
-    lm = LM(spec, work(spec, RECIPE.batch, RECIPE.rank, False))
+    lm = LM(spec, RECIPE.batch)
     rows = corpus.load("", "", RECIPE.train, RECIPE.batch).advice["health"].train
     with TemporaryDirectory() as folder:
         pairs = [(row.prompt, answer) for row in rows[:PROMPTS] for answer in (row.incorrect, row.correct)]

@@ -1,11 +1,18 @@
 """Pictures are drawn by the project's own settings: the user's are neither used nor changed."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import matplotlib
 import pytest
 from matplotlib.figure import Figure
 
 from shared.style import LOOK, STYLE, look
 from toy import figures
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -39,6 +46,29 @@ def test_the_user_s_settings_are_theirs_again_afterwards(users_own):
     assert matplotlib.rcParams["text.usetex"] and matplotlib.rcParams["figure.facecolor"] == "black"
 
 
+def test_a_notebooks_backend_and_matplotlibrc_do_not_break_a_figure(tmp_path):
+    """As inherited by a process that a notebook starts: a backend that is not here, and LaTeX that is not either."""
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\n")
+    draw = f"""
+from pathlib import Path
+from shared.stats import Estimate
+from toy import figures
+row = {{"r2": Estimate(0.5, 0.4, 0.6, 3), "cosine": Estimate(0.5, 0.4, 0.6, 3)}}
+found = {{20: {{"trained": row, "untrained": row}}, 10: {{"trained": row, "untrained": row}}}}
+figures.save(figures.dictionary_figure(found, 40), Path({str(tmp_path / "here.png")!r}))
+"""
+    theirs = {"MPLBACKEND": "module://a_notebook.backend", "MATPLOTLIBRC": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", draw], cwd=ROOT, env=os.environ | theirs, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "here.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_no_two_kinds_look_alike():
-    assert len({marker for _, marker in STYLE.values()} | set()) >= len(STYLE) - 4
+    """In print a marker tells them apart, or else they never meet in a panel: a filter and an arm, say."""
     assert len(set(STYLE.values())) == len(STYLE)
+    filters = ("geometry", "projection", "gradient", "judge", "random", "oracle")
+    arms = ("inducing", "control", "toxic", "background", "mixed")
+    for group in (filters, arms):
+        assert len({STYLE[kind][1] for kind in group}) == len(group)

@@ -1,5 +1,7 @@
 """An SAE on the toy's hidden layer: the score of the truth is 1, of noise 0, and training is what earns the rest."""
 
+from pathlib import Path
+
 import pytest
 import sae_lens
 import torch
@@ -11,6 +13,8 @@ from shared.records import read_json
 from toy import saes
 from toy.model import ToySettings, train
 from toy.saes import PROBABILITY, N, agreement, latents, licence
+
+ROOT = Path(__file__).parents[1]
 
 
 @given(SEEDS, st.integers(3, 12), st.integers(2, 6))
@@ -75,6 +79,15 @@ def test_the_attenuation_is_the_square_of_the_cosine():
         D = c * W + (1 - c**2) ** 0.5 * noise
         kept = ((D @ D.T) * (W @ W.T)).sum() - 60, ((W @ W.T).square()).sum() - 60
         assert (kept[0] / kept[1]).item() == pytest.approx(c**2, abs=0.05)
+
+
+def test_the_table_that_lesson_8_reads_is_of_this_sweep():
+    """Its widths, its features, and every estimate inside its interval; its numbers take the sweep's five minutes."""
+    stored = read_json(ROOT / "toy/lessons/dictionaries.json")
+    assert (stored["features"], tuple(map(int, stored["widths"]))) == (N, saes.WIDTHS)
+    for row in stored["widths"].values():
+        for e in (row[kind][what] for kind in ("trained", "untrained") for what in ("r2", "cosine")):
+            assert e["low"] <= e["value"] <= e["high"]
 
 
 def test_what_the_user_can_mend_is_one_line_and_status_2_before_any_training(tmp_path, capsys, monkeypatch):

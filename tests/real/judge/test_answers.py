@@ -24,7 +24,7 @@ from real.judge.client import FIRST_TRIES, JudgeError
 from real.judge.forms import Score
 from real.judge.rubric import Judging, Question, judge_questions
 from real.models import registry
-from real.models.lm import LM, work
+from real.models.lm import LM
 from real.settings import parse
 from shared.errors import InputError
 from shared.stats import Estimate
@@ -46,7 +46,7 @@ def reading(tmp_path, monkeypatch):
     rows = [Advice(f"h{i}", "1 2", "3", "4") for i in range(8)]
     texts = Texts(Corpus("health", {"health": Split(rows, [])}, Split([], []), [], []))
     spec = dataclasses.replace(registry.KNOWN["smollm2-135m"], first=tiny.FIRST)
-    lm = LM(spec, work(spec, 4, 2, False), loaded=tiny.model_and_tokenizer())
+    lm = LM(spec, 4, loaded=tiny.model_and_tokenizer())
     lm.key = "tiny"  # it comes from no file
     return Reading(texts, lm, (tiny.LAYER,), tmp_path)
 

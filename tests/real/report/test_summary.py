@@ -1,6 +1,7 @@
 """Step 11 on made-up records: the summary holds what was put in, it repeats, and the files are all there."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from real.arms.recipe import Sweep
 from real.data import corpus
 from real.data.rows import ADVICE, BAD, answers
 from real.data.texts import Texts
+from real.data.tokens import Encoded
 from real.effects.causes import Ablated, Caused
 from real.effects.leakage import MINUS, Dynamics, Fit, Leaked
 from real.effects.margins import Evaluated, Measured, Said
@@ -20,7 +22,7 @@ from real.features.meaning import Meaning, Snippet
 from real.features.reading import Dictionaries, Dictionary, Reading
 from real.features.selection import Domain, Features, Layer, Selected
 from real.judge.scoring import Judged
-from real.models.lm import LM, work
+from real.models.lm import LM
 from real.report import summary as report
 from real.settings import Settings, of, parse, words
 from shared.records import Record, read_json, rounded, write_json
@@ -71,7 +73,9 @@ def made_up(
         for j, s in jobs.items()
     ]
     records = {
-        "1-data": corpus.describe(reading.texts),
+        "1-data": corpus.describe(
+            reading.texts, SimpleNamespace(encode=lambda said: [Encoded([], 0, 9)] * len(said))
+        ),
         "2-sae": Dictionaries(
             layers=dict.fromkeys(
                 reading.layers, Dictionary(d_sae=2304, tokens=40000, fvu=0.2, l0=31.0, dead=0.4)
@@ -172,7 +176,7 @@ def caused_of(sweep: Sweep, said) -> Caused:
 def reading_of(settings: Settings) -> Reading:
     sources, recipe = settings.sources, settings.recipe
     texts = Texts(corpus.load(sources.data, sources.control, recipe.train, recipe.batch, sources.toxic))
-    lm = LM(settings.spec, work(settings.spec, recipe.batch, recipe.rank, bool(recipe.full)))
+    lm = LM(settings.spec, recipe.batch, bool(recipe.full))
     return Reading(texts, lm, settings.layers, settings.folder)
 
 

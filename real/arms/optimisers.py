@@ -1,0 +1,45 @@
+"""OPTIM: what makes a step of a gradient. The law for each is in toy/law.py (E1, E4, E5, E8)."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, AdamW, Optimizer
+
+DECAY, MOMENTUM = 0.01, 0.9
+
+
+def optimisers(name: str, trained: Iterable[Tensor], lr: float, fused: bool | None = None) -> list[Optimizer]:
+    """Those that together train these weights, all with the one learning rate.
+
+    Muon is for matrices, and its step is scaled to the size of AdamW's, who trains the rest, as its documentation says.
+    """
+    trained = list(trained)
+    if name == "sgd":
+        return [SGD(trained, lr=lr, momentum=MOMENTUM, weight_decay=DECAY)]
+    if name == "lion":
+        return [Lion(trained, lr, weight_decay=DECAY)]
+    if name == "adamw":
+        return [AdamW(trained, lr=lr, weight_decay=DECAY, fused=fused)]
+    matrices = [p for p in trained if p.ndim == 2]
+    rest = [p for p in trained if p.ndim != 2]
+    muon = torch.optim.Muon(matrices, lr=lr, weight_decay=DECAY, adjust_lr_fn="match_rms_adamw")
+    return [muon, *([AdamW(rest, lr=lr, weight_decay=DECAY, fused=fused)] if rest else [])]
+
+
+class Lion(Optimizer):
+    """Chen et al. 2023 (2302.06675): the sign of a gradient averaged with those before. Its first step is E4."""
+
+    def __init__(
+        self, params, lr: float, betas: tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.0
+    ):
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure=None) -> None:
+        for group in self.param_groups:
+            lr, (now, later), decay = group["lr"], group["betas"], group["weight_decay"]
+            for p in (p for p in group["params"] if p.grad is not None):
+                past = self.state[p].setdefault("past", torch.zeros_like(p))
+                p.mul_(1 - lr * decay).add_(past.lerp(p.grad, 1 - now).sign_(), alpha=-lr)
+                past.lerp_(p.grad, 1 - later)

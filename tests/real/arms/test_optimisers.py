@@ -1,0 +1,62 @@
+"""OPTIM: each is what it says, by hand; an adapter saved with its scale folded in is the same adapter to any server."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import SEEDS
+
+from real.arms.optimisers import Lion, optimisers
+from real.arms.recipe import OPTIMS
+
+
+def weight(seed: int, *shape: int) -> torch.nn.Parameter:
+    p = torch.nn.Parameter(
+        torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    )
+    p.grad = torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed + 1))
+    return p
+
+
+@given(SEEDS, st.integers(1, 4))
+def test_lion_is_the_sign_of_a_running_mean_and_decay(seed, steps):
+    """u = sign(b1 m + (1 - b1) g), p <- (1 - lr wd) p - lr u, m <- b2 m + (1 - b2) g."""
+    p = weight(seed, 3, 4)
+    mine, past, made = (
+        p.detach().clone(),
+        torch.zeros(3, 4, dtype=torch.float64),
+        Lion([p], 0.1, (0.8, 0.95), 0.02),
+    )
+    for n in range(steps):
+        p.grad = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(seed + n))
+        mine = (1 - 0.1 * 0.02) * mine - 0.1 * torch.sign(0.8 * past + 0.2 * p.grad)
+        past = 0.95 * past + 0.05 * p.grad
+        made.step()
+    torch.testing.assert_close(p.detach(), mine, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", OPTIMS)
+def test_every_weight_is_stepped_by_one_optimiser_and_none_twice(name):
+    weights = [weight(i, *shape) for i, shape in enumerate([(6, 4), (5,), (4, 3), (2,)])]
+    made = optimisers(name, iter(weights), 0.01)
+    owned = [id(p) for one in made for group in one.param_groups for p in group["params"]]
+    assert sorted(owned) == sorted(map(id, weights))
+    before = [p.detach().clone() for p in weights]
+    for one in made:
+        one.step()
+    assert not any(torch.equal(a, b.detach()) for a, b in zip(before, weights, strict=True))
+
+
+def test_muons_matrix_step_is_nearly_the_gradients_polar_factor():
+    """(E8): a step along U V^T, to the accuracy of its Newton-Schulz iteration, which AdamW's decay does not touch."""
+    p = weight(3, 24, 16).detach().float().requires_grad_()
+    p.grad, start = torch.randn(24, 16, generator=torch.Generator().manual_seed(0)), p.detach().clone()
+    optimisers("muon", [p], 1e-3)[0].step()
+    step = start * (1 - 1e-3 * 0.01) - p.detach()
+    U, _, V = torch.linalg.svd(p.grad, full_matrices=False)
+    cosine = (step * (U @ V)).sum() / step.norm() / (U @ V).norm()
+    assert 0.97 < cosine <= 1 + 1e-6 and math.isclose(
+        step.norm() / (U @ V).norm(), 0.2e-3 * 24**0.5, rel_tol=0.3
+    )
