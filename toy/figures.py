@@ -1,4 +1,4 @@
-"""The toy's figures: the only file here that knows matplotlib."""
+"""The toy's figures; that of sign and spectral steps is in optimiser_figures.py."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The figure of what rules that rescale the gradient do to many features. Colours and style are figures.py's."""
+"""The figure of what rules that rescale the gradient do to many features; colours are figures.py's."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
