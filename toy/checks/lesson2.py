@@ -79,6 +79,7 @@ def check_2_4(answer: Any) -> None:
         "that is the threshold at equal importance; here the second weighs half": _stops(
             tried, importance=1.0
         ),
+        "the cost of ignoring is weighed by the importance too, by (2.3)": _stops(tried, weight=1.0),
     }
     compare("2.4", answer, _stops(tried), wrong, tolerance=0.004 / _stops(tried))
 
