@@ -369,10 +369,10 @@ with panels("A spectral step suppresses what many features share") as [ax]:
     ax.legend()
 
 # %% [markdown]
-# **What this does not show.** A language model. There inputs are far from one axis each, steps are many and have
-# momentum, and a LoRA's two factors each get a step of their own. `make toy` runs the next lesson's world by every
-# optimiser at equal loss, where inputs share topics; that Muon makes a *language model* less misaligned at the same
-# training loss is a prediction of this curve, to be tested.
+# **What this does not show.** A language model. There inputs are far from one axis each, and steps are many and have
+# momentum. In the next lesson's world at equal loss spectral steps leak least and sign-like ones most (`make toy`). But
+# on a LoRA of rank 4 the curve turns around: its few rows make inputs alike, and what is shared rises *more*, under
+# either rule. That Muon makes a *language model* less misaligned at the same loss is a prediction, to be tested.
 
 # %% [markdown]
 # ### Exercise 6.6 ★★★ The formula of the curve
