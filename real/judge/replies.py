@@ -86,15 +86,17 @@ def fault(status: int, said: Any, wait: float = 0.0) -> Fault:
     return Fault(of, f"{what}: {words}" if words else what, status, wait)
 
 
-def told(said: Any) -> str:
+def told(said: Any, deep: int = 5) -> str:
     """The words of an error's body, whatever its shape."""
-    if isinstance(said, list):
-        return "; ".join(filter(None, map(told, said)))
-    if not isinstance(said, dict):
-        return str(said) if said else ""
+    if isinstance(said, list) and deep:
+        return "; ".join(filter(None, (told(part, deep - 1) for part in said)))
+    if not isinstance(said, dict) or not deep:
+        return said if isinstance(said, str) else ""
     where = said.get("loc") or said.get("param")
     at = ".".join(map(str, where)) if isinstance(where, list) else where if isinstance(where, str) else ""
-    words = next((told(said[name]) for name in ("message", "msg", "detail", "error") if said.get(name)), "")
+    words = next(
+        (told(said[name], deep - 1) for name in ("message", "msg", "detail", "error") if said.get(name)), ""
+    )
     return f"{at}: {words}" if at and at not in words else words
 
 

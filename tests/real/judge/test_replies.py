@@ -158,6 +158,7 @@ ALONE = {  # of one flagged answer, what the terminal says of it
     "413": (413, {"error": {"message": "too long"}}, "too long"),
     "422": (422, {"detail": [{"loc": ["body", "messages"], "msg": "too long"}]}, "body.messages: too long"),
     "a web page": (403, "<html>Forbidden by the firewall</html>", "firewall"),
+    "an error in errors": (400, '{"error": ' * 300 + '"deep"' + "}" * 300, "400"),
     "a crash": (500, {"error": {"message": "bad token"}}, "bad token"),
     "502 in a reply": (200, {"error": {"message": "upstream", "code": 502}}, "upstream"),
     "broken": (200, {"choices": [{"finish_reason": "stop"}]}, "broken"),
