@@ -5,9 +5,12 @@ Bad input is one line and exit code 2; Ctrl-C is one line and 130, and a reader 
 """
 
 import os
+import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -37,8 +40,8 @@ def main(words: list[str]) -> int:
 def _do(words: list[str]) -> None:
     """Imports as it goes: torch takes seconds, a typo in a setting should not."""
     if words == ["models"]:
-        from real.catalogue import listing
-
+        with _importing():
+            from real.catalogue import listing
         return print(listing())
     from real.settings import from_make, parse
 
@@ -47,18 +50,38 @@ def _do(words: list[str]) -> None:
     file = words[1] if words[:1] == ["judge"] and len(words) > 1 else ""
     joining = words[:1] == ["join"] and len(words) > 1  # one of several processes: real/arms/launch.py
     settings = parse(words[2:] if file or joining else words)
+    with _importing():
+        if file:
+            from real.judge.command import judge_file
+        else:
+            from real.pipeline import join, run
     if file:
-        from real.judge.command import judge_file
-
-        judge_file(Path(file), settings.judging, settings.sources.questions)
+        judge_file(Path(file), settings)
     elif joining:
-        from real.pipeline import join
-
         join(words[1], settings)
     else:
-        from real.pipeline import run
-
         run(settings)
+
+
+@contextmanager
+def _importing() -> Iterator[None]:
+    """Within, Ctrl-C is a KeyboardInterrupt, whatever a module that is half imported makes of one."""
+    came = []
+
+    def stop(number: int, frame: Any) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    except BaseException:
+        if not came:
+            raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _where(words: list[str]) -> str:
