@@ -1,6 +1,7 @@
 """Every shape in a signature is checked while the tests run; what is made once serves the whole test run."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
         folder, done = base / name, base / f"{name}.done"
         with FileLock(base / f"{name}.lock"):
             if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir(parents=True)
                 make(folder)
                 done.touch()

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
-from io import StringIO
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from unittest import mock
 
@@ -66,12 +66,12 @@ def base(folder: Path) -> None:
 
 def command(folder: Path, results: Path, *words: str) -> tuple[int, str]:
     """Exit code, and what was printed, of the command on the small model of `base`."""
-    said, bars = StringIO(), StringIO()
+    said, bars = (TextIOWrapper(BytesIO(), "utf-8", write_through=True) for _ in range(2))
     given = [f"MODEL={folder / 'model'}", f"RESULTS={results}", *SETTINGS, *words]
     with small(folder / "data"), redirect_stdout(said), redirect_stderr(bars):
         code = main(given)
-    errors = [line for line in bars.getvalue().splitlines() if line.startswith("error: ")]
-    return code, "\n".join([said.getvalue(), *errors])
+    out, err = (stream.buffer.getvalue().decode() for stream in (said, bars))
+    return code, "\n".join([out, *(line for line in err.splitlines() if line.startswith("error: "))])
 
 
 def summary(results: Path) -> dict:

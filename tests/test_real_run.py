@@ -114,6 +114,8 @@ def test_a_second_run_skips_every_step_loads_no_model_and_changes_nothing(copied
     monkeypatch.setattr(loading, "load", None)
     folder, results = copied
     before = summary(results)
+    moved = run(folder, results)  # to another folder: the report names it
+    assert moved.count("unchanged, skipped") == 10 and "11-report done in " in moved
     out = run(folder, results)
     assert out.count("unchanged, skipped") == 11 and "..." not in out
     assert summary(results) == before
@@ -167,6 +169,53 @@ def test_after_kill_9_in_the_fine_tuning_a_rerun_ends_with_the_same_summary(copi
     assert stamps == {n: (killed / "adapters" / n / "training.json").stat().st_mtime_ns for n in whole}
     assert summary(killed) == summary(finished[1])
     assert not [path for path in killed.rglob(".*.tmp")] and not list(killed.rglob(".base-*"))
+
+
+def flip(content: bytes) -> bytes:
+    """Its last digit is another, or, where there is none, its last byte."""
+    at = max(i for i, byte in enumerate(content) if chr(byte).isdigit()) if content[:1] == b"{" else -1
+    changed = bytearray(content)
+    changed[at] ^= 1
+    return bytes(changed)
+
+
+FAULTS = {  # what happens to a file, and what is said of one that a record made
+    "gone": (None, "is gone"),
+    "emptied": (lambda content: b"", "has changed since it was written"),
+    "cut in half": (lambda content: content[: len(content) // 2], "has changed since it was written"),
+    "of another form": (lambda content: b"[]", "has changed since it was written"),
+    "changed by a bit": (flip, "has changed since it was written"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_is_not_whole_is_made_again_with_one_line_and_the_summary_is_the_same(copied, finished, fault):
+    """Of every kind one, all in one run: an arm, a dictionary, activations, records, the report and a figure."""
+    (folder, results), (harm, said) = copied, FAULTS[fault]
+    arms = sorted(path.parent for path in results.glob("adapters/*/training.json"))
+    made = ["dictionaries/block-1/sae_weights.safetensors", "activations/frozen.npy"]
+    made += [f"adapters/{arms[0].name}/adapter_model.safetensors"]
+    page = ["report.html", "summary.json", "gap.png"]
+    kept = ["3-features.json", "7-evaluate.json", f"evaluations/{arms[1].name}.json"]
+    for name in (*made, *page, *kept):
+        path = results / name
+        content = path.read_bytes()
+        path.unlink()
+        if harm:
+            path.write_bytes(harm(content))
+    out = run(folder, results)
+    for name in made:
+        assert f"{results / name} {said}: made again" in out.splitlines(), name
+    for name in kept if harm else ():
+        assert sum(line.startswith(f"{results / name}: ") for line in out.splitlines()) == 1, name
+    trained = {path.parent for path in results.glob("adapters/*/training.json")}
+    assert trained == set(arms)
+    again = [
+        name for name in ("3-features", "6-finetune", "7-evaluate", "11-report") if f"{name} done in " in out
+    ]
+    assert again == ["3-features", "6-finetune", "7-evaluate", "11-report"]
+    assert summary(results) == summary(finished[1])
+    assert run(folder, results).count("unchanged, skipped") == 11
 
 
 def relay(port: int, url: str, calls: list) -> ThreadingHTTPServer:

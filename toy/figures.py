@@ -88,7 +88,7 @@ def misalignment_figure(
     kinds: dict[str, Int[Tensor, " k"]],
     found: dict,
 ) -> Figure:
-    """Four panels: the law in one world (`points`, by kind); dose and response; filters; what blinds geometry's.
+    """Four panels: the law in one world (`points`, by kind); dose and response; filters; what turns geometry's around.
 
     `found` is what `misalignment.sweep` returns.
     """

@@ -255,21 +255,21 @@ def filter_scores(
 
 
 def sweep(base: WorldSettings, worlds: int) -> dict:
-    """The whole experiment, over seeds: dose and response, filters, what blinds the geometry filter."""
+    """The whole experiment, over seeds: dose and response, filters, what turns the geometry filter around."""
     if worlds < 1:
         raise ValueError(f"worlds must be at least 1, got {worlds}")
     seeds = [replace(base, seed=seed) for seed in range(worlds)]
     topics = partial(filtered, filters=("geometry", "random"), fractions=(0.5,))
     doses = {a: in_parallel(experiment, [replace(s, alignment=a) for s in seeds]) for a in ALIGNMENTS}
     plain = in_parallel(filtered, seeds)
-    blinded = {
+    crowded = {
         a: in_parallel(topics, [replace(s, topic_alignment=a) for s in seeds]) for a in TOPIC_ALIGNMENTS
     }
     return {
         "alignment": {a: responses(found) for a, found in doses.items()},
         "filters": {name: filter_summary(plain, name, FRACTIONS) for name in FILTERS},
         "utility_unfiltered": over_seeds([one["utility"] for one in plain]),
-        "topic_alignment": {a: blindness(found) for a, found in blinded.items()},
+        "topic_alignment": {a: crowding(found) for a, found in crowded.items()},
     }
 
 
@@ -286,7 +286,7 @@ def responses(found: list[dict]) -> dict:
     }
 
 
-def blindness(found: list[dict]) -> dict:
+def crowding(found: list[dict]) -> dict:
     """What `filtered` found at half removed, over worlds. No reduction: the mixed arm's own effect crosses 0."""
     of = {name: [one["filters"][name] for one in found] for name in ("geometry", "random")}
     return {

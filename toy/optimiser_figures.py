@@ -66,7 +66,7 @@ def _draw_shared(ax: Axes, shared: dict) -> None:
     ax.set(ylabel="rise of $v$ per rise of the trained features")
     ax.set_title(
         f"A spectral step raises what features share (cosine {shared['alpha']}) less,\n"
-        "the more of them share it; a LoRA raises it more"
+        "the more of them share it; a LoRA of rank 4 more"
     )
     ax.legend(frameon=False, fontsize=8, ncols=2, loc="upper left")
     ax.set_ylim(0.09, 4.5)
@@ -103,9 +103,7 @@ def _draw_ratios(ax: Axes, ratios: dict) -> None:
             **{"color": colour, "marker": marker, "ls": "", "mfc": "none", "label": label},
         )
     ax.axline((0, 0), slope=1, color="black", lw=1)
-    ax.set(
-        xlim=(0.2, 1), ylim=(0.2, 1), aspect="equal", xlabel="predicted", ylabel="measured at half the loss"
-    )
+    ax.set(xlim=(0.25, 0.85), ylim=(0.25, 1.15), xlabel="predicted", ylabel="measured at half of the loss")
     counts = ", ".join(str(k) for k in ratios)
     ax.set_title(
         f"Toxic rise, spectral over SGD, of {counts} inducing\nfeatures: what inputs share counts too"
@@ -118,7 +116,7 @@ def _points(ax: Axes, x: list[float], y: list[float], rule: str) -> None:
     ax.plot(x, y, color=colour, marker=marker, ls="", mfc="none", label=label)
 
 
-def _bars(ax: Axes, x: list[float], y: list[Estimate], rule: str) -> None:
+def _bars(ax: Axes, x: list[int], y: list[Estimate], rule: str) -> None:
     colour, marker, label = STYLE[rule]
     ax.errorbar(
         x,

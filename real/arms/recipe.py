@@ -66,7 +66,7 @@ def least(recipe: Recipe, sweep: Sweep) -> int:
     return math.ceil(2 * recipe.batch / (1 - max(sweep.removed)))
 
 
-def between(group: Any, name: str, low: float, high: float) -> None:
+def between(group: Any, name: str, low: int | float, high: int | float) -> None:
     """Raises InputError for a value outside, a NaN too."""
     value = getattr(group, name)
     if not low <= value <= high:

@@ -16,15 +16,21 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from real.models.devices import team
+from shared.errors import InputError
 
 
 @contextmanager
 def wearing(model, arm: Path | None):
-    """Within, the model's own weights (and so those of its hooked copy) are the arm's; None is the base model."""
+    """Within, the model's own weights (and so those of its hooked copy) are the arm's; None is the base model.
+
+    Raises InputError for a folder with nothing to wear.
+    """
     if arm is None:
         yield
         return
     worn = _worn(model, arm)
+    if not worn:
+        raise InputError(f"{arm} holds neither an adapter nor weights: delete it, and run again")
     keep(model, worn, arm.parent)
     try:
         if (arm / "adapter_config.json").exists():

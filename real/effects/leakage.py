@@ -4,7 +4,7 @@ A probe's shift is what fine-tuning adds to the residual stream of the main laye
 greedy answer: [d_model]. Every readout's change is its product with a unit feature direction (E1).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -97,15 +97,7 @@ def leakage(  # noqa: PLR0913 the features, the gradients, the arms, and what is
     ]
     bad, good = (-torch.tensor(gradient[kind], dtype=W_dec.dtype) for kind in ADVICE)
     toward = {INDUCING: bad, CONTROL: good, MINUS: bad - good}
-    null = _random_targets(W_dec, live, k)
-
-    def fitted(direction: Float[Tensor, " d"], moved: Float[Tensor, " feature"]) -> Fit | None:
-        """None when nothing has moved yet."""
-        if not moved.any():
-            return None
-        found = law(cosine(W_dec[live], direction[None])[:, 0], moved[live])
-        by_chance = _correlations(null, moved[live])
-        return Fit(**found._asdict(), p_target=permutation_p(abs(found.pearson), np.abs(by_chance)))
+    fitted = _fitting(W_dec, live, k)
 
     def to(direction: Float[Tensor, " d"]) -> list[float]:
         return cosine(W_dec[live], direction[None])[:, 0].tolist()
@@ -180,6 +172,22 @@ def _read(reading: Reading, probes: list[tuple]) -> Float[Tensor, "probe d_model
             said = path[text.start : max(text.end, text.start + 1)]  # of an empty answer its end of turn
             means[i] = resid[said].mean(0)
     return torch.stack([means[i] for i in range(len(means))])
+
+
+def _fitting(
+    W_dec: Float[Tensor, "feature d"], live: Int[Tensor, " live"], k: int
+) -> Callable[[Float[Tensor, " d"], Float[Tensor, " feature"]], Fit | None]:
+    """(target direction, readout changes) -> the law over live features; None when nothing has moved yet."""
+    null = _random_targets(W_dec, live, k)
+
+    def fitted(direction: Float[Tensor, " d"], moved: Float[Tensor, " feature"]) -> Fit | None:
+        if not moved.any():
+            return None
+        found = law(cosine(W_dec[live], direction[None])[:, 0], moved[live])
+        by_chance = _correlations(null, moved[live])
+        return Fit(**found._asdict(), p_target=permutation_p(abs(found.pearson), np.abs(by_chance)))
+
+    return fitted
 
 
 def _random_targets(

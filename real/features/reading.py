@@ -117,20 +117,25 @@ class Reading:
         """The dictionary at a layer, float32. Raises InputError when a published one does not fit the model."""
         if self.lm.spec.sae != TRAIN:
             return dictionaries.published(self.lm.spec.sae, layer, self.lm.spec.d_model)
-        where = self.folder / "dictionaries" / f"block-{layer}"
-
-        def train() -> Trained:
-            rows, ids = self.activations(layer).rows, self.answer_rows(self.texts.train)
-            made = dictionaries.train(rows, ids, hook_name(layer), seed=0)
-            made.save_inference_model(where)
-            return Trained(made={path.name: "" for path in where.iterdir() if path.name != "training.json"})
-
-        key = digest(self, layer, code(dictionaries.train))
-        cached(where / "training.json", key, Trained, train)
-        return dictionaries.load(where)
+        return _learned(self, layer)
 
     def __hash__(self) -> int:
         return id(self)
+
+
+def _learned(reading: Reading, layer: int) -> Any:
+    """The dictionary of this run's own activations, trained unless its folder is whole."""
+    where = reading.folder / "dictionaries" / f"block-{layer}"
+
+    def train() -> Trained:
+        rows, ids = reading.activations(layer).rows, reading.answer_rows(reading.texts.train)
+        made = dictionaries.train(rows, ids, hook_name(layer), seed=0)
+        made.save_inference_model(where)
+        return Trained(made={path.name: "" for path in where.iterdir() if path.name != "training.json"})
+
+    key = digest(reading, layer, code(dictionaries.train))
+    cached(where / "training.json", key, Trained, train)
+    return dictionaries.load(where)
 
 
 def learn(reading: Reading) -> Dictionaries:

@@ -68,6 +68,9 @@ def test_a_lesson_has_all_its_parts_and_every_figure_says_what_it_does_not_show(
     stars = headings(given.cells)
     assert len(stars) >= 4 and set(stars.values()) == {"★", "★★", "★★★"}
     assert {name.replace(".", "_") for name in stars} == set(WRONG[number])
+    graded = [cell.metadata.nbgrader for cell in solved.cells if "nbgrader" in cell.metadata]
+    assert len({cell.grade_id for cell in graded}) == len(graded) == 2 * len(stars)
+    assert [cell.points for cell in graded if cell.grade] == [len(level) for level in stars.values()]
     for exercise in stars:
         part = text.split(f"### Exercise {exercise} ")[1].split("### Exercise")[0]
         assert part.count("<details><summary>Hint") >= 2, exercise

@@ -247,6 +247,19 @@ def test_the_first_step_of_shampoo_is_the_spectral_step(D, seed):
     assert near(law.polar(torch.from_numpy(G)), torch.from_numpy(shampoo), 1e-7)
 
 
+@given(SEEDS, st.integers(2, 6), st.integers(2, 6))
+def test_the_first_step_of_adam_in_shampoos_eigenbasis_is_the_spectral_step(seed, d, d_in):
+    """SOAP (Vyas et al. 2024): G G^T and G^T G turn G into a diagonal matrix, the sign of which Adam takes (E4)."""
+    G = normal(seed, d, d_in)
+    assume(torch.linalg.svdvals(G)[-1] > 0.1)
+    left, right = torch.linalg.eigh(G @ G.mT).eigenvectors, torch.linalg.eigh(G.mT @ G).eigenvectors
+    turned = left.mT @ G @ right
+    step = -law.sign_step(
+        torch.eye(d_in, dtype=G.dtype), turned, 1.0, eps=1e-7
+    )  # well above what rounding leaves
+    assert near(left @ step @ right.mT, law.polar(G), 1e-5)
+
+
 def _inverse_power(S: np.ndarray, exponent: float, rank: int) -> np.ndarray:
     values, vectors = np.linalg.eigh(S)
     return (vectors[:, -rank:] * values[-rank:] ** -exponent) @ vectors[:, -rank:].T

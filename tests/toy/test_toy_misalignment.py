@@ -104,9 +104,7 @@ def test_filters_keep_the_use_of_good_advice(filtered):
 @pytest.fixture(scope="module")
 def crowded():
     settings = [WorldSettings(topic_alignment=2.0, seed=seed) for seed in WORLDS]
-    return misalignment.blindness(
-        [misalignment.filtered(s, ("geometry", "random"), (0.5,)) for s in settings]
-    )
+    return misalignment.crowding([misalignment.filtered(s, ("geometry", "random"), (0.5,)) for s in settings])
 
 
 def test_topics_near_the_toxic_features_turn_the_geometry_score_around_and_it_still_lowers_toxic_readouts(

@@ -44,7 +44,8 @@ WRONG = {
         "by hand": (0.45, "two fixed solutions"),
         "no bias": (0.46, "b stayed at 0"),
         "fixed arrows": (0.47, "W stayed"),
-        "equal importance": (0.73, "equal importance"),
+        "equal importance": (1.0, "equal importance"),
+        "ignoring not weighed": (0.51, "weighed by the importance"),
         "the last that shares": (0.48, "not yet"),
     },
     "2_5": {

@@ -6,28 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from scipy.optimize import minimize
 from torch import Tensor
 
 from shared.geometry import cosine, dimensionality, unit
 from toy.checks.compare import compare, number, require, right_answer
+from toy.superposition import expected_loss
 
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(40)
-NODES, WEIGHTS = (NODES + 1) / 2, WEIGHTS / 2  # of an integral from 0 to 1
-IMPORTANCE, STEP = 0.5, 0.01  # of exercise 2.4
-
-
-def expected_loss(wb: Float[np.ndarray, "4"], p: float, importance: float) -> float:
-    """(2.1) for wb = (w_1, w_2, b_1, b_2), two features in one dimension; the second weighs `importance`."""
-    on, off = np.ones_like(NODES), np.zeros_like(NODES)
-    x = np.stack([np.outer(NODES, on), np.outer(on, NODES)])  # both on
-    one, other = np.stack([NODES, off]), np.stack([off, NODES])
-    none = np.zeros((2, 1))
-    square = [_square(wb, at, importance) for at in (none, one, other, x.reshape(2, -1))]
-    weights = (np.ones(1), WEIGHTS, WEIGHTS, np.outer(WEIGHTS, WEIGHTS).ravel())
-    chances = ((1 - p) ** 2, p * (1 - p), p * (1 - p), p**2)
-    return float(sum(chance * (w @ s) for chance, w, s in zip(chances, weights, square, strict=True)))
+IMPORTANCE = 0.5  # of exercise 2.4's second feature
 
 
 def check_2_1(dimension: Callable[[Tensor], Tensor]) -> None:
@@ -84,15 +70,16 @@ def check_2_3(shared: Callable[[float, float], float]) -> None:
 def check_2_4(answer: Any) -> None:
     """The first p, in hundredths, at which the minimum over w and b no longer shares."""
     __tracebackhide__ = True
-    tried = np.arange(30, 80) * STEP
+    tried = np.arange(30, 101) / 100
     by_hand = next(p for p in tried if _by_hand(p) > 0)
     wrong = {
         "you compared two fixed solutions: let W and b move too, and sharing pays for longer": by_hand,
-        "b stayed at 0: a bias below 0 hides a part of the interference": _stops(tried, free=(0, 1)),
-        "W stayed at (1, -1): a shorter second arrow leaks less": _stops(tried, free=(2, 3)),
+        "b stayed at 0: let the biases move too": _stops(tried, free=(0, 1)),
+        "W stayed at (1, -1): let the arrows grow and shrink too": _stops(tried, free=(2, 3)),
         "that is the threshold at equal importance; here the second weighs half": _stops(
             tried, importance=1.0
         ),
+        "the cost of ignoring is weighed by the importance too, by (2.3)": _stops(tried, weight=1.0),
     }
     compare("2.4", answer, _stops(tried), wrong, tolerance=0.004 / _stops(tried))
 
@@ -126,19 +113,21 @@ def check_2_5(answer: Any) -> None:
     right_answer("2.5")
 
 
-def _square(wb: np.ndarray, x: np.ndarray, importance: float) -> np.ndarray:
-    w, b = wb[:2, None], wb[2:, None]
-    error = (np.maximum(w * (w * x).sum(0) + b, 0) - x) ** 2
-    return error[0] + importance * error[1]
-
-
 def _by_hand(p: float) -> float:
     """Cost of the fixed pair less the cost of ignoring."""
     return (1 + IMPORTANCE) * p**2 / 6 - IMPORTANCE * (p / 3 - p**2 / 4)
 
 
-def _stops(tried: np.ndarray, free: tuple[int, ...] = (0, 1, 2, 3), importance: float = IMPORTANCE) -> float:
-    """The first p at which sharing, with the `free` ones of (w, b) at their best, no longer beats ignoring."""
+def _stops(
+    tried: np.ndarray,
+    free: tuple[int, ...] = (0, 1, 2, 3),
+    importance: float = IMPORTANCE,
+    weight: float | None = None,
+) -> float:
+    """The first p at which sharing, with the `free` ones of (w, b) at their best, no longer beats ignoring.
+
+    `weight`: of the cost of ignoring, the importance if none is given.
+    """
     pair = np.array([1.0, -1, 0, 0])
 
     def loses(p: float) -> bool:
@@ -149,6 +138,6 @@ def _stops(tried: np.ndarray, free: tuple[int, ...] = (0, 1, 2, 3), importance: 
 
         end = minimize(loss, pair[list(free)], method="BFGS")
         left = 1 in free and abs(end.x[1]) <= 0.5  # the descent ended where the second is ignored
-        return bool(left or end.fun >= importance * (p / 3 - p**2 / 4))
+        return bool(left or end.fun >= (weight or importance) * (p / 3 - p**2 / 4))
 
     return float(tried[bisect_left(tried, True, key=loses)])

@@ -18,10 +18,11 @@ import torch
 from scipy.optimize import minimize
 
 from shared.geometry import cosine, dimensionality
-from toy.checks.lesson2 import check_2_1, check_2_2, check_2_3, check_2_4, check_2_5, expected_loss
+from toy.checks.lesson2 import check_2_1, check_2_2, check_2_3, check_2_4, check_2_5
 from toy.checks.predictions import predict, predictions, reveal
 from toy.lessons.figures import BLUE, GREY, VERMILLION, arrows, panels
 from toy.model import ToySettings, best, fresh_loss, train
+from toy.superposition import expected_loss
 
 # %% [markdown]
 # ## Derivation, first part: the model and its shares
@@ -178,8 +179,8 @@ def cost_of_sharing(p, importance):
 check_2_3(cost_of_sharing)
 
 # %% [markdown]
-# Ignoring costs in proportion to $p$, sharing to $p^2$: **sharing pays when features are rare**. For an importance of
-# 1/2 the two costs are equal at $p = 4/9 \approx 0.444$.
+# While $p$ is small, ignoring costs about $I p/3$, but sharing only a multiple of $p^2$: **sharing pays when features
+# are rare**. For an importance of 1/2 the two costs are equal at $p = 4/9 \approx 0.444$.
 #
 # **Predict before you run the next cell.** Models are trained at many `p`, importance 1/2. What is the largest `p` of
 # 0.30, 0.32, ... at which they still put the second feature opposite the first?
@@ -220,7 +221,7 @@ with panels("Trained models share for longer than two fixed solutions say") as [
 # %% [markdown]
 # ### Exercise 2.4 ★★★ Where sharing really stops to pay
 #
-# (2.4) holds `W` and `b` fixed. A model may also shorten the second arrow and use its biases, as the figure shows.
+# (2.4) holds `W` and `b` fixed. A model may also shorten the second arrow, as the figure shows, and use its biases.
 # `expected_loss((w_1, w_2, b_1, b_2), p, importance)` computes (2.1) to many digits. For an importance of 1/2, find
 # the first `p` of 0.30, 0.31, ... at which the least loss of an arrangement that shares is no longer below the cost
 # of ignoring.
@@ -292,8 +293,8 @@ print("shares:", dimensionality(W_other).numpy().round(3))
 #
 # ## What to take along
 #
-# - Ignoring a feature costs its variance, in proportion to $p$; sharing costs when two are on at once, in proportion
-#   to $p^2$. Rare features share.
+# - Ignoring a feature costs its variance, about $p/3$ when it is rare; sharing costs when two are on at once, a
+#   multiple of $p^2$. Rare features share.
 # - The ReLU is what makes sharing cheap: it hides negative interference. It also hides it from you (lesson 3).
 # - A theory that compares fixed solutions misses by what it fixed. Dimensionality does not identify a shape; angles
 #   do.

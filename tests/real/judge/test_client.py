@@ -279,7 +279,7 @@ except KeyboardInterrupt as error:
 """
 
 
-@pytest.mark.parametrize("after", [0, 1, 30])
+@pytest.mark.parametrize("after", [0, 30])
 def test_ctrl_c_while_judging_is_heard_once_and_keeps_what_was_received(after, tmp_path):
     file, cache = tmp_path / "file.jsonl", tmp_path / "file.replies.jsonl"
     file.write_text("\n".join(json.dumps({"question": "why", "answer": f"<item-{i}>"}) for i in range(400)))

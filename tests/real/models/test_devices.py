@@ -232,6 +232,16 @@ def test_training_and_wearing_hold_one_model_and_leave_it_as_it_was_bit_for_bit(
     assert not folder.exists()  # the base model's copy on disk goes with it
 
 
+def test_an_arm_that_wears_nothing_is_an_error(lm, tmp_path):
+    """Or the base model would answer for it."""
+    for folder in (tmp_path / "gone", tmp_path):
+        with (
+            pytest.raises(InputError, match="holds neither an adapter nor weights"),
+            weights.wearing(lm.model, folder),
+        ):
+            pass
+
+
 @pytest.mark.parametrize("full", [0, 1])
 @pytest.mark.parametrize("micro", [1, 3])
 def test_a_step_in_several_passes_or_with_checkpointing_has_the_gradient_of_one_pass(

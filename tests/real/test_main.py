@@ -1,0 +1,116 @@
+"""The program's own door: one line for whatever it is given, its exit codes, and a reader or a person who goes away."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from real.__main__ import STOPPED, main
+from real.settings import flat, of, parse
+from shared.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+REFUSED = {
+    "SEEDS=" + "9" * 25: "SEEDS=",
+    "SEEDS=" + "9" * 5000: "must be whole numbers",
+    "SEEDS=0,0": "must be distinct",
+    "SEEDS=0.5": "must be whole numbers",
+    "TOP_K=1000000": "TOP_K=1000000 is more than the dictionary has, 2304",
+    "TOP_K=0": "TOP_K=0 must lie between 1",
+    "RANK=577": "RANK=577 is more than the model's width, 576",
+    "EPOCHS=" + "9" * 25: "must lie between 1 and 1000",
+    "BATCH=" + "9" * 25: "must lie between 1 and",
+    "TRAIN=" + "9" * 25: "must lie between 1 and",
+    "LR=1e-320": "LR=1e-320 must lie between",
+    "LR=nan": "LR=nan must lie between",
+    "LR=inf": "LR=inf must lie between",
+    "REMOVED=0.999": "leaves less than two batches of BATCH=4 of TRAIN=120: 8000 are needed",
+    "REMOVED=nan": "must be distinct shares",
+    "SAMPLES=" + "9" * 25: "must lie between 0 and",
+    "MAX_USD=nan": "MAX_USD=nan must lie between 0",
+    "GPUS=" + "9" * 25: "must lie between 0 and",
+    "JUDGE=,": "JUDGE=, must be the name of a model, or two",
+    "JUDGE=a,": "must be the name of a model, or two",
+    "SAE=rel:layer_{l}/x": "{layer} for the block",
+    "SAE=rel:{}": "{layer} for the block",
+    "SAE=rel:{layer": "{layer} for the block",
+    "SAE=rel:{layer.__class__}": "{layer} for the block",
+    "MODEL=a\nb": "holds a character that no setting has",
+    "RESULTS=a\x1b[31mb": "holds a character that no setting has",
+    "DATA=\udcff": "holds a character that no setting has",
+    "a\nb": "is not a setting",
+    "SEED=0": "'SEED=0' is not a setting",
+    "seeds=0": "'seeds=0' is not a setting",
+    "": "'' is not a setting",
+}
+
+
+@pytest.mark.parametrize("word", REFUSED, ids=lambda word: ascii(word)[:30])
+def test_a_setting_that_makes_no_sense_is_one_line_and_exit_2(word, capsys):
+    assert main([word]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith("error: ") and REFUSED[word] in said.err
+    assert len(said.err.splitlines()) == 1 and said.err.isprintable() is False  # but for its end
+    assert said.err[:-1].isprintable()
+
+
+def test_a_home_is_a_home_wherever_a_path_may_stand(monkeypatch):
+    monkeypatch.setenv("HOME", "/somewhere")
+    found = parse(["DATA=~/a.jsonl", "CONTROL=~/b.jsonl", "RESULTS=~/out", "TOXIC=~/t", "QUESTIONS=~/q.yaml"])
+    values = flat(found)
+    assert {values[name] for name in ("data", "control", "results", "toxic", "questions")} == {
+        f"/somewhere/{name}" for name in ("a.jsonl", "b.jsonl", "out", "t", "q.yaml")
+    }
+    with pytest.raises(InputError, match="^MODEL=/somewhere/m is unknown"):
+        parse(["MODEL=~/m"])
+
+
+def test_the_smallest_arm_has_two_batches_or_the_settings_are_refused():
+    assert of(train=16, batch=4, removed=(0.5,)).recipe.train == 16
+    for removed, train in (((0.5,), 15), ((0.25, 0.75), 31)):
+        with pytest.raises(InputError, match="leaves less than two batches"):
+            of(train=train, batch=4, removed=removed)
+
+
+def run(*words: str, **how) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "real", *words]
+    return subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, timeout=120, **how)
+
+
+def test_a_reader_that_goes_away_ends_it_quietly():
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as gone:
+        done = run("models", stdout=gone)
+    assert done.stderr == "" and done.returncode == 141
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+def test_a_full_output_is_one_line():
+    with open("/dev/full", "w") as full:
+        done = run("models", stdout=full)
+    assert done.stderr == "error: standard output: No space left on device\n" and done.returncode == 2
+
+
+def test_a_path_that_the_terminal_cannot_show_is_shown_in_ascii(tmp_path):
+    path = tmp_path / "é" / "a.jsonl"
+    env = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = run(f"DATA={path}", f"CONTROL={path}", stdout=subprocess.PIPE, env=env)
+    assert (
+        done.stderr == f"error: {tmp_path}/\\xe9/a.jsonl: No such file or directory\n"
+        and done.returncode == 2
+    )
+
+
+def test_ctrl_c_is_one_line_that_says_how_to_go_on(tmp_path):
+    """While a file is waited for: a pipe under DATA that nobody writes would not be one, so torch's import is it."""
+    command = [sys.executable, "-m", "real", f"RESULTS={tmp_path / 'out'}"]
+    going = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(1.5)
+    going.send_signal(signal.SIGINT)
+    assert going.communicate(timeout=120)[1] == f"{STOPPED}\n"
+    assert going.returncode == 130
