@@ -1,12 +1,13 @@
 """python -m toy.notebooks [FOLDER]: write every lesson twice, for students and for teachers (results/lessons).
 
     student/   a line that fails for every solution, `...` for every prediction; solutions are folded below the checks
-    teacher/   solved, with outputs: every lesson is run, in that folder
+    teacher/   solved, with outputs: every lesson is run, in that folder; lesson 9 on a stored fine-tune
 
 A lesson is a script, lessons/NN_name.py; each notebook finds the project above it by the cell in lessons/first_cell.py.
 The markers ### BEGIN SOLUTION and ### END SOLUTION and the cells' metadata are nbgrader's.
 """
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -28,6 +29,7 @@ from toy.command import command, ready, writing
 ROOT = Path(__file__).parents[1]
 LESSONS = Path(__file__).parent / "lessons"
 SOURCES = "[0-9]*.py"
+STORED = {"SPILLOVER_STORED": "1"}  # lesson 9 reads the project's own run: none is fine-tuned here
 HEADING = re.compile(r"^### Exercise (\d+\.\d+) (★+)", re.M)
 REGION = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n(.*?)^[ \t]*### END SOLUTION[ \t]*$", re.M | re.S)
 MARKERS = re.compile(r"^[ \t]*### (BEGIN|END) SOLUTION[ \t]*\n?", re.M)
@@ -124,7 +126,8 @@ def run(notebook: NotebookNode, folder: Path) -> None:
     quiet = [
         "--IPKernelApp.log_level=ERROR"
     ]  # or each lesson is told that its kernel, on this machine, speaks plainly
-    NotebookClient(notebook, km=ours, timeout=600, resources=where, extra_arguments=quiet).execute()
+    client = NotebookClient(notebook, km=ours, timeout=600, resources=where, extra_arguments=quiet)
+    client.execute(env=os.environ | STORED)
 
 
 def _graded(name: str, **given) -> dict:
