@@ -132,7 +132,7 @@ END_TO_END = {  # blocks of the stand-in, layers, and the first adapted block: e
     "gpt-oss-20b": (5, [3], 0),
     "llama-3.1-8b": (4, [1, 2], 1),
 }
-FEW = ["TRAIN=4", "BATCH=2", "TOP_K=10", "RANK=2"]
+FEW = ["TRAIN=8", "BATCH=2", "TOP_K=10", "RANK=2"]
 
 
 def command(home: Path, *words: str) -> subprocess.CompletedProcess:

@@ -17,6 +17,7 @@ EXPANSION = (
     4  # and have d_sae = 4 d_model: the run's own texts hold tens of thousands of tokens, not billions
 )
 MOST = 10_000  # blocks, heads or experts
+POINTER = 1000  # bytes that one of Git LFS has at most: another door names it
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "dense", "fc1", "fc2")
 
 
@@ -154,6 +155,10 @@ def _from_config(model: str, config) -> ModelSpec:
     adapted = _targets(model, config)
     with fetching(f"MODEL={model}"):
         shape = shape_of(config)
+    sizes = [path.stat().st_size for path in Path(model).glob("*.safetensors")]
+    if min(sizes, default=0) > POINTER and shape.parameters > 4 * sum(sizes):
+        weights = f"config.json is of {shape.parameters / 1e9:.3g}B weights, its files {sum(sizes)} bytes"
+        raise InputError(f"MODEL={model}: {weights}")
     n = shape.layers
     return ModelSpec(
         hub=model,

@@ -62,7 +62,7 @@ def command(base: Path, name: str, processes: int, *words: str) -> int:
         plan = lambda *asked: choose(*asked)._replace(processes=processes, micro=1)  # noqa: E731
         patch.setattr(devices, "choose", plan)
         here = [f"MODEL={base / 'model'}", f"RESULTS={base / name}"]
-        return main([*here, "SAE=train", "TRAIN=8", "BATCH=3", "RANK=4", "LR=1e-2", *words])
+        return main([*here, "SAE=train", "TRAIN=13", "BATCH=3", "RANK=4", "LR=1e-2", *words])
 
 
 def jobs(base: Path, name: str) -> dict[Job, Tuned]:
