@@ -3,7 +3,6 @@
 On a model of four blocks; once, below, on SmolLM2.
 """
 
-import gc
 import json
 import math
 import shutil
@@ -169,8 +168,7 @@ def test_after_kill_9_in_the_fine_tuning_a_rerun_ends_with_the_same_summary(copi
     run(folder, killed)
     assert stamps == {n: (killed / "adapters" / n / "training.json").stat().st_mtime_ns for n in whole}
     assert summary(killed) == summary(finished[1])
-    gc.collect()  # with the model its weights on disk go
-    assert not [path for path in killed.rglob(".*.tmp")] and not list(killed.rglob(".base-*"))
+    assert not list(killed.rglob(".*.tmp"))  # of the dead process
 
 
 def flip(content: bytes) -> bytes:
