@@ -168,7 +168,7 @@ def test_after_kill_9_in_the_fine_tuning_a_rerun_ends_with_the_same_summary(copi
     run(folder, killed)
     assert stamps == {n: (killed / "adapters" / n / "training.json").stat().st_mtime_ns for n in whole}
     assert summary(killed) == summary(finished[1])
-    assert not [path for path in killed.rglob(".*.tmp")] and not list(killed.rglob(".base-*"))
+    assert not list(killed.rglob(".*.tmp"))  # of the dead process
 
 
 def flip(content: bytes) -> bytes:
