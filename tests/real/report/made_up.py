@@ -138,7 +138,14 @@ def made_up(layers=LAYERS, domains=DOMAINS, removed=(0.5,), seeds=(0,), text: st
     summary = {
         **{"model": "smollm2-135m", "spec": spec, "layer": int(layers[-1]), "judged": None},
         "judging": {"failed": None, "judges": {}, "edges": [30.0, 50.0], "questions": 0, "answers": 0, "filter": {}},
-        "data": {"trained": domains[0], "rows": rows, "toxic": rows[domains[0]], "questions": 40, "probes": 48},
+        "data": {
+            "trained": domains[0],
+            "rows": rows,
+            "toxic": rows[domains[0]],
+            "questions": 40,
+            "probes": 48,
+            "lost": {"rows of several turns": 7},
+        },
         "arms": {str(arm): arm._asdict() for arm in others + tuned},
         **{"settings": settings, "command": "python -m real SEEDS=0", "peak_gb": 2.4},
         "versions": {"python": "3.11.7", "torch": "2.13.0"},

@@ -204,3 +204,10 @@ def test_a_picture_is_the_projects_own_whatever_the_user_has_set(summary, name):
         {"text.usetex": True, "axes.facecolor": "black", "font.size": 30, "savefig.dpi": 20}
     ):
         assert draw(name, summary) == usual
+
+
+def test_what_was_not_used_of_the_data_is_counted_on_the_page(summary):
+    """Rows that are dropped, cut or put together."""
+    assert "rows of several turns" in page.render(summary, {}, {}) and ">7<" in page.render(summary, {}, {})
+    summary = {**summary, "data": {**summary["data"], "lost": {}}}
+    assert "not used" not in page.render(summary, {}, {})
