@@ -184,7 +184,7 @@ with panels("The same gap against two nulls: shuffled features make it look rare
             lw=1.6,
             label=f"{name}, sd {values.std():.3f}",
         )
-    ax.axvline(observed_gap(z, close), color="black", label="seen")
+    ax.plot([observed_gap(z, close)] * 2, [0, 70], color="black", label="seen")
     ax.set(xlabel="gap (difference of mean cosines)", ylabel="draws of 1,000", ylim=(0, 110))
     ax.legend(loc="upper left")
 
@@ -389,14 +389,14 @@ curves = {
     "all of the mixed set": [effect_of(mixed, one_pass(300)[:n]) for n in steps] - controls,
     "what a coin left, mean of ten": coins.mean(0),
 }
-with panels("At as many steps a coin changes nothing; the effect follows the steps") as [ax]:
+with panels("At as many steps a coin changes little: the effect follows the steps") as [ax]:
     for (name, values), mark, colour in zip(curves.items(), ("s--", "o-"), (GREY, VERMILLION), strict=True):
         ax.plot(steps, values, mark, color=colour, label=name)
     ax.fill_between(steps, coins.min(0), coins.max(0), color=VERMILLION, alpha=0.2, lw=0)
     ax.plot(15, after, "X", color="black", ms=9, label="as claimed: half the steps, whole control")
     ax.axhline(0, color="black", lw=0.8)
     ax.set(xlabel="optimiser steps", ylabel="effect (rise of toxic readouts)")
-    ax.legend()
+    ax.legend(loc="upper left")
 
 # %% [markdown]
 # **What this does not show.** What else goes with the dose: at equal steps rows of the smaller set come twice, and a
