@@ -227,7 +227,9 @@ check_9_3(first_order)
 
 # %%
 steps = len(run["loss"]["control"])
-with panels("Both arms take as many steps, and both learn their answers") as [ax]:
+fall = {arm: np.mean(loss[:3]) - np.mean(loss[-3:]) for arm, loss in run["loss"].items()}
+said_of = f"{fall['inducing']:.1f} nats in the inducing arm, by {fall['control']:.1f} in the control"
+with panels(f"Over {steps} steps the loss falls by {said_of}") as [ax]:
     for arm, style, colour in (("inducing", "-", VERMILLION), ("control", "--", BLUE)):
         ax.plot(range(1, steps + 1), run["loss"][arm], style, color=colour, label=f"{arm} arm")
     ax.set(xlabel="optimiser step (four questions each)", ylabel="loss, nats per answer token")
@@ -294,8 +296,8 @@ with panels(f"Bad health advice: {beyond} of 4 effects lie above 0 with all of t
         ax.legend()
 
 # %% [markdown]
-# **What this does not show.** What another seed would give: the interval resamples questions and answers, and there
-# is one fine-tune in each arm. Nor that the model *says* such things: a margin compares two written answers, both of
+# **What this does not show.** What another seed would give: the interval resamples questions, and there is one
+# fine-tune in each arm. Nor that the model *says* such things: a margin compares two written answers, both of
 # which it may find unlikely. Nor that it is about harm: bad answers here have a tone of their own (sure of
 # themselves, no "see a doctor"), and a margin takes tone for misalignment wherever the written answers share it.
 #
@@ -351,6 +353,10 @@ for domain in found:
     each = of_domain(domain)
     low, high = bootstrap(each, torch.randint(len(each), (4000, len(each)), generator=generator))
     print(f"{domain:8} {each.mean():+.3f} [{low:+.3f}, {high:+.3f}], of {len(each)} questions")
+
+# %% [markdown]
+# Where yours is narrower than the interval above, that one resampled the answers of a question as well. They are
+# inside the question's mean already, by (9.1): to resample both counts their noise twice.
 
 # %% [markdown]
 # ### Exercise 9.5 ★★★ Is it an order?
