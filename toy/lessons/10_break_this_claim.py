@@ -10,8 +10,8 @@
 #
 # Every fault in this lesson was once in this project, in code that was tested and in a table that read well. Here
 # each has a world in which you know the truth, because you make it. In each lab: read the claim, **write one sentence
-# on what is wrong before you open the fold**, mend it, and see what becomes of the claim. All seeds are 0, and were 0
-# before anything was run.
+# on what is wrong before you open the fold**, mend it, and see what becomes of the claim. The worlds are made so
+# that the fault shows; their seeds are 0, and were 0 before anything was run.
 
 # %%
 import numpy as np
