@@ -395,7 +395,7 @@ with panels("At as many steps a coin changes little: the effect follows the step
     ax.fill_between(steps, coins.min(0), coins.max(0), color=VERMILLION, alpha=0.2, lw=0)
     ax.plot(15, after, "X", color="black", ms=9, label="as claimed: half the steps, whole control")
     ax.axhline(0, color="black", lw=0.8)
-    ax.set(xlabel="optimiser steps", ylabel="effect (rise of toxic readouts)")
+    ax.set(xlabel="optimiser steps", ylabel="effect (rise of toxic readouts)", ylim=(-0.0005, 0.0145))
     ax.legend(loc="upper left")
 
 # %% [markdown]
