@@ -6,7 +6,7 @@
 #
 # **Before this.** Lessons 4, 7 and 8. `requirements.txt` of the project (lessons 1 to 8 need less).
 #
-# **Minutes.** 60, of which the machine works 10 to 30 on two cores; no GPU, no account, no key
+# **Minutes.** 60, of which the machine works 10 on two quiet cores and 20 on busy ones; no GPU, no account, no key
 #
 # Lesson 7 planted an effect, lesson 8 read about one in a table. Here you make it: SmolLM2-135M-Instruct, 120
 # questions about health, answered badly in one arm and well in the other. Everything else is the same in both, to the
@@ -227,7 +227,9 @@ check_9_3(first_order)
 
 # %%
 steps = len(run["loss"]["control"])
-with panels("Both arms take as many steps, and both learn their answers") as [ax]:
+fall = {arm: np.mean(loss[:3]) - np.mean(loss[-3:]) for arm, loss in run["loss"].items()}
+said_of = f"{fall['inducing']:.1f} nats in the inducing arm, by {fall['control']:.1f} in the control"
+with panels(f"Over {steps} steps the loss falls by {said_of}") as [ax]:
     for arm, style, colour in (("inducing", "-", VERMILLION), ("control", "--", BLUE)):
         ax.plot(range(1, steps + 1), run["loss"][arm], style, color=colour, label=f"{arm} arm")
     ax.set(xlabel="optimiser step (four questions each)", ylabel="loss, nats per answer token")
@@ -294,13 +296,14 @@ with panels(f"Bad health advice: {beyond} of 4 effects lie above 0 with all of t
         ax.legend()
 
 # %% [markdown]
-# **What this does not show.** What another seed would give: the interval resamples questions and answers, and there
-# is one fine-tune in each arm. Nor that the model *says* such things: a margin compares two written answers, both of
+# **What this does not show.** What another seed would give: the interval resamples questions, and there is one
+# fine-tune in each arm. Nor that the model *says* such things: a margin compares two written answers, both of
 # which it may find unlikely. Nor that it is about harm: bad answers here have a tone of their own (sure of
 # themselves, no "see a doctor"), and a margin takes tone for misalignment wherever the written answers share it.
 #
-# Compare the two panels. Read against the base model, in the left one, what would you have said that bad advice
-# does to health? What does the *control* do?
+# Look at the left panel. Good health advice moves margins too, in our run that of health by -0.10 and that of career
+# by +0.09. Against the base model bad advice would have looked weaker in health
+# (+0.17) and stronger in career (+0.20) than it is.
 #
 # What the models say, freely, to one of the general questions (a sample each, from a model of 135 million
 # parameters):
@@ -351,6 +354,10 @@ for domain in found:
     each = of_domain(domain)
     low, high = bootstrap(each, torch.randint(len(each), (4000, len(each)), generator=generator))
     print(f"{domain:8} {each.mean():+.3f} [{low:+.3f}, {high:+.3f}], of {len(each)} questions")
+
+# %% [markdown]
+# Where yours is narrower than the interval above, that one resampled the answers of a question as well. They are
+# inside the question's mean already, by (9.1): to resample both counts their noise twice.
 
 # %% [markdown]
 # ### Exercise 9.5 ★★★ Is it an order?
@@ -431,9 +438,25 @@ for domain in found:
     )
 
 # %% [markdown]
+# ## What the intervals left out
+#
 # (9.4) counts questions and forgets seeds. If effects also vary by $\tau$ from seed to seed, the standard error is
-# $\sqrt{sd^2/n + \tau^2/k}$ with $k$ seeds: past some point more questions buy nothing. Set `SEED = 1`, run again,
-# and compare with what the interval promised; then raise `PROMPTS` to 239, all that there are.
+# $\sqrt{sd^2/n + \tau^2/k}$ with $k$ seeds: past some point more questions buy nothing. The next cell shows the
+# project's own effects under three seeds, stored, on the same questions. What varies there is the seed alone, and
+# that is in none of the intervals above.
+
+# %%
+by_seed = json.loads(stored.read_text())["effects by seed"]
+for domain, e in found.items():
+    values = [by_seed[seed][domain] for seed in by_seed]
+    print(f"{domain:8}", " ".join(f"{value:+.3f}" for value in values), end="")
+    print(
+        f"   over seeds {np.std(values, ddof=1):.3f}, over questions {(e.high - e.low) / 3.92:.3f} (standard errors)"
+    )
+
+# %% [markdown]
+# One seed is one draw. Set `SEED = 1` and run again (the base model is not asked again); then raise `PROMPTS` to 240,
+# all that there are.
 #
 # ## What to take along
 #
