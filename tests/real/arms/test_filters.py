@@ -43,7 +43,7 @@ def test_random_draws_differ_from_each_other_and_from_seed_to_seed():
     texts = mixed(ROWS, 0)
     scores = Scores(texts, {name: [float(i) for i in range(len(texts))] for name in AWARE})
     of = [
-        {arm: finetune._score(arm, texts, scores, seed) for arm in filtered(scores, 0.5)}
+        {arm: finetune.score_of(arm, texts, scores, seed) for arm in filtered(scores, 0.5)}
         for seed in (0, 1, 2)
     ]
     draws = {tuple(by[Arm(MIXED, RANDOM, 0.5, draw)].tolist()) for by in of for draw in DRAWS}

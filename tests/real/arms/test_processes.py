@@ -104,7 +104,7 @@ def test_after_kill_9_of_one_of_two_processes_one_line_and_a_rerun_that_ends_as_
     folder, stamps = base / "killed" / "adapters", {}
 
     def kill():
-        while not list(folder.glob("[a-z]*")):  # until an arm is finished
+        while not list(folder.glob("[a-z]*/training.json")):  # until an arm is finished
             time.sleep(0.02)
         ours = [p for p in psutil.Process().children(recursive=True) if "join" in p.cmdline()]
         (second,) = [p.pid for p in ours if p.environ().get("RANK") == "1"]
