@@ -112,7 +112,7 @@ def _by_server(url: str, job: Job | None, asked: list[Item], path: Path) -> None
         return
     server = Judge(str(job or "base"), url, timeout=QUEUE)
     chats = [chat(item.prompt, item.system) for item in asked]
-    said = complete(server, chats, path.with_name("replies.jsonl"), 1.0, NEW_TOKENS, _seed(job))
+    said = complete(server, chats, path.with_name("replies.jsonl"), NEW_TOKENS, _seed(job))
     _write(path, dict(zip(asked, said, strict=True)))
 
 

@@ -8,7 +8,9 @@ import asyncio
 import math
 import re
 import time
+from collections import defaultdict
 from collections.abc import Coroutine, Iterator
+from itertools import count, product
 from pathlib import Path
 from typing import Any
 
@@ -49,31 +51,21 @@ def scores(
     said = _answers(judge, bodies, replies, desc, first["seconds"])
     found = [forms.FORMS[reply.get("form", form)].read(reply) for reply in said]
     if all(score.value is None for score in found):
-        why = _quoted(said) or "it said nothing"
-        raise JudgeError(f"{judge.where} gave no number for any of {len(found)} answers; {why}")
+        raise JudgeError(f"{judge.where} gave no number for any of {len(found)} answers; {_quoted(said)}")
     return found
 
 
 def complete(
-    judge: Judge,
-    chats: list[list[dict]],
-    cache: Path,
-    temperature: float = 1.0,
-    max_tokens: int = 300,
-    seed: int = 0,
+    judge: Judge, chats: list[list[dict]], cache: Path, max_tokens: int = 300, seed: int = 0
 ) -> list[str]:
-    """One answer to each chat (`{"role", "content"}` messages), in their order; "" where the server refuses.
+    """One answer at temperature 1 to each chat (`{"role", "content"}` messages), in order; "" where the server refuses.
 
     A chat that stands there n times gets n answers, drawn with seeds `seed`, `seed + 1`, ... Cached and resumed as
     `scores`; raises as it does.
     """
-    times: dict[str, int] = {}
-    bodies = []
-    for chat in chats:
-        name = digest(chat)
-        times[name] = times.get(name, -1) + 1
-        how = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed + times[name]}
-        bodies.append({**how, "messages": chat})
+    seeds: dict[str, Iterator[int]] = defaultdict(lambda: count(seed))
+    how = {"temperature": 1.0, "max_tokens": max_tokens}
+    bodies = [{**how, "seed": next(seeds[digest(chat)]), "messages": chat} for chat in chats]
     return [reply["text"] for reply in _answers(judge, bodies, Replies(cache), "sample")]
 
 
@@ -89,26 +81,23 @@ def _contact(judge: Judge, replies: Replies) -> dict:
 
 async def _probe(judge: Judge) -> dict:
     """In every form; where one is refused, once more with as few parameters as can be."""
-    said, cost = "", 0.0
-    _capped(judge)
+    said, cost, refused, without = _quoted([]), 0.0, False, set()
     async with Line(judge) as line:
-        for least in ((), forms.DISPENSABLE):
-            refused, without = False, set(least)
-            for form in forms.TRIED:
-                start = time.perf_counter()
-                try:
-                    reply = await _spared(line, form, without)
-                except Fault as fault:
-                    said, refused = f"it refuses: {fault}", True
-                    continue
-                seconds, cost = time.perf_counter() - start, cost + reply["usd"]
-                if found := forms.settled(form, reply):
-                    how = {"form": found, "without": sorted(without)}
-                    return {**how, "seconds": round(seconds, 3), "usd": cost}
-                said = _quoted([reply]) or said
-            if not refused:
+        for least, form in product(((), forms.DISPENSABLE), forms.TRIED):
+            if least and not refused:
                 break
-    raise JudgeError(f"{judge.where} gave no number when asked for one; {said or 'it said nothing'}")
+            without.update(least)
+            start = time.perf_counter()
+            try:
+                reply = await _spared(line, form, without)
+            except Fault as fault:
+                said, refused = f"it refuses: {fault}", True
+                continue
+            seconds, cost = round(time.perf_counter() - start, 3), cost + reply["usd"]
+            if found := forms.settled(form, reply):
+                return {"form": found, "without": sorted(without), "seconds": seconds, "usd": cost}
+            said = _quoted([reply], said)
+    raise JudgeError(f"{judge.where} gave no number when asked for one; {said}")
 
 
 async def _spared(line: Line, form: str, without: set[str]) -> dict:
@@ -131,7 +120,6 @@ def _answers(
     keys = [judge.key(body) for body in bodies]
     missing = {key: body for key, body in zip(keys, bodies, strict=True) if key not in replies}
     if missing:
-        _capped(judge)
         cost = estimate(judge.model, list(missing.values()), judge.concurrency, seconds)
         print(f"{desc}: {len(keys) - len(missing)} of {len(keys)} are here; {cost}", flush=True)
         _run(_ask(judge, missing, replies, desc))
@@ -176,10 +164,13 @@ class _Calls:
         """What this call may cost is reserved. Those in flight may turn out cheaper, so they are waited for."""
         cost = usd(self.judge.model, *tokens(body)) or 0
         cap = self.judge.max_usd or math.inf
-        while self.replies.usd + sum(self.flying.values()) + cost > cap and self.flying:
+        while (spent := self.replies.usd) + sum(self.flying.values()) + cost > cap:
+            if not self.flying:
+                reached = f"MAX_USD={cap:g} is reached: {self.judge.where} has cost {spent:.4f} USD"
+                raise BudgetError(
+                    f"{reached}; what was received is kept, and a higher cap goes on from there"
+                )
             await asyncio.sleep(0.02)
-        if self.replies.usd + sum(self.flying.values()) + cost > cap:
-            raise BudgetError(_reached(self.judge, self.replies))
         if self.failures:
             return None
         self.flying[key] = cost
@@ -210,28 +201,15 @@ def _run(calls: Coroutine) -> Any:
         raise KeyboardInterrupt from None
 
 
-def _capped(judge: Judge) -> None:
-    if judge.max_usd and usd(judge.model, 0, 0) is None:
-        where = "real/judge/replies.py"
-        raise JudgeError(f"MAX_USD={judge.max_usd:g} cannot be kept: no price of {judge.model} in {where}")
-
-
-def _reached(judge: Judge, replies: Replies) -> str:
-    kept = "what was received is kept, and a higher cap goes on from there"
-    return f"MAX_USD={judge.max_usd:g} is reached: {judge.where} has cost {replies.usd:.4f} USD; {kept}"
-
-
 def _priced(judge: Judge, body: dict, text: str, top: dict[str, float], used: dict) -> dict:
-    """As it is kept."""
-    sent, received = (used.get(name) for name in ("prompt_tokens", "completion_tokens"))
-    counts = _count(sent) or tokens(body)[0], _count(received)
-    return {"text": text, "top": top, "usd": usd(judge.model, *counts) or 0}
+    """As it is kept. What the server does not count is counted here, or is none."""
+    counts = zip(
+        (used.get("prompt_tokens"), used.get("completion_tokens")), (tokens(body)[0], 0), strict=True
+    )
+    sent, received = (said if type(said) is int and said > 0 else ours for said, ours in counts)
+    return {"text": text, "top": top, "usd": usd(judge.model, sent, received) or 0}
 
 
-def _count(said: Any) -> int:
-    return said if type(said) is int and said > 0 else 0
-
-
-def _quoted(said: list[dict]) -> str:
+def _quoted(said: list[dict], otherwise: str = "it said nothing") -> str:
     text = next((reply["text"] for reply in said if reply["text"]), "")
-    return f"it said {' '.join(text.split())[:80]!r}" if text else ""
+    return f"it said {' '.join(text.split())[:80]!r}" if text else otherwise

@@ -8,11 +8,12 @@ import asyncio
 import os
 import random
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlsplit
 
 from real.judge import forms
-from real.judge.replies import AGAIN, ALL, ROW, Fault, NoProbabilitiesError, fault, read
+from real.judge.replies import AGAIN, ALL, ROW, Fault, NoProbabilitiesError, fault, read, usd
 from real.judge.rubric import Judging
 from shared.errors import InputError
 from shared.records import digest
@@ -95,18 +96,15 @@ class Line:
                     if limited or probing:
                         times = "" if error.of == ALL else f" failed {failed} times"
                         raise JudgeError(f"{self.judge.where}{times}: {error}") from None
-                    if error.of == ALL or not others:  # is it this request? A harmless one will tell
-                        await self._harmless(body)
+                    if (
+                        error.of == ALL or not others
+                    ):  # is it this request? If a harmless one fails too: JudgeError
+                        harmless = [{"role": "user", "content": forms.PROBE}]
+                        with suppress(Fault):  # to refuse the form of this request is an answer
+                            await self.ask({**body, "messages": harmless}, probing=True)
                     raise Fault(ROW, str(error)) from None
                 pause = self.judge.pause * 2 ** (failed - 1) * random.uniform(1, 1.5)
                 await asyncio.sleep(min(LONGEST, max(error.wait, pause)))
-
-    async def _harmless(self, body: dict) -> None:
-        """Raises JudgeError if the server answers nobody; refusing the form of this request is an answer."""
-        try:
-            await self.ask({**body, "messages": [{"role": "user", "content": forms.PROBE}]}, probing=True)
-        except Fault:
-            return
 
 
 async def _try(client, judge: Judge, body: dict, probing: bool) -> tuple[str, dict[str, float], dict]:
@@ -116,29 +114,21 @@ async def _try(client, judge: Judge, body: dict, probing: bool) -> tuple[str, di
         async with asyncio.timeout(judge.timeout):
             said = await client.post("/chat/completions", cast_to=object, body={"model": judge.model, **body})
         text, top, used = read(said, probabilities="logprobs" in body and not probing)
-    except openai.APIStatusError as error:
-        asked = re.fullmatch(r"[0-9]{1,6}(\.[0-9]*)?", error.response.headers.get("retry-after") or "")
-        raise _told(judge, fault(error.status_code, error.body, float(asked[0]) if asked else 0.0)) from None
-    except Fault as error:
-        raise _told(judge, error) from None
+        return _clean(text), {_clean(token): p for token, p in top.items()}, used
     except NoProbabilitiesError:
         raise
+    except Fault as error:
+        found = error
+    except openai.APIStatusError as error:
+        asked = re.fullmatch(r"[0-9]{1,6}(\.[0-9]*)?", error.response.headers.get("retry-after") or "")
+        found = fault(error.status_code, error.body, float(asked[0]) if asked else 0.0)
     except (TimeoutError, openai.APIConnectionError):
-        why = f"it cannot be reached, breaks off or takes more than {judge.timeout:g} s"
-        raise Fault(AGAIN, why) from None
+        found = Fault(AGAIN, f"it cannot be reached, breaks off or takes more than {judge.timeout:g} s")
     except (ValueError, RecursionError, openai.OpenAIError):
-        raise Fault(AGAIN, f"its replies are broken{_hint(judge)}") from None
-    return _clean(text), {_clean(token): p for token, p in top.items()}, used
-
-
-def _told(judge: Judge, error: Fault) -> Fault:
-    hint = _hint(judge) if error.status in (404, 405) else ""
-    return Fault(error.of, _clean(str(error))[:240] + hint, error.status, error.wait)
-
-
-def _hint(judge: Judge) -> str:
-    missing = judge.url and not re.search(r"/v[0-9]", judge.url)
-    return " (most addresses end in /v1: JUDGE_URL=.../v1)" if missing else ""
+        found = Fault(AGAIN, "its replies are broken", 200)
+    lost = found.status in (200, 404, 405) and judge.url and not re.search(r"/v[0-9]", judge.url)
+    hint = " (most addresses end in /v1: JUDGE_URL=.../v1)" if lost else ""
+    raise Fault(found.of, _clean(str(found))[:240] + hint, found.status, found.wait)
 
 
 def _client(judge: Judge):
@@ -154,6 +144,9 @@ def _client(judge: Judge):
         )
     if not re.fullmatch(r"[!-~]*", key):
         raise JudgeError("OPENAI_API_KEY holds a character that no key has")
+    if judge.max_usd and usd(judge.model, 0, 0) is None:
+        where = "real/judge/replies.py"
+        raise JudgeError(f"MAX_USD={judge.max_usd:g} cannot be kept: no price of {judge.model} in {where}")
     try:
         judge.where.encode()
         parts = urlsplit(judge.url or OPENAI)
