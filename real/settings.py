@@ -84,8 +84,6 @@ class Settings:
 
     def __post_init__(self):
         between(self, "gpus", 0, 1024)
-        between(self.judging, "samples", 0, 10**5)
-        between(self.judging, "max_usd", 0, 10**9)
         judge = self.judging.judge
         if judge and not all(name.strip() for name in judge.split(",")):
             raise InputError(f"JUDGE={judge} must be the name of a model, or two with a comma between")
