@@ -10,6 +10,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass, field
 from itertools import count, product
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from real.judge import forms, rubric
-from real.judge.client import Judge, JudgeError, Line
+from real.judge.client import Judge, JudgeError, Line, connect
 from real.judge.forms import Score
 from real.judge.replies import Fault, NoProbabilitiesError, Replies, estimate, tokens, usd
 from shared.records import digest
@@ -34,18 +35,19 @@ def scores(
 ) -> list[Score]:
     """One score for each (template, question, answer), in their order; `forms.Score` says what it holds.
 
-    On first contact the form that the judge can answer in is found and kept in `cache`. An estimate of tokens, cost and
-    time is printed, then a progress bar shown. The same triple twice is asked once. Ask for all arms in one call: if no
-    reply at all holds a number, JudgeError. What the server refuses to judge is an "unclear" score, not cached.
+    On first contact the form that the judge can answer in is found; it and every reply are kept in `cache` (JSON lines,
+    made with its folder). What the server refuses to judge is "unclear", and not kept.
 
-    Raises JudgeError (one line; InputError) when judging is impossible: no key, key refused, unknown model, unreachable
-    server, a judge that never gives a number; BudgetError at the cap; OSError when the disk is full. What was received
-    stays in `cache` (JSON lines, made with its folder). Not to be called where an event loop runs.
+    Raises JudgeError (one line) when judging is impossible, and when no reply at all holds a number: ask for all arms
+    in one call; BudgetError at the cap; OSError when the disk is full.
     """
     if not rubrics:
         return []
-    replies = Replies(cache)
-    first = _contact(judge, replies)
+    replies, contact = Replies(cache), judge.key("form", forms.PROBE)
+    if contact not in replies:
+        replies.add(contact, _run(_probe(judge)))
+        print(f"judge {judge.where} is asked in the form {replies[contact]['form']!r}", flush=True)
+    first = replies[contact]
     form, without = first["form"], tuple(first.get("without", ()))
     bodies = [forms.body(form, rubric.fill(*texts), without) for texts in rubrics]
     said = _answers(judge, bodies, replies, desc, first["seconds"])
@@ -69,20 +71,14 @@ def complete(
     return [reply["text"] for reply in _answers(judge, bodies, Replies(cache), "sample")]
 
 
-def _contact(judge: Judge, replies: Replies) -> dict:
-    """{"form", "without", "seconds"}: how this judge can be asked, and how long its first reply took."""
-    key = judge.key("form", forms.PROBE)
-    if key not in replies:
-        found = _run(_probe(judge))
-        print(f"judge {judge.where} is asked in the form {found['form']!r}", flush=True)
-        replies.add(key, found)
-    return replies[key]
-
-
 async def _probe(judge: Judge) -> dict:
-    """In every form; where one is refused, once more with as few parameters as can be."""
+    """How this judge can be asked: in which form, without which parameters; and how long its reply to PROBE took.
+
+    Every form is tried; where one is refused, once more with as few parameters as can be.
+    """
     said, cost, refused, without = _quoted([]), 0.0, False, set()
-    async with Line(judge) as line:
+    async with connect(judge) as client:
+        line = Line(judge, client)
         for least, form in product(((), forms.DISPENSABLE), forms.TRIED):
             if least and not refused:
                 break
@@ -105,7 +101,7 @@ async def _spared(line: Line, form: str, without: set[str]) -> dict:
     while True:
         body = forms.body(form, forms.PROBE, tuple(without))
         try:
-            return _priced(line.judge, body, *await line.ask(body, probing=True))
+            return await line.ask(body, probing=True)
         except Fault as fault:
             named = {name for name in forms.DISPENSABLE if re.search(rf"\b{name}\b", str(fault))}
             if not named & set(body):
@@ -126,14 +122,15 @@ def _answers(
     return [replies.get(key, forms.NOTHING) for key in keys]
 
 
+@dataclass
 class _Calls:
     """Calls under way. After a failure, or at the cap, no more are made, but what is in flight is still received."""
 
-    def __init__(self, line: Line, replies: Replies):
-        self.line, self.judge, self.replies = line, line.judge, replies
-        self.flying: dict[str, float] = {}  # what each may cost, USD
-        self.failures: list[JudgeError | OSError] = []
-        self.refused: list[Fault] = []
+    line: Line
+    replies: Replies
+    flying: dict[str, float] = field(default_factory=dict)  # what each may cost, USD
+    failures: list[JudgeError | OSError] = field(default_factory=list)
+    refused: list[Fault] = field(default_factory=list)
 
     async def work(self, waiting: Iterator[tuple[str, dict]], bar: tqdm) -> None:
         """One of the workers that share what is waiting."""
@@ -151,22 +148,12 @@ class _Calls:
             bar.update()
 
     async def _reply(self, key: str, body: dict) -> dict | None:
-        """None where no more calls are made. Where the probabilities of first contact are missing, another server may
-        stand behind its address by now: it is asked in words."""
-        try:
-            return await self._afforded(key, body)
-        except NoProbabilitiesError:
-            self.flying.pop(key)
-            reply = await self._afforded(key, forms.in_words(body))
-            return reply and {**reply, "form": "text"}
-
-    async def _afforded(self, key: str, body: dict) -> dict | None:
-        """What this call may cost is reserved. Those in flight may turn out cheaper, so they are waited for."""
-        cost = usd(self.judge.model, *tokens(body)) or 0
-        cap = self.judge.max_usd or math.inf
+        """None where no more calls are made. What a call may cost is reserved; those in flight may turn out cheaper."""
+        by = self.line.judge
+        cost, cap = usd(by.model, *tokens(body)) or 0, by.max_usd or math.inf
         while (spent := self.replies.usd) + sum(self.flying.values()) + cost > cap:
             if not self.flying:
-                reached = f"MAX_USD={cap:g} is reached: {self.judge.where} has cost {spent:.4f} USD"
+                reached = f"MAX_USD={cap:g} is reached: {by.where} has cost {spent:.4f} USD"
                 raise BudgetError(
                     f"{reached}; what was received is kept, and a higher cap goes on from there"
                 )
@@ -174,7 +161,14 @@ class _Calls:
         if self.failures:
             return None
         self.flying[key] = cost
-        return _priced(self.judge, body, *await self.line.ask(body))
+        try:
+            return await self.line.ask(body)
+        except (
+            NoProbabilitiesError
+        ):  # another server may stand behind the address by now: it is asked in words
+            self.flying.pop(key)
+            reply = await self._reply(key, forms.in_words(body))
+            return reply and {**reply, "form": "text"}
 
 
 async def _ask(judge: Judge, missing: dict[str, dict], replies: Replies, desc: str) -> None:
@@ -183,8 +177,8 @@ async def _ask(judge: Judge, missing: dict[str, dict], replies: Replies, desc: s
     largest = max(LINE + BYTES * tokens(body)[1] for body in missing.values())
     with tqdm(total=len(missing), desc=desc, unit="call") as bar, replies.room(workers * largest):
         waiting = iter(missing.items())
-        async with Line(judge, known=len(replies) > 0) as line:
-            calls = _Calls(line, replies)
+        async with connect(judge) as client:
+            calls = _Calls(Line(judge, client, known=len(replies) > 0), replies)
             await asyncio.gather(*(calls.work(waiting, bar) for _ in range(workers)))
     if calls.refused:
         first = f"{len(calls.refused)} of {len(missing)}; the first: {calls.refused[0]}"
@@ -199,15 +193,6 @@ def _run(calls: Coroutine) -> Any:
         return asyncio.run(calls)
     except KeyboardInterrupt:
         raise KeyboardInterrupt from None
-
-
-def _priced(judge: Judge, body: dict, text: str, top: dict[str, float], used: dict) -> dict:
-    """As it is kept. What the server does not count is counted here, or is none."""
-    counts = zip(
-        (used.get("prompt_tokens"), used.get("completion_tokens")), (tokens(body)[0], 0), strict=True
-    )
-    sent, received = (said if type(said) is int and said > 0 else ours for said, ours in counts)
-    return {"text": text, "top": top, "usd": usd(judge.model, sent, received) or 0}
 
 
 def _quoted(said: list[dict], otherwise: str = "it said nothing") -> str:

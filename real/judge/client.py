@@ -9,11 +9,12 @@ import os
 import random
 import re
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from real.judge import forms
-from real.judge.replies import AGAIN, ALL, ROW, Fault, NoProbabilitiesError, fault, read, usd
+from real.judge.replies import AGAIN, ALL, ROW, Fault, NoProbabilitiesError, counted, fault, read, usd
 from real.judge.rubric import Judging
 from shared.errors import InputError
 from shared.records import digest
@@ -60,22 +61,15 @@ def judges(judging: Judging) -> list[Judge]:
 
 @dataclass
 class Line:
-    """To a judge, open within `async with`."""
+    """To a judge, by its client while that is open."""
 
     judge: Judge
+    client: Any
     known: bool = False  # it has answered before, so that a failure is worth more tries
     answered: int = 0  # calls
-    client: object = field(init=False)
 
-    async def __aenter__(self) -> "Line":
-        self.client = await _client(self.judge).__aenter__()
-        return self
-
-    async def __aexit__(self, *error) -> None:
-        await self.client.__aexit__(*error)
-
-    async def ask(self, body: dict, probing: bool = False) -> tuple[str, dict[str, float], dict]:
-        """A whole reply, as `replies.read` gives it, after as many tries as it takes; fewer on first contact.
+    async def ask(self, body: dict, probing: bool = False) -> dict:
+        """A whole reply, {"text", "top", "usd"}, after as many tries as it takes; fewer on first contact.
 
         Raises Fault of this request alone, JudgeError when no other would fare better, and, unless it is `probing`,
         NoProbabilitiesError.
@@ -107,14 +101,15 @@ class Line:
                 await asyncio.sleep(min(LONGEST, max(error.wait, pause)))
 
 
-async def _try(client, judge: Judge, body: dict, probing: bool) -> tuple[str, dict[str, float], dict]:
+async def _try(client: Any, judge: Judge, body: dict, probing: bool) -> dict:
     import openai
 
     try:
         async with asyncio.timeout(judge.timeout):
             said = await client.post("/chat/completions", cast_to=object, body={"model": judge.model, **body})
         text, top, used = read(said, probabilities="logprobs" in body and not probing)
-        return _clean(text), {_clean(token): p for token, p in top.items()}, used
+        top = {_clean(token): p for token, p in top.items()}
+        return {"text": _clean(text), "top": top, "usd": usd(judge.model, *counted(body, used)) or 0}
     except NoProbabilitiesError:
         raise
     except Fault as error:
@@ -131,8 +126,8 @@ async def _try(client, judge: Judge, body: dict, probing: bool) -> tuple[str, di
     raise Fault(found.of, _clean(str(found))[:240] + hint, found.status, found.wait)
 
 
-def _client(judge: Judge):
-    """Raises JudgeError where not even a first call can be made."""
+def connect(judge: Judge) -> Any:
+    """To be opened with `async with`. Raises JudgeError where not even a first call can be made."""
     import openai
 
     key = _key()
@@ -145,8 +140,7 @@ def _client(judge: Judge):
     if not re.fullmatch(r"[!-~]*", key):
         raise JudgeError("OPENAI_API_KEY holds a character that no key has")
     if judge.max_usd and usd(judge.model, 0, 0) is None:
-        where = "real/judge/replies.py"
-        raise JudgeError(f"MAX_USD={judge.max_usd:g} cannot be kept: no price of {judge.model} in {where}")
+        raise JudgeError(f"MAX_USD={judge.max_usd:g} cannot be kept: no price of {judge.model} in replies.py")
     try:
         judge.where.encode()
         parts = urlsplit(judge.url or OPENAI)

@@ -27,17 +27,15 @@ def judge_file(path: Path, judging: Judging, source: str) -> None:
     rows = read(path)
     questions = judge_questions(source)
     own = {paraphrase: question.rubrics for question in questions for paraphrase in question.paraphrases}
-    asked = [
-        prompt
-        for row in rows
-        for prompt in asks(own.get(row["question"], questions[0].rubrics), row["question"], row["answer"])
-    ]
-    replies, judged = beside(path, "replies"), {}
+    asked = asks(
+        (own.get(row["question"], questions[0].rubrics), row["question"], row["answer"]) for row in rows
+    )
+    stem, judged = path.name.removesuffix(".jsonl"), {}
+    replies, where = path.with_name(f"{stem}.replies.jsonl"), path.with_name(f"{stem}.judged.jsonl")
     for by in judges(judging):
         judged[by.model] = em.paired(scores(by, asked, replies, f"judge {by.model}"))
     for i, row in enumerate(rows):
         row["scores"] = {model: found[i].model_dump() for model, found in judged.items()}
-    where = beside(path, "judged")
     write_text(where, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     for model, found in judged.items():
         print(f"{model}: {summary(found, [row['question'] for row in rows], judging.edges)}")
@@ -55,10 +53,6 @@ def read(path: Path) -> list[dict]:
     if not rows:
         raise InputError(f"{path}: has no answers")
     return rows
-
-
-def beside(path: Path, what: str) -> Path:
-    return path.with_name(f"{path.name.removesuffix('.jsonl')}.{what}.jsonl")
 
 
 def summary(said: list[em.Scored], asked: list[str], edges: tuple[float, ...]) -> str:

@@ -104,14 +104,8 @@ def agreement(one: Scores, other: Scores, edges: tuple[float, ...]) -> dict:
     """Of two judges on the answers that both scored: kappa on misaligned or not, rank correlation of their scores."""
     both = scored(one) & scored(other)
     words = [misaligned(judge, edges)[both] for judge in (one, other)]
-    return {
-        "n": int(both.sum()),
-        "kappa": kappa(*words),
-        "spearman": {
-            name: rank_correlation(getattr(one, name)[both], getattr(other, name)[both])
-            for name in ("aligned", "coherent")
-        },
-    }
+    ranks = {name: rank_correlation(getattr(one, name)[both], getattr(other, name)[both]) for name in JUDGED}
+    return {"n": int(both.sum()), "kappa": kappa(*words), "spearman": ranks}
 
 
 def kappa(one: Bool[np.ndarray, " answer"], other: Bool[np.ndarray, " answer"]) -> float:

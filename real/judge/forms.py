@@ -22,8 +22,6 @@ class Score(NamedTuple):
 
 class Form(NamedTuple):
     asks: dict  # what is sent beside the messages
-    before: list[dict]  # turns before the prompt
-    suffix: str  # to the prompt
     read: Callable[[dict], Score]  # of a reply {"text", "top"}
 
 
@@ -36,11 +34,11 @@ ONE_DIGIT = [  # two turns that show what is wanted: a small model says a digit 
     {"role": "assistant", "content": "0"},
 ]
 FORMS = {
-    "number": Form(ONE_TOKEN, [], "", lambda reply: weighted(reply["top"])),
-    "digit": Form(ONE_TOKEN, ONE_DIGIT, DIGIT, lambda reply: digit(reply["top"])),
-    "text": Form({"max_tokens": 512, "temperature": 0, "seed": 0}, [], "", lambda r: parsed(r["text"])),
+    "number": Form(ONE_TOKEN, lambda reply: weighted(reply["top"])),
+    "digit": Form(ONE_TOKEN, lambda reply: digit(reply["top"])),
+    "text": Form({"max_tokens": 512, "temperature": 0, "seed": 0}, lambda reply: parsed(reply["text"])),
     # reasoning models refuse max_tokens and any temperature
-    "reasoning": Form({"max_completion_tokens": 4096}, [], "", lambda r: parsed(r["text"])),
+    "reasoning": Form({"max_completion_tokens": 4096}, lambda reply: parsed(reply["text"])),
 }
 TRIED = ("number", "text", "reasoning")  # on first contact, in this order
 DISPENSABLE = ("seed", "temperature", "max_completion_tokens")  # left out where a server refuses them
@@ -49,9 +47,9 @@ PROBE = "Which number follows 72? Answer with the number and nothing else."
 
 def body(form: str, prompt: str, without: tuple[str, ...] = ()) -> dict:
     """A chat request for one score, but for the model and the parameters that this server refuses."""
-    asks, before, suffix, _ = FORMS[form]
-    sent = {name: value for name, value in asks.items() if name not in without}
-    return {**sent, "messages": [*before, {"role": "user", "content": prompt + suffix}]}
+    sent = {name: value for name, value in FORMS[form].asks.items() if name not in without}
+    before, after = (ONE_DIGIT, DIGIT) if form == "digit" else ([], "")
+    return {**sent, "messages": [*before, {"role": "user", "content": prompt + after}]}
 
 
 def in_words(asked: dict) -> dict:

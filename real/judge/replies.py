@@ -20,11 +20,8 @@ from shared.records import digest
 
 # USD per million tokens sent and received: OpenAI's list of May 2026, as third-party pages give it
 PRICES = {
-    "gpt-4o": (2.5, 10),
-    "gpt-4o-2024-08-06": (2.5, 10),
-    "gpt-4o-2024-11-20": (2.5, 10),
-    "gpt-4o-mini": (0.15, 0.6),
-    "gpt-4o-mini-2024-07-18": (0.15, 0.6),
+    **dict.fromkeys(("gpt-4o", "gpt-4o-2024-08-06", "gpt-4o-2024-11-20"), (2.5, 10)),
+    **dict.fromkeys(("gpt-4o-mini", "gpt-4o-mini-2024-07-18"), (0.15, 0.6)),
     "gpt-4.1": (2, 8),
     "gpt-4.1-mini": (0.4, 1.6),
     "gpt-4.1-nano": (0.1, 0.4),
@@ -35,11 +32,9 @@ LONG = 4096  # tokens of a reply, where a server takes no limit
 ROW, AGAIN, ALL = "this request", "this moment", "every request"  # whose fault an error is
 BUSY = (408, 409, 425, 429)  # of this moment, with all that is not 4xx
 SAYS = {  # of every request; of the others, 4xx are the request's own
-    401: "refuses the key in OPENAI_API_KEY",
+    **dict.fromkeys((401, 403), "refuses the key in OPENAI_API_KEY"),
     402: "the account has no credit left",
-    403: "refuses the key in OPENAI_API_KEY",
-    404: "no such model or address",
-    405: "no such model or address",
+    **dict.fromkeys((404, 405), "no such model or address"),
 }
 
 
@@ -165,7 +160,6 @@ class Replies(dict[str, dict]):
             if self._held.exists():
                 self._held.unlink()
                 self._append(line)
-                self._learn(key, reply)
             raise
         self._learn(key, reply)
 
@@ -211,15 +205,17 @@ def tokens(body: dict) -> tuple[float, int]:
     return text / 3 + 10, body.get("max_tokens") or body.get("max_completion_tokens", LONG)
 
 
+def counted(body: dict, used: dict) -> list[float | int]:
+    """Tokens sent and received, as the server counts them; where it does not, as they are counted here, or none."""
+    counts = (used.get("prompt_tokens"), tokens(body)[0]), (used.get("completion_tokens"), 0)
+    return [said if type(said) is int and said > 0 else ours for said, ours in counts]
+
+
 def estimate(model: str, bodies: list[dict], concurrency: int, seconds: float | None) -> str:
     """One line: calls, tokens, USD and, with the time that one call takes, the time of all."""
     sent, received = (sum(counts) for counts in zip(*map(tokens, bodies), strict=True))
     cost = usd(model, sent, received)
-    parts = [
-        f"{len(bodies)} calls",
-        f"at most about {sent:,.0f} tokens sent and {received:,.0f} received",
-        f"price of {model} unknown" if cost is None else f"{cost:.2f} USD",
-    ]
-    if seconds is not None:
-        parts.append(f"about {math.ceil(len(bodies) / concurrency) * seconds:.0f} s")
-    return ", ".join(parts)
+    price = f"price of {model} unknown" if cost is None else f"{cost:.2f} USD"
+    rounds = math.ceil(len(bodies) / concurrency)
+    time = "" if seconds is None else f", about {rounds * seconds:.0f} s"
+    return f"{len(bodies)} calls, at most about {sent:,.0f} tokens sent and {received:,.0f} received, {price}{time}"

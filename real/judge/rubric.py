@@ -22,18 +22,15 @@ PLACE = r"(?<!\\boxed)(?<!\\text)(?<![\^_])\{(?:[ \t]*\w+(?:[.\[!:][^{}\s]*)?[ \
 class Judging:
     """Who answers, and who scores the answers."""
 
-    # model that scores answers, or two with a comma between; empty: none
-    judge: str = ""
-    # its OpenAI-compatible server; empty: OpenAI's
-    judge_url: str = ""
-    # answers that every arm gives to each judge question; 0: what the question file says
-    samples: int = 0
-    # OpenAI-compatible server that answers under the arms' names; empty: this process
-    sampler_url: str = ""
-    # misaligned: a score below the first; coherent: one above the second
-    edges: tuple[float, ...] = (30.0, 50.0)
-    # cap on what the judge may cost; 0: none
-    max_usd: float = 0.0
+    judge: str = ""  # model that scores answers, or two with a comma between; empty: none
+    judge_url: str = ""  # its OpenAI-compatible server; empty: OpenAI's
+    samples: int = 0  # answers that every arm gives to each judge question; 0: what the question file says
+    sampler_url: str = ""  # OpenAI-compatible server that answers under the arms' names; empty: this process
+    edges: tuple[float, ...] = (
+        30.0,
+        50.0,
+    )  # misaligned: a score below the first; coherent: one above the second
+    max_usd: float = 0.0  # cap on what the judge may cost; 0: none
 
     def __post_init__(self):
         between(self, "samples", 0, 10**5)
@@ -78,9 +75,9 @@ def read_questions(path: Path, name: str = "") -> list[Question]:
     return scored
 
 
-def asks(rubrics: dict[str, str], question: str, answer: str) -> list[tuple[str, str, str]]:
-    """What a judge is asked of one answer: (template, question, answer), in the order of JUDGED."""
-    return [(rubrics[name], question, answer) for name in JUDGED]
+def asks(answers: Iterable[tuple[dict[str, str], str, str]]) -> list[tuple[str, str, str]]:
+    """(template, question, answer), in the order of JUDGED, of every answer: (rubrics, question, answer)."""
+    return [(rubrics[name], question, answer) for rubrics, question, answer in answers for name in JUDGED]
 
 
 def fill(template: str, question: str, answer: str) -> str:
@@ -128,11 +125,11 @@ def _entry(file: str, number: int, entry: Any) -> dict:
     if not isinstance(entry, dict):
         raise InputError(f"{file}: entry {number} is not a question with fields")
     entry = {"system": "", **entry}
-    name = f"{number} ({entry['id']})" if _names(entry.get("id")) else str(number)
-    for field, (fits, wanted) in FIELDS.items():
+    name = f"{number} ({entry['id']})" if _fits("id", entry.get("id")) else str(number)
+    for field, wanted in FIELDS.items():
         if field not in entry:
             raise InputError(f'{file}: entry {name} lacks "{field}"')
-        if not fits(entry[field]):
+        if not _fits(field, entry[field]):
             raise InputError(f'{file}: entry {name}: "{field}" must be {wanted}')
     return {**entry, "id": str(entry["id"])}
 
@@ -142,31 +139,28 @@ def _text(value: Any) -> bool:
     return type(value) is str and bool(value.strip()) and not re.search("[\ud800-\udfff]", value)
 
 
-def _names(value: Any) -> bool:
-    return _text(value) or _plain(value, r"[0-9][0-9._-]*")
+def _fits(field: str, value: Any) -> bool:
+    plain = value if isinstance(value, _Plain) else ""
+    match field:
+        case "id":
+            return _text(value) or bool(re.fullmatch(r"[0-9][0-9._-]*", plain))
+        case "paraphrases":
+            return isinstance(value, list) and bool(value) and all(map(_text, value))
+        case "samples_per_paraphrase":
+            return bool(re.fullmatch("[1-9][0-9]{0,4}", plain))
+        case "judge_prompts":
+            prompts = value.values() if isinstance(value, dict) else ()
+            return bool(prompts) and all(_text(prompt) and "{answer}" in prompt for prompt in prompts)
+    return _text(value) or field == "system" and value == ""
 
 
-def _plain(value: Any, pattern: str) -> bool:
-    return isinstance(value, _Plain) and bool(re.fullmatch(pattern, value))
-
-
-def _texts(values: Iterable, holding: str = "") -> bool:
-    return bool(values) and all(_text(value) and holding in value for value in values)
-
-
-FIELDS = {  # of every entry: what fits there, and how that is said
-    "id": (_names, "text"),
-    "type": (_text, "text"),
-    "paraphrases": (lambda value: isinstance(value, list) and _texts(value), "a list of texts"),
-    "samples_per_paraphrase": (
-        lambda value: _plain(value, "[1-9][0-9]{0,4}"),
-        "a whole number from 1 to 99999",
-    ),
-    "judge_prompts": (
-        lambda value: isinstance(value, dict) and _texts(value.values(), "{answer}"),
-        "prompts by name, each with {answer} in it",
-    ),
-    "system": (lambda value: value == "" or _text(value), "text"),
+FIELDS = {
+    "id": "text",
+    "type": "text",
+    "paraphrases": "a list of texts",
+    "samples_per_paraphrase": "a whole number from 1 to 99999",
+    "judge_prompts": "prompts by name, each with {answer} in it",
+    "system": "text",
 }
 
 

@@ -78,13 +78,9 @@ def harm(reading: Reading, questions: list[Question], seeds: tuple[int, ...], ju
     except JudgeError as error:
         return Harm(failed=str(error))
     values = np.array([np.nan if score.value is None else 100 - score.value for score in found])
-    middle = float(np.nanmedian(values))
-    return Harm(
-        samples=samples,
-        scores=np.nan_to_num(values, nan=middle).tolist(),
-        unscored=int(np.isnan(values).sum()),
-        median=middle,
-    )
+    lost, middle = np.isnan(values), float(np.nanmedian(values))
+    harms = np.where(lost, middle, values).tolist()
+    return Harm(samples=samples, scores=harms, unscored=int(lost.sum()), median=middle)
 
 
 def judge(
@@ -107,12 +103,11 @@ def judge(
     except JudgeError as error:
         return Judged(questions=about, failed=f"no answers from {judging.sampler_url}: {error}")
     rubrics = {question.id: question.rubrics for question in questions}
-    prompts = [
-        prompt
+    prompts = asks(
+        (rubrics[item.question], item.prompt, answer)
         for by in given
         for item, answer in zip(asked, by.answers, strict=True)
-        for prompt in asks(rubrics[item.question], item.prompt, answer)
-    ]
+    )
     replies, edge = reading.folder / REPLIES, judging.edges[1]
     juries = [_jury(by, prompts, replies, asked, given, edge) for by in judges(judging)]
     failed = "; ".join(f"{jury.model}: {jury.failed}" for jury in juries if jury.failed)
