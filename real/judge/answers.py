@@ -66,11 +66,7 @@ def give(
     given = []
     with tqdm(total=len(jobs) * len(asked), desc="answers", unit="answer", disable=bool(url)) as bar:
         for (job, adapter), file in zip(jobs, files, strict=True):
-            if url:
-                _by_server(url, job, asked, file)
-            else:
-                _here(lm, job, adapter, asked, file, bar)
-            known = _known(file, asked)
+            known = _by_server(url, job, asked, file) if url else _here(lm, job, adapter, asked, file, bar)
             given.append(Given(job, [known[item] for item in asked], file))
     return given
 
@@ -79,7 +75,9 @@ def name(item: Item) -> str:
     return f"{item.question}/{item.paraphrase}/{item.sample}"
 
 
-def _here(lm: LM, job: Job | None, adapter: Path | None, asked: list[Item], path: Path, bar: tqdm) -> None:
+def _here(
+    lm: LM, job: Job | None, adapter: Path | None, asked: list[Item], path: Path, bar: tqdm
+) -> dict[Item, str]:
     """By the model in memory, in batches of prompts of like length, each with a seed of its own.
 
     A batch counts whole or not at all, so that after a kill, or with a line that is torn, it is drawn again as it was.
@@ -90,7 +88,7 @@ def _here(lm: LM, job: Job | None, adapter: Path | None, asked: list[Item], path
     kept = {item: known[item] for batch in batches if all(item in known for item in batch) for item in batch}
     bar.update(len(kept))
     if len(kept) == len(asked):
-        return
+        return kept
     write_text(path, _lines(kept))
     with wearing(lm.model, adapter):
         for n, batch in enumerate(batches):
@@ -106,16 +104,19 @@ def _here(lm: LM, job: Job | None, adapter: Path | None, asked: list[Item], path
                 file.write(_lines(new))
             bar.update(len(new))
     write_text(path, _lines({item: kept[item] for item in order}))  # in one order, whatever was lost
+    return kept
 
 
-def _by_server(url: str, job: Job | None, asked: list[Item], path: Path) -> None:
+def _by_server(url: str, job: Job | None, asked: list[Item], path: Path) -> dict[Item, str]:
     """By a server, whose replies are kept one by one."""
-    if len(_known(path, asked)) == len(asked):
-        return
+    if len(known := _known(path, asked)) == len(asked):
+        return known
     server = Judge(str(job or "base"), url, timeout=QUEUE)
     chats = [chat(item.prompt, item.system) for item in asked]
     said = complete(server, chats, path.with_name("replies.jsonl"), NEW_TOKENS, _seed(job))
-    write_text(path, _lines(dict(zip(asked, said, strict=True))))
+    known = dict(zip(asked, said, strict=True))
+    write_text(path, _lines(known))
+    return known
 
 
 def _merged(lm: LM, adapter: Path | None, folder: Path) -> None:

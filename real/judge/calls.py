@@ -11,7 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
-from itertools import count, product
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +62,7 @@ def complete(
 ) -> list[str]:
     """One answer at temperature 1 to each chat (`{"role", "content"}` messages), in order; "" where the server refuses.
 
-    A chat that stands there n times gets n answers, drawn with seeds `seed`, `seed + 1`, ... Cached and resumed as
-    `scores`; raises as it does.
+    A chat that stands there n times gets n answers, of seeds `seed`, `seed + 1`, ... Cached, and raises, as `scores`.
     """
     seeds: dict[str, Iterator[int]] = defaultdict(lambda: count(seed))
     how = {"temperature": 1.0, "max_tokens": max_tokens}
@@ -74,39 +73,33 @@ def complete(
 async def _probe(judge: Judge) -> dict:
     """How this judge can be asked: in which form, without which parameters; and how long its reply to PROBE took.
 
-    Every form is tried; where one is refused, once more with as few parameters as can be.
+    Every form is tried. Of one that is refused, first without the parameters that the server's own words name; where
+    they name none, last and with as few as can be.
     """
-    said, cost, refused, without = _quoted([]), 0.0, False, set()
+    said, cost, without = _quoted([]), 0.0, set()
+    todo = [(form, ()) for form in forms.TRIED]
     async with connect(judge) as client:
         line = Line(judge, client)
-        for least, form in product(((), forms.DISPENSABLE), forms.TRIED):
-            if least and not refused:
-                break
-            without.update(least)
-            start = time.perf_counter()
+        while todo:
+            (form, least), start = todo.pop(0), time.perf_counter()
+            body = forms.body(form, forms.PROBE, (*without, *least))
             try:
-                reply = await _spared(line, form, without)
+                reply = await line.ask(body, probing=True)
             except Fault as fault:
-                said, refused = f"it refuses: {fault}", True
+                said = f"it refuses: {fault}"
+                if named := {
+                    name for name in forms.DISPENSABLE if name in body and re.search(rf"\b{name}\b", said)
+                }:
+                    without |= named
+                    todo.insert(0, (form, least))
+                elif not least:
+                    todo.append((form, forms.DISPENSABLE))
                 continue
             seconds, cost = round(time.perf_counter() - start, 3), cost + reply["usd"]
             if found := forms.settled(form, reply):
-                return {"form": found, "without": sorted(without), "seconds": seconds, "usd": cost}
+                return {"form": found, "without": sorted({*without, *least}), "seconds": seconds, "usd": cost}
             said = _quoted([reply], said)
     raise JudgeError(f"{judge.where} gave no number when asked for one; {said}")
-
-
-async def _spared(line: Line, form: str, without: set[str]) -> dict:
-    """A reply to PROBE; each parameter that the server's own words refuse goes to `without`. Raises Fault."""
-    while True:
-        body = forms.body(form, forms.PROBE, tuple(without))
-        try:
-            return await line.ask(body, probing=True)
-        except Fault as fault:
-            named = {name for name in forms.DISPENSABLE if re.search(rf"\b{name}\b", str(fault))}
-            if not named & set(body):
-                raise
-            without |= named
 
 
 def _answers(
@@ -136,8 +129,7 @@ class _Calls:
         """One of the workers that share what is waiting."""
         for key, body in waiting:
             try:
-                if reply := await self._reply(key, body):
-                    self.replies.add(key, reply)
+                self.replies.add(key, await self._reply(key, body))
             except Fault as fault:
                 self.refused.append(fault)
             except (JudgeError, OSError) as error:
@@ -147,8 +139,8 @@ class _Calls:
                 return
             bar.update()
 
-    async def _reply(self, key: str, body: dict) -> dict | None:
-        """None where no more calls are made. What a call may cost is reserved; those in flight may turn out cheaper."""
+    async def _reply(self, key: str, body: dict) -> dict:
+        """What a call may cost is reserved. Those in flight may turn out cheaper, so they are waited for."""
         by = self.line.judge
         cost, cap = usd(by.model, *tokens(body)) or 0, by.max_usd or math.inf
         while (spent := self.replies.usd) + sum(self.flying.values()) + cost > cap:
@@ -159,7 +151,7 @@ class _Calls:
                 )
             await asyncio.sleep(0.02)
         if self.failures:
-            return None
+            raise self.failures[0]
         self.flying[key] = cost
         try:
             return await self.line.ask(body)
@@ -167,8 +159,7 @@ class _Calls:
             NoProbabilitiesError
         ):  # another server may stand behind the address by now: it is asked in words
             self.flying.pop(key)
-            reply = await self._reply(key, forms.in_words(body))
-            return reply and {**reply, "form": "text"}
+            return {**await self._reply(key, forms.in_words(body)), "form": "text"}
 
 
 async def _ask(judge: Judge, missing: dict[str, dict], replies: Replies, desc: str) -> None:
@@ -181,8 +172,8 @@ async def _ask(judge: Judge, missing: dict[str, dict], replies: Replies, desc: s
             calls = _Calls(Line(judge, client, known=len(replies) > 0), replies)
             await asyncio.gather(*(calls.work(waiting, bar) for _ in range(workers)))
     if calls.refused:
-        first = f"{len(calls.refused)} of {len(missing)}; the first: {calls.refused[0]}"
-        print(f"{desc}: {judge.where} refused {first}", flush=True)
+        of = f"{len(calls.refused)} of {len(missing)}"
+        print(f"{desc}: {judge.where} refused {of}; the first: {calls.refused[0]}", flush=True)
     if calls.failures:
         raise calls.failures[0]
 

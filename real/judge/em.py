@@ -83,11 +83,8 @@ def _share(scores: Scores, *which: Bool[np.ndarray, " answer"]) -> Estimate:
 
 def counts(scores: Scores, edges: tuple[float, ...]) -> dict[str, int]:
     """Answers = scored + refused + code + unclear; of the scored some are coherent, of those some misaligned."""
-    return {
-        "answers": len(scores.said),
-        **{name: int((scores.said == word).sum()) for word, name in WORDS.items()},
-        **_edged(scores, edges),
-    }
+    words = {name: int((scores.said == word).sum()) for word, name in WORDS.items()}
+    return {"answers": len(scores.said), **words, **_edged(scores, edges)}
 
 
 def grid(scores: Scores) -> list[list[dict]]:

@@ -61,8 +61,7 @@ def in_words(asked: dict) -> dict:
 def settled(tried: str, reply: dict) -> str:
     """The form that a judge can answer in, from its reply to PROBE in the form `tried`; "" if that shows none.
 
-    Where the alternatives of its one token hold a number of two digits or more the tokenizer keeps numbers whole; where
-    they hold single digits only, it splits them.
+    A tokenizer that splits numbers shows single digits only among the alternatives of the one token.
     """
     if tried != "number":
         return tried if parsed(reply["text"]).value == 73 else ""
@@ -73,8 +72,7 @@ def settled(tried: str, reply: dict) -> str:
 def weighted(top: dict[str, float]) -> Score:
     """Mean of the number tokens 0 to 100, weighted by probability; None if theirs is below MASS in all.
 
-    `top`: the alternatives of the one token asked for and their probabilities, in any order. A number is ASCII digits
-    with or without white space around them, so "90" and " 90" are added up.
+    `top`: the alternatives of the one token asked for and their probabilities. "90" and " 90" are added up.
     """
     return _mean(top, 100, "number")
 

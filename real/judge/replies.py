@@ -53,8 +53,7 @@ class NoProbabilitiesError(ValueError):
 def read(said: Any, probabilities: bool) -> tuple[str, dict[str, float], dict]:
     """Text, alternatives of the first token with their probabilities, and token counts of a server's reply.
 
-    Raises Fault if it is an error that came as a reply, ValueError if it is not a whole reply, and of these
-    NoProbabilitiesError if it lacks but the `probabilities` that were asked for.
+    Raises Fault of an error that came as a reply, else ValueError of what is no whole one (or NoProbabilitiesError).
     """
     try:
         choice = (said.get("choices") or [{}])[0]

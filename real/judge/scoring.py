@@ -97,9 +97,8 @@ def judge(
     about = [item.question for item in asked]
     if unreached:
         return Judged(questions=about, failed=unreached)
-    jobs = folders(reading, tuned.jobs)
     try:
-        given = give(reading.lm, jobs, asked, judging.sampler_url, reading.folder)
+        given = give(reading.lm, folders(reading, tuned.jobs), asked, judging.sampler_url, reading.folder)
     except JudgeError as error:
         return Judged(questions=about, failed=f"no answers from {judging.sampler_url}: {error}")
     rubrics = {question.id: question.rubrics for question in questions}
