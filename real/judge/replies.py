@@ -193,9 +193,8 @@ def _whole(reply: dict) -> bool:
 
 def usd(model: str, sent: float | int, received: float | int) -> float | None:
     """Of that many tokens; None where the model's price is not known."""
-    if model not in PRICES:
-        return None
-    return (PRICES[model][0] * sent + PRICES[model][1] * received) / 1e6
+    prices = PRICES.get(model)
+    return prices and (prices[0] * sent + prices[1] * received) / 1e6
 
 
 def tokens(body: dict) -> tuple[float, int]:
