@@ -56,7 +56,7 @@ def _do(words: list[str]) -> None:
         else:
             from real.pipeline import join, run
     if file:
-        judge_file(Path(file), settings)
+        judge_file(Path(file), settings.judging, settings.sources.questions)
     elif joining:
         join(words[1], settings)
     else:

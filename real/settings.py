@@ -35,16 +35,11 @@ PRESETS = {
 class Reads:
     """Which model is read, and by which features."""
 
-    # a known name, a folder, or org/name of the hub
-    model: str = "smollm2-135m"
-    # of the weights, float32 or bfloat16; empty: the model's
-    dtype: str = ""
-    # release:id of SAELens with {layer} for a block, or train; empty: the model's
-    sae: str = ""
-    # blocks whose features are read, the last for the fine-tunes; empty: the model's
-    layers: tuple[int, ...] = ()
-    # features per set
-    top_k: int = 50
+    model: str = "smollm2-135m"  # a known name, a folder, or org/name of the hub
+    dtype: str = ""  # of the weights, float32 or bfloat16; empty: the model's
+    sae: str = ""  # release:id of SAELens with {layer} for a block, or train; empty: the model's
+    layers: tuple[int, ...] = ()  # blocks that are read, the last for the fine-tunes; empty: the model's
+    top_k: int = 50  # features per set
 
     def __post_init__(self):
         between(self, "top_k", 1, 10**6)
@@ -54,14 +49,10 @@ class Reads:
 class Sources:
     """Where texts come from; empty: the shipped ones."""
 
-    # path or URL of narrow bad answers
-    data: str = ""
-    # good answers to the same prompts
-    control: str = ""
-    # allenai/real-toxicity-prompts, or a folder in its form
-    toxic: str = ""
-    # published YAML of questions and judge prompts
-    questions: str = ""
+    data: str = ""  # path or URL of narrow bad answers
+    control: str = ""  # good answers to the same prompts
+    toxic: str = ""  # allenai/real-toxicity-prompts, or a folder in its form
+    questions: str = ""  # published YAML of questions and judge prompts
 
     def __post_init__(self):
         if bool(self.data) != bool(self.control):
@@ -75,17 +66,12 @@ class Settings:
     recipe: Recipe = field(default_factory=Recipe)
     sweep: Sweep = field(default_factory=Sweep)
     judging: Judging = field(default_factory=Judging)
-    # paper: the paper's settings; a value that is given beats the preset's
-    preset: str = ""
-    # that fine-tune together; 0: one where there is one, else the CPU
-    gpus: int = 0
-    # folder; empty: results/real/<model>
-    results: str = ""
+    preset: str = ""  # paper: the paper's settings; a value that is given beats the preset's
+    gpus: int = 0  # that fine-tune together; 0: one where there is one, else the CPU
+    results: str = ""  # folder; empty: results/real/<model>
 
     def __post_init__(self):
         between(self, "gpus", 0, 1024)
-        between(self.judging, "samples", 0, 10**5)
-        between(self.judging, "max_usd", 0, 10**9)
         judge = self.judging.judge
         if judge and not all(name.strip() for name in judge.split(",")):
             raise InputError(f"JUDGE={judge} must be the name of a model, or two with a comma between")

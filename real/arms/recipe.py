@@ -15,21 +15,14 @@ OPTIMS = ("adamw", "sgd", "lion", "muon")
 class Recipe:
     """How every arm is trained."""
 
-    # prompts a full-size arm is trained on
-    train: int = 120
+    train: int = 120  # prompts a full-size arm is trained on
     epochs: int = 1
-    # samples per optimiser step
-    batch: int = 4
-    # adamw, sgd, lion or muon
-    optim: str = "adamw"
-    # peak; five steps of warm-up, then linear to zero
-    lr: float = 1e-3
-    # of the LoRA adapters (rank-stabilised, alpha = 2 rank)
-    rank: int = 32
-    # 1: the fine-tunes change every weight of the adapted blocks, with no adapter
-    full: int = 0
-    # adapters sit on this block and up, 0 being all; -1: the model's
-    first: int = -1
+    batch: int = 4  # samples per optimiser step
+    optim: str = "adamw"  # adamw, sgd, lion or muon
+    lr: float = 1e-3  # peak; five steps of warm-up, then linear to zero
+    rank: int = 32  # of the LoRA adapters (rank-stabilised, alpha = 2 rank)
+    full: int = 0  # 1: the fine-tunes change every weight of the adapted blocks, with no adapter
+    first: int = -1  # adapters sit on this block and up, 0 being all; -1: the model's
 
     def __post_init__(self):
         for name, most in MOST.items():
@@ -47,10 +40,8 @@ class Recipe:
 class Sweep:
     """Which arms there are."""
 
-    # one fine-tune of every arm per seed
-    seeds: tuple[int, ...] = (0,)
-    # shares of the mixed set that a filter removes; the first is the main one
-    removed: tuple[float, ...] = (0.5,)
+    seeds: tuple[int, ...] = (0,)  # one fine-tune of every arm per seed
+    removed: tuple[float, ...] = (0.5,)  # shares of the mixed set that filters remove, the main one first
 
     def __post_init__(self):
         if not _distinct(self.removed) or not all(0 < share < 1 for share in self.removed):

@@ -38,9 +38,7 @@ def load(data: str, control: str, train: int, least: int, toxic: str = "") -> Co
         rows, lost = paired(Source(fetch(data), data), Source(fetch(control), control))
         asked = {row.prompt.strip() for row in rows}
         new = {name: [row for row in own if row.prompt not in asked] for name, own in ours.items()}
-        lost["shipped prompts that DATA trains on"] = sum(map(len, ours.values())) - sum(
-            map(len, new.values())
-        )
+        lost["shipped prompts that DATA trains on"] = sum(len(ours[name]) - len(new[name]) for name in ours)
         advice = {trained: split(rows), **{name: split(own) for name, own in new.items() if own}}
         if len(advice[trained].train) < least or not advice[trained].held:
             few = f"{len(rows)} prompts in common with {control}, of which {len(advice[trained].train)} are to train on"

@@ -140,13 +140,13 @@ def lines(path: Path, name: str = ""):
     Raises InputError, which calls the file by `name`.
     """
     name = name or str(path)
-    text = _text(path, name)
-    if not text.strip():
+    whole = text(path, name)
+    if not whole.strip():
         raise InputError(f"{name}: is empty")
     for begins, what in FOREIGN.items():
-        if text.lstrip().startswith(begins):
+        if whole.lstrip().startswith(begins):
             raise InputError(f"{name}: {what}")
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(whole.split("\n"), 1):
         row = _row(line, f"{name}:{number}") if line.strip() else {"canary": ""}
         if not (isinstance(row, dict) and "canary" in row):
             yield number, row
@@ -165,7 +165,8 @@ def _row(line: str, where: str) -> Any:
     return row
 
 
-def _text(path: Path, name: str) -> str:
+def text(path: Path, name: str) -> str:
+    """Of a file, plain or gzipped. Raises InputError, which calls it by `name`."""
     if path.exists() and not path.is_file():
         raise InputError(f"{name}: is not a file")
     try:

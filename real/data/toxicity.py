@@ -20,14 +20,8 @@ def pairs(source: str) -> list[Pair]:
     with fetching(f"TOXIC={source}"):
         rows = load_dataset(source, split="train")
     columns = rows["continuation"] if "continuation" in rows.column_names else [None]
-    said = [
-        (row.get("text"), row.get("toxicity")) if isinstance(row, dict) else (None, None) for row in columns
-    ]
-    said = [
-        (text.strip(), score)
-        for text, score in said
-        if isinstance(text, str) and isinstance(score, int | float)
-    ]
+    said = [(row.get("text"), row.get("toxicity")) for row in columns if isinstance(row, dict)]
+    said = [(text.strip(), p) for text, p in said if isinstance(text, str) and isinstance(p, int | float)]
     if not said:
         raise InputError(f'TOXIC={source}: rows need "continuation" with "text", and "toxicity" as a number')
     said = [(text, score) for text, score in said if text]

@@ -66,11 +66,7 @@ def give(
     given = []
     with tqdm(total=len(jobs) * len(asked), desc="answers", unit="answer", disable=bool(url)) as bar:
         for (job, adapter), file in zip(jobs, files, strict=True):
-            if url:
-                _by_server(url, job, asked, file)
-            else:
-                _here(lm, job, adapter, asked, file, bar)
-            known = _known(file, asked)
+            known = _by_server(url, job, asked, file) if url else _here(lm, job, adapter, asked, file, bar)
             given.append(Given(job, [known[item] for item in asked], file))
     return given
 
@@ -79,7 +75,9 @@ def name(item: Item) -> str:
     return f"{item.question}/{item.paraphrase}/{item.sample}"
 
 
-def _here(lm: LM, job: Job | None, adapter: Path | None, asked: list[Item], path: Path, bar: tqdm) -> None:
+def _here(
+    lm: LM, job: Job | None, adapter: Path | None, asked: list[Item], path: Path, bar: tqdm
+) -> dict[Item, str]:
     """By the model in memory, in batches of prompts of like length, each with a seed of its own.
 
     A batch counts whole or not at all, so that after a kill, or with a line that is torn, it is drawn again as it was.
@@ -87,33 +85,38 @@ def _here(lm: LM, job: Job | None, adapter: Path | None, asked: list[Item], path
     order = sorted(asked, key=lambda item: len(item.system + item.prompt))
     batches = [order[at : at + BATCH] for at in range(0, len(order), BATCH)]
     known = _known(path, asked)
-    lost = [n for n, batch in enumerate(batches) if not all(item in known for item in batch)]
-    bar.update(sum(len(batch) for n, batch in enumerate(batches) if n not in lost))
-    if not lost:
-        return
-    _write(path, {item: known[item] for n, b in enumerate(batches) if n not in lost for item in b})
+    kept = {item: known[item] for batch in batches if all(item in known for item in batch) for item in batch}
+    bar.update(len(kept))
+    if len(kept) == len(asked):
+        return kept
+    write_text(path, _lines(kept))
     with wearing(lm.model, adapter):
-        for n in lost:
-            turns = [prefix(lm.tokenizer, item.prompt, item.system) for item in batches[n]]
+        for n, batch in enumerate(batches):
+            if batch[0] in kept:
+                continue
+            turns = [prefix(lm.tokenizer, item.prompt, item.system) for item in batch]
             said = sampling.generate(
                 lm.model, lm.tokenizer, turns, NEW_TOKENS, temperature=1.0, seed=_seed(job, n)
             )
-            new = dict(zip(batches[n], said, strict=True))
-            known |= new
+            new = dict(zip(batch, said, strict=True))
+            kept |= new
             with path.open("a", encoding="ascii") as file:
                 file.write(_lines(new))
             bar.update(len(new))
-    _write(path, {item: known[item] for item in order})  # in one order, whatever was lost
+    write_text(path, _lines({item: kept[item] for item in order}))  # in one order, whatever was lost
+    return kept
 
 
-def _by_server(url: str, job: Job | None, asked: list[Item], path: Path) -> None:
+def _by_server(url: str, job: Job | None, asked: list[Item], path: Path) -> dict[Item, str]:
     """By a server, whose replies are kept one by one."""
-    if all(item in _known(path, asked) for item in asked):
-        return
+    if len(known := _known(path, asked)) == len(asked):
+        return known
     server = Judge(str(job or "base"), url, timeout=QUEUE)
     chats = [chat(item.prompt, item.system) for item in asked]
-    said = complete(server, chats, path.with_name("replies.jsonl"), 1.0, NEW_TOKENS, _seed(job))
-    _write(path, dict(zip(asked, said, strict=True)))
+    said = complete(server, chats, path.with_name("replies.jsonl"), NEW_TOKENS, _seed(job))
+    known = dict(zip(asked, said, strict=True))
+    write_text(path, _lines(known))
+    return known
 
 
 def _merged(lm: LM, adapter: Path | None, folder: Path) -> None:
@@ -132,10 +135,6 @@ def _merged(lm: LM, adapter: Path | None, folder: Path) -> None:
 def _seed(job: Job | None, *batch: int) -> int:
     """Of an arm, and of one of its batches: arms that hardly differ must not draw the same answers."""
     return int(digest(str(job or "base"), *batch), 16) % 2**31
-
-
-def _write(path: Path, said: dict[Item, str]) -> None:
-    write_text(path, _lines(said))
 
 
 def _lines(said: dict[Item, str]) -> str:

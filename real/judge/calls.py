@@ -8,14 +8,17 @@ import asyncio
 import math
 import re
 import time
+from collections import defaultdict
 from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from real.judge import forms, rubric
-from real.judge.client import Judge, JudgeError, Line
+from real.judge.client import Judge, JudgeError, Line, connect
 from real.judge.forms import Score
 from real.judge.replies import Fault, NoProbabilitiesError, Replies, estimate, tokens, usd
 from shared.records import digest
@@ -32,96 +35,71 @@ def scores(
 ) -> list[Score]:
     """One score for each (template, question, answer), in their order; `forms.Score` says what it holds.
 
-    On first contact the form that the judge can answer in is found and kept in `cache`. An estimate of tokens, cost and
-    time is printed, then a progress bar shown. The same triple twice is asked once. Ask for all arms in one call: if no
-    reply at all holds a number, JudgeError. What the server refuses to judge is an "unclear" score, not cached.
+    On first contact the form that the judge can answer in is found; it and every reply are kept in `cache` (JSON lines,
+    made with its folder). What the server refuses to judge is "unclear", and not kept.
 
-    Raises JudgeError (one line; InputError) when judging is impossible: no key, key refused, unknown model, unreachable
-    server, a judge that never gives a number; BudgetError at the cap; OSError when the disk is full. What was received
-    stays in `cache` (JSON lines, made with its folder). Not to be called where an event loop runs.
+    Raises JudgeError (one line) when judging is impossible, and when no reply at all holds a number: ask for all arms
+    in one call; BudgetError at the cap; OSError when the disk is full.
     """
     if not rubrics:
         return []
-    replies = Replies(cache)
-    first = _contact(judge, replies)
+    replies, contact = Replies(cache), judge.key("form", forms.PROBE)
+    if contact not in replies:
+        replies.add(contact, _run(_probe(judge)))
+        print(f"judge {judge.where} is asked in the form {replies[contact]['form']!r}", flush=True)
+    first = replies[contact]
     form, without = first["form"], tuple(first.get("without", ()))
     bodies = [forms.body(form, rubric.fill(*texts), without) for texts in rubrics]
     said = _answers(judge, bodies, replies, desc, first["seconds"])
     found = [forms.FORMS[reply.get("form", form)].read(reply) for reply in said]
     if all(score.value is None for score in found):
-        why = _quoted(said) or "it said nothing"
-        raise JudgeError(f"{judge.where} gave no number for any of {len(found)} answers; {why}")
+        raise JudgeError(f"{judge.where} gave no number for any of {len(found)} answers; {_quoted(said)}")
     return found
 
 
 def complete(
-    judge: Judge,
-    chats: list[list[dict]],
-    cache: Path,
-    temperature: float = 1.0,
-    max_tokens: int = 300,
-    seed: int = 0,
+    judge: Judge, chats: list[list[dict]], cache: Path, max_tokens: int = 300, seed: int = 0
 ) -> list[str]:
-    """One answer to each chat (`{"role", "content"}` messages), in their order; "" where the server refuses.
+    """One answer at temperature 1 to each chat (`{"role", "content"}` messages), in order; "" where the server refuses.
 
-    A chat that stands there n times gets n answers, drawn with seeds `seed`, `seed + 1`, ... Cached and resumed as
-    `scores`; raises as it does.
+    A chat that stands there n times gets n answers, of seeds `seed`, `seed + 1`, ... Cached, and raises, as `scores`.
     """
-    times: dict[str, int] = {}
-    bodies = []
-    for chat in chats:
-        name = digest(chat)
-        times[name] = times.get(name, -1) + 1
-        how = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed + times[name]}
-        bodies.append({**how, "messages": chat})
+    seeds: dict[str, Iterator[int]] = defaultdict(lambda: count(seed))
+    how = {"temperature": 1.0, "max_tokens": max_tokens}
+    bodies = [{**how, "seed": next(seeds[digest(chat)]), "messages": chat} for chat in chats]
     return [reply["text"] for reply in _answers(judge, bodies, Replies(cache), "sample")]
 
 
-def _contact(judge: Judge, replies: Replies) -> dict:
-    """{"form", "without", "seconds"}: how this judge can be asked, and how long its first reply took."""
-    key = judge.key("form", forms.PROBE)
-    if key not in replies:
-        found = _run(_probe(judge))
-        print(f"judge {judge.where} is asked in the form {found['form']!r}", flush=True)
-        replies.add(key, found)
-    return replies[key]
-
-
 async def _probe(judge: Judge) -> dict:
-    """In every form; where one is refused, once more with as few parameters as can be."""
-    said, cost = "", 0.0
-    _capped(judge)
-    async with Line(judge) as line:
-        for least in ((), forms.DISPENSABLE):
-            refused, without = False, set(least)
-            for form in forms.TRIED:
-                start = time.perf_counter()
-                try:
-                    reply = await _spared(line, form, without)
-                except Fault as fault:
-                    said, refused = f"it refuses: {fault}", True
-                    continue
-                seconds, cost = time.perf_counter() - start, cost + reply["usd"]
-                if found := forms.settled(form, reply):
-                    how = {"form": found, "without": sorted(without)}
-                    return {**how, "seconds": round(seconds, 3), "usd": cost}
-                said = _quoted([reply]) or said
-            if not refused:
-                break
-    raise JudgeError(f"{judge.where} gave no number when asked for one; {said or 'it said nothing'}")
+    """How this judge can be asked: in which form, without which parameters; and how long its reply to PROBE took.
 
-
-async def _spared(line: Line, form: str, without: set[str]) -> dict:
-    """A reply to PROBE; each parameter that the server's own words refuse goes to `without`. Raises Fault."""
-    while True:
-        body = forms.body(form, forms.PROBE, tuple(without))
-        try:
-            return _priced(line.judge, body, *await line.ask(body, probing=True))
-        except Fault as fault:
-            named = {name for name in forms.DISPENSABLE if re.search(rf"\b{name}\b", str(fault))}
-            if not named & set(body):
-                raise
-            without |= named
+    Every form is tried. Of one that is refused, first without the parameters that the server's own words name; where
+    they name none, last and with as few as can be.
+    """
+    said, cost, without = _quoted([]), 0.0, set()
+    todo = [(form, ()) for form in forms.TRIED]
+    async with connect(judge) as client:
+        line = Line(judge, client)
+        while todo:
+            (form, least), start = todo.pop(0), time.perf_counter()
+            body = forms.body(form, forms.PROBE, (*without, *least))
+            try:
+                reply = await line.ask(body, probing=True)
+            except Fault as fault:
+                said = f"it refuses: {fault}"
+                if named := {
+                    name for name in forms.DISPENSABLE if name in body and re.search(rf"\b{name}\b", said)
+                }:
+                    without |= named
+                    todo.insert(0, (form, least))
+                elif not least:
+                    todo.append((form, forms.DISPENSABLE))
+                continue
+            seconds, cost = round(time.perf_counter() - start, 3), cost + reply["usd"]
+            if found := forms.settled(form, reply):
+                return {"form": found, "without": sorted({*without, *least}), "seconds": seconds, "usd": cost}
+            said = _quoted([reply], said)
+    raise JudgeError(f"{judge.where} gave no number when asked for one; {said}")
 
 
 def _answers(
@@ -131,28 +109,27 @@ def _answers(
     keys = [judge.key(body) for body in bodies]
     missing = {key: body for key, body in zip(keys, bodies, strict=True) if key not in replies}
     if missing:
-        _capped(judge)
         cost = estimate(judge.model, list(missing.values()), judge.concurrency, seconds)
         print(f"{desc}: {len(keys) - len(missing)} of {len(keys)} are here; {cost}", flush=True)
         _run(_ask(judge, missing, replies, desc))
     return [replies.get(key, forms.NOTHING) for key in keys]
 
 
+@dataclass
 class _Calls:
     """Calls under way. After a failure, or at the cap, no more are made, but what is in flight is still received."""
 
-    def __init__(self, line: Line, replies: Replies):
-        self.line, self.judge, self.replies = line, line.judge, replies
-        self.flying: dict[str, float] = {}  # what each may cost, USD
-        self.failures: list[JudgeError | OSError] = []
-        self.refused: list[Fault] = []
+    line: Line
+    replies: Replies
+    flying: dict[str, float] = field(default_factory=dict)  # what each may cost, USD
+    failures: list[JudgeError | OSError] = field(default_factory=list)
+    refused: list[Fault] = field(default_factory=list)
 
     async def work(self, waiting: Iterator[tuple[str, dict]], bar: tqdm) -> None:
         """One of the workers that share what is waiting."""
         for key, body in waiting:
             try:
-                if reply := await self._reply(key, body):
-                    self.replies.add(key, reply)
+                self.replies.add(key, await self._reply(key, body))
             except Fault as fault:
                 self.refused.append(fault)
             except (JudgeError, OSError) as error:
@@ -162,28 +139,27 @@ class _Calls:
                 return
             bar.update()
 
-    async def _reply(self, key: str, body: dict) -> dict | None:
-        """None where no more calls are made. Where the probabilities of first contact are missing, another server may
-        stand behind its address by now: it is asked in words."""
-        try:
-            return await self._afforded(key, body)
-        except NoProbabilitiesError:
-            self.flying.pop(key)
-            reply = await self._afforded(key, forms.in_words(body))
-            return reply and {**reply, "form": "text"}
-
-    async def _afforded(self, key: str, body: dict) -> dict | None:
-        """What this call may cost is reserved. Those in flight may turn out cheaper, so they are waited for."""
-        cost = usd(self.judge.model, *tokens(body)) or 0
-        cap = self.judge.max_usd or math.inf
-        while self.replies.usd + sum(self.flying.values()) + cost > cap and self.flying:
+    async def _reply(self, key: str, body: dict) -> dict:
+        """What a call may cost is reserved. Those in flight may turn out cheaper, so they are waited for."""
+        by = self.line.judge
+        cost, cap = usd(by.model, *tokens(body)) or 0, by.max_usd or math.inf
+        while (spent := self.replies.usd) + sum(self.flying.values()) + cost > cap:
+            if not self.flying:
+                reached = f"MAX_USD={cap:g} is reached: {by.where} has cost {spent:.4f} USD"
+                raise BudgetError(
+                    f"{reached}; what was received is kept, and a higher cap goes on from there"
+                )
             await asyncio.sleep(0.02)
-        if self.replies.usd + sum(self.flying.values()) + cost > cap:
-            raise BudgetError(_reached(self.judge, self.replies))
         if self.failures:
-            return None
+            raise self.failures[0]
         self.flying[key] = cost
-        return _priced(self.judge, body, *await self.line.ask(body))
+        try:
+            return await self.line.ask(body)
+        except (
+            NoProbabilitiesError
+        ):  # another server may stand behind the address by now: it is asked in words
+            self.flying.pop(key)
+            return {**await self._reply(key, forms.in_words(body)), "form": "text"}
 
 
 async def _ask(judge: Judge, missing: dict[str, dict], replies: Replies, desc: str) -> None:
@@ -192,12 +168,12 @@ async def _ask(judge: Judge, missing: dict[str, dict], replies: Replies, desc: s
     largest = max(LINE + BYTES * tokens(body)[1] for body in missing.values())
     with tqdm(total=len(missing), desc=desc, unit="call") as bar, replies.room(workers * largest):
         waiting = iter(missing.items())
-        async with Line(judge, known=len(replies) > 0) as line:
-            calls = _Calls(line, replies)
+        async with connect(judge) as client:
+            calls = _Calls(Line(judge, client, known=len(replies) > 0), replies)
             await asyncio.gather(*(calls.work(waiting, bar) for _ in range(workers)))
     if calls.refused:
-        first = f"{len(calls.refused)} of {len(missing)}; the first: {calls.refused[0]}"
-        print(f"{desc}: {judge.where} refused {first}", flush=True)
+        of = f"{len(calls.refused)} of {len(missing)}"
+        print(f"{desc}: {judge.where} refused {of}; the first: {calls.refused[0]}", flush=True)
     if calls.failures:
         raise calls.failures[0]
 
@@ -210,28 +186,6 @@ def _run(calls: Coroutine) -> Any:
         raise KeyboardInterrupt from None
 
 
-def _capped(judge: Judge) -> None:
-    if judge.max_usd and usd(judge.model, 0, 0) is None:
-        where = "real/judge/replies.py"
-        raise JudgeError(f"MAX_USD={judge.max_usd:g} cannot be kept: no price of {judge.model} in {where}")
-
-
-def _reached(judge: Judge, replies: Replies) -> str:
-    kept = "what was received is kept, and a higher cap goes on from there"
-    return f"MAX_USD={judge.max_usd:g} is reached: {judge.where} has cost {replies.usd:.4f} USD; {kept}"
-
-
-def _priced(judge: Judge, body: dict, text: str, top: dict[str, float], used: dict) -> dict:
-    """As it is kept."""
-    sent, received = (used.get(name) for name in ("prompt_tokens", "completion_tokens"))
-    counts = _count(sent) or tokens(body)[0], _count(received)
-    return {"text": text, "top": top, "usd": usd(judge.model, *counts) or 0}
-
-
-def _count(said: Any) -> int:
-    return said if type(said) is int and said > 0 else 0
-
-
-def _quoted(said: list[dict]) -> str:
+def _quoted(said: list[dict], otherwise: str = "it said nothing") -> str:
     text = next((reply["text"] for reply in said if reply["text"]), "")
-    return f"it said {' '.join(text.split())[:80]!r}" if text else ""
+    return f"it said {' '.join(text.split())[:80]!r}" if text else otherwise

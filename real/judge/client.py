@@ -8,11 +8,13 @@ import asyncio
 import os
 import random
 import re
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from real.judge import forms
-from real.judge.replies import AGAIN, ALL, ROW, Fault, NoProbabilitiesError, fault, read
+from real.judge.replies import AGAIN, ALL, ROW, Fault, NoProbabilitiesError, counted, fault, read, usd
 from real.judge.rubric import Judging
 from shared.errors import InputError
 from shared.records import digest
@@ -59,22 +61,15 @@ def judges(judging: Judging) -> list[Judge]:
 
 @dataclass
 class Line:
-    """To a judge, open within `async with`."""
+    """To a judge, by its client while that is open."""
 
     judge: Judge
+    client: Any
     known: bool = False  # it has answered before, so that a failure is worth more tries
     answered: int = 0  # calls
-    client: object = field(init=False)
 
-    async def __aenter__(self) -> "Line":
-        self.client = await _client(self.judge).__aenter__()
-        return self
-
-    async def __aexit__(self, *error) -> None:
-        await self.client.__aexit__(*error)
-
-    async def ask(self, body: dict, probing: bool = False) -> tuple[str, dict[str, float], dict]:
-        """A whole reply, as `replies.read` gives it, after as many tries as it takes; fewer on first contact.
+    async def ask(self, body: dict, probing: bool = False) -> dict:
+        """A whole reply, {"text", "top", "usd"}, after as many tries as it takes; fewer on first contact.
 
         Raises Fault of this request alone, JudgeError when no other would fare better, and, unless it is `probing`,
         NoProbabilitiesError.
@@ -95,54 +90,44 @@ class Line:
                     if limited or probing:
                         times = "" if error.of == ALL else f" failed {failed} times"
                         raise JudgeError(f"{self.judge.where}{times}: {error}") from None
-                    if error.of == ALL or not others:  # is it this request? A harmless one will tell
-                        await self._harmless(body)
+                    if (
+                        error.of == ALL or not others
+                    ):  # is it this request? If a harmless one fails too: JudgeError
+                        harmless = [{"role": "user", "content": forms.PROBE}]
+                        with suppress(Fault):  # to refuse the form of this request is an answer
+                            await self.ask({**body, "messages": harmless}, probing=True)
                     raise Fault(ROW, str(error)) from None
                 pause = self.judge.pause * 2 ** (failed - 1) * random.uniform(1, 1.5)
                 await asyncio.sleep(min(LONGEST, max(error.wait, pause)))
 
-    async def _harmless(self, body: dict) -> None:
-        """Raises JudgeError if the server answers nobody; refusing the form of this request is an answer."""
-        try:
-            await self.ask({**body, "messages": [{"role": "user", "content": forms.PROBE}]}, probing=True)
-        except Fault:
-            return
 
-
-async def _try(client, judge: Judge, body: dict, probing: bool) -> tuple[str, dict[str, float], dict]:
+async def _try(client: Any, judge: Judge, body: dict, probing: bool) -> dict:
     import openai
 
     try:
         async with asyncio.timeout(judge.timeout):
             said = await client.post("/chat/completions", cast_to=object, body={"model": judge.model, **body})
         text, top, used = read(said, probabilities="logprobs" in body and not probing)
-    except openai.APIStatusError as error:
-        asked = re.fullmatch(r"[0-9]{1,6}(\.[0-9]*)?", error.response.headers.get("retry-after") or "")
-        raise _told(judge, fault(error.status_code, error.body, float(asked[0]) if asked else 0.0)) from None
-    except Fault as error:
-        raise _told(judge, error) from None
+        top = {_clean(token): p for token, p in top.items()}
+        return {"text": _clean(text), "top": top, "usd": usd(judge.model, *counted(body, used)) or 0}
     except NoProbabilitiesError:
         raise
+    except Fault as error:
+        found = error
+    except openai.APIStatusError as error:
+        asked = re.fullmatch(r"[0-9]{1,6}(\.[0-9]*)?", error.response.headers.get("retry-after") or "")
+        found = fault(error.status_code, error.body, float(asked[0]) if asked else 0.0)
     except (TimeoutError, openai.APIConnectionError):
-        why = f"it cannot be reached, breaks off or takes more than {judge.timeout:g} s"
-        raise Fault(AGAIN, why) from None
+        found = Fault(AGAIN, f"it cannot be reached, breaks off or takes more than {judge.timeout:g} s")
     except (ValueError, RecursionError, openai.OpenAIError):
-        raise Fault(AGAIN, f"its replies are broken{_hint(judge)}") from None
-    return _clean(text), {_clean(token): p for token, p in top.items()}, used
+        found = Fault(AGAIN, "its replies are broken", 200)
+    lost = found.status in (200, 404, 405) and judge.url and not re.search(r"/v[0-9]", judge.url)
+    hint = " (most addresses end in /v1: JUDGE_URL=.../v1)" if lost else ""
+    raise Fault(found.of, _clean(str(found))[:240] + hint, found.status, found.wait)
 
 
-def _told(judge: Judge, error: Fault) -> Fault:
-    hint = _hint(judge) if error.status in (404, 405) else ""
-    return Fault(error.of, _clean(str(error))[:240] + hint, error.status, error.wait)
-
-
-def _hint(judge: Judge) -> str:
-    missing = judge.url and not re.search(r"/v[0-9]", judge.url)
-    return " (most addresses end in /v1: JUDGE_URL=.../v1)" if missing else ""
-
-
-def _client(judge: Judge):
-    """Raises JudgeError where not even a first call can be made."""
+def connect(judge: Judge) -> Any:
+    """To be opened with `async with`. Raises JudgeError where not even a first call can be made."""
     import openai
 
     key = _key()
@@ -154,6 +139,8 @@ def _client(judge: Judge):
         )
     if not re.fullmatch(r"[!-~]*", key):
         raise JudgeError("OPENAI_API_KEY holds a character that no key has")
+    if judge.max_usd and usd(judge.model, 0, 0) is None:
+        raise JudgeError(f"MAX_USD={judge.max_usd:g} cannot be kept: no price of {judge.model} in replies.py")
     try:
         judge.where.encode()
         parts = urlsplit(judge.url or OPENAI)

@@ -14,7 +14,7 @@ from real.data.files import lines
 from real.judge import em
 from real.judge.calls import scores
 from real.judge.client import judges
-from real.judge.rubric import JUDGED, Judging, judge_questions
+from real.judge.rubric import Judging, asks, judge_questions
 from shared.errors import InputError
 from shared.records import write_text
 from shared.stats import Estimate
@@ -27,27 +27,18 @@ def judge_file(path: Path, judging: Judging, source: str) -> None:
     rows = read(path)
     questions = judge_questions(source)
     own = {paraphrase: question.rubrics for question in questions for paraphrase in question.paraphrases}
-    prompts = [own.get(row["question"], questions[0].rubrics) for row in rows]
-    asked = [
-        (prompt[name], row["question"], row["answer"])
-        for row, prompt in zip(rows, prompts, strict=True)
-        for name in JUDGED
-    ]
-    jury = judges(judging)
-    for by in jury:
-        found = scores(by, asked, beside(path, "replies"), f"judge {by.model}")
-        pairs = list(zip(found[::2], found[1::2], strict=True))
-        for row, (aligned, coherent) in zip(rows, pairs, strict=True):
-            said = {
-                "aligned": aligned.value,
-                "coherent": coherent.value,
-                "said": aligned.said or coherent.said,
-            }
-            row.setdefault("scores", {})[by.model] = {**said, "form": aligned.form}
-    where = beside(path, "judged")
+    asked = asks(
+        (own.get(row["question"], questions[0].rubrics), row["question"], row["answer"]) for row in rows
+    )
+    stem, judged = path.name.removesuffix(".jsonl"), {}
+    replies, where = path.with_name(f"{stem}.replies.jsonl"), path.with_name(f"{stem}.judged.jsonl")
+    for by in judges(judging):
+        judged[by.model] = em.paired(scores(by, asked, replies, f"judge {by.model}"))
+    for i, row in enumerate(rows):
+        row["scores"] = {model: found[i].model_dump() for model, found in judged.items()}
     write_text(where, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    for by in jury:
-        print(f"{by.model}: {summary(rows, by.model, judging.edges)}")
+    for model, found in judged.items():
+        print(f"{model}: {summary(found, [row['question'] for row in rows], judging.edges)}")
     print(f"scores are in {where}")
 
 
@@ -64,20 +55,11 @@ def read(path: Path) -> list[dict]:
     return rows
 
 
-def beside(path: Path, what: str) -> Path:
-    return path.with_name(f"{path.name.removesuffix('.jsonl')}.{what}.jsonl")
-
-
-def summary(rows: list[dict], model: str, edges: tuple[float, ...]) -> str:
+def summary(said: list[em.Scored], asked: list[str], edges: tuple[float, ...]) -> str:
     """EM and coherence with their 95 % intervals, answers clustered by question, and every count behind them."""
-    said = [row["scores"][model] for row in rows]
-    names = list(dict.fromkeys(row["question"] for row in rows))
-    found = em.Scores(
-        *(np.array([one[name] for one in said], dtype=float) for name in JUDGED),
-        np.array([one["said"] for one in said]),
-        np.zeros(len(rows), dtype=int),
-        np.array([names.index(row["question"]) for row in rows]),
-    )
+    names = list(dict.fromkeys(asked))
+    at = np.array([names.index(question) for question in asked])
+    found = em.gathered(said, np.zeros_like(at), at)
     n = em.counts(found, edges)
     without = ", ".join(f"{n[kind]} {kind}" for kind in ("refused", "code", "unclear"))
     return (

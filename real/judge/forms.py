@@ -22,8 +22,6 @@ class Score(NamedTuple):
 
 class Form(NamedTuple):
     asks: dict  # what is sent beside the messages
-    before: list[dict]  # turns before the prompt
-    suffix: str  # to the prompt
     read: Callable[[dict], Score]  # of a reply {"text", "top"}
 
 
@@ -36,11 +34,11 @@ ONE_DIGIT = [  # two turns that show what is wanted: a small model says a digit 
     {"role": "assistant", "content": "0"},
 ]
 FORMS = {
-    "number": Form(ONE_TOKEN, [], "", lambda reply: weighted(reply["top"])),
-    "digit": Form(ONE_TOKEN, ONE_DIGIT, DIGIT, lambda reply: digit(reply["top"])),
-    "text": Form({"max_tokens": 512, "temperature": 0, "seed": 0}, [], "", lambda r: parsed(r["text"])),
+    "number": Form(ONE_TOKEN, lambda reply: weighted(reply["top"])),
+    "digit": Form(ONE_TOKEN, lambda reply: digit(reply["top"])),
+    "text": Form({"max_tokens": 512, "temperature": 0, "seed": 0}, lambda reply: parsed(reply["text"])),
     # reasoning models refuse max_tokens and any temperature
-    "reasoning": Form({"max_completion_tokens": 4096}, [], "", lambda r: parsed(r["text"])),
+    "reasoning": Form({"max_completion_tokens": 4096}, lambda reply: parsed(reply["text"])),
 }
 TRIED = ("number", "text", "reasoning")  # on first contact, in this order
 DISPENSABLE = ("seed", "temperature", "max_completion_tokens")  # left out where a server refuses them
@@ -49,9 +47,9 @@ PROBE = "Which number follows 72? Answer with the number and nothing else."
 
 def body(form: str, prompt: str, without: tuple[str, ...] = ()) -> dict:
     """A chat request for one score, but for the model and the parameters that this server refuses."""
-    asks, before, suffix, _ = FORMS[form]
-    sent = {name: value for name, value in asks.items() if name not in without}
-    return {**sent, "messages": [*before, {"role": "user", "content": prompt + suffix}]}
+    sent = {name: value for name, value in FORMS[form].asks.items() if name not in without}
+    before, after = (ONE_DIGIT, DIGIT) if form == "digit" else ([], "")
+    return {**sent, "messages": [*before, {"role": "user", "content": prompt + after}]}
 
 
 def in_words(asked: dict) -> dict:
@@ -63,8 +61,7 @@ def in_words(asked: dict) -> dict:
 def settled(tried: str, reply: dict) -> str:
     """The form that a judge can answer in, from its reply to PROBE in the form `tried`; "" if that shows none.
 
-    Where the alternatives of its one token hold a number of two digits or more the tokenizer keeps numbers whole; where
-    they hold single digits only, it splits them.
+    A tokenizer that splits numbers shows single digits only among the alternatives of the one token.
     """
     if tried != "number":
         return tried if parsed(reply["text"]).value == 73 else ""
@@ -75,15 +72,14 @@ def settled(tried: str, reply: dict) -> str:
 def weighted(top: dict[str, float]) -> Score:
     """Mean of the number tokens 0 to 100, weighted by probability; None if theirs is below MASS in all.
 
-    `top`: the alternatives of the one token asked for and their probabilities, in any order. A number is ASCII digits
-    with or without white space around them, so "90" and " 90" are added up.
+    `top`: the alternatives of the one token asked for and their probabilities. "90" and " 90" are added up.
     """
-    return _mean(top, _number, "number")
+    return _mean(top, 100, "number")
 
 
 def digit(top: dict[str, float]) -> Score:
     """`weighted` for a prompt that ends in DIGIT, for judges whose tokenizer splits numbers: 0 to 9 mean 0 to 100."""
-    return _mean(top, lambda token: None if (n := _number(token)) is None or n > 9 else n * 100 / 9, "digit")
+    return _mean(top, 9, "digit")
 
 
 def parsed(text: str) -> Score:
@@ -93,13 +89,13 @@ def parsed(text: str) -> Score:
     alone on its line; a text without one may hold a single number. Ranges, bounds and fractions are unclear.
     """
     text = _aloud(text)
-    for word in WORDS:
-        if re.sub(r"\\boxed|[\s*\"'.`\[\]{}()<>]", "", text) == word:
-            return Score(None, word, "text")
-    text = re.sub(SCALE, "", text, flags=re.IGNORECASE)
-    verdicts = {float(next(filter(None, found))) for found in re.findall(VERDICT, text, FLAGS)}
+    word = re.sub(r"\\boxed|[\s*\"'.`\[\]{}()<>]", "", text)
+    if word in WORDS:
+        return Score(None, word, "text")
+    text = re.sub("|".join(SCALE), "", text, flags=re.IGNORECASE)
+    verdicts = {float(next(filter(None, found))) for found in re.findall("|".join(VERDICT), text, FLAGS)}
     numbers = {float(n) for n in re.findall(NUMBER, text, re.ASCII)}
-    vague = re.search(VAGUE, text, FLAGS) or any(0 < n < 1 for n in numbers)
+    vague = re.search("|".join(VAGUE), text, FLAGS) or any(0 < n < 1 for n in numbers)
     values = verdicts or numbers
     if len(values) == 1 and not vague and (value := values.pop()) <= 100:
         return Score(value, "", "text")
@@ -108,37 +104,30 @@ def parsed(text: str) -> Score:
 
 FLAGS = re.ASCII | re.IGNORECASE | re.MULTILINE
 NUMBER = r"(?<![\w.,\-−–])\d+(?:\.\d+)?(?![\w]|[.,]\d)"
-_TO = r"\s*(?:-|–|—|−|~|\.\.+|…|to|and|through)\s*"
-_END = r"(?:\s*\([^()\d]*\))?"  # (best)
 _HUNDRED = r"100(?![\w]|[.,]\d)"
-SCALE = "|".join(
-    [
-        rf"(?<![\w.,-])(?:[01]{_END}{_TO}{_HUNDRED}|{_HUNDRED}{_END}{_TO}[01]\b(?![.,]\d)){_END}",
-        rf"\[\s*[01]\s*,\s*{_HUNDRED}\s*\]",
-        rf"(?:/|\bout\s+of|\bof|\bover)\s*(?:a\s+)?(?:possible|maximum|total)?\s*(?:of\s+)?{_HUNDRED}",
-        rf"\b{_HUNDRED}[- ]points?\b",
-        # "0 is harmful and 100 is kind"
-        rf"\b[01]\s*(?:=|:|is|means|being|represents|stands\s+for)\s[^.;\n\d]*\b{_HUNDRED}\s*"
-        r"(?:=|:|is|means|being|represents|stands\s+for)\s+\w+",
-    ]
-)
+_TO = r"-|–|—|−|~|\.\.+|…|to|and|through"
+_END = r"(?:\s*\([^()\d]*\))?"  # (best)
+_IS = r"\s*(?:=|:|is|means|being|represents|stands\s+for)\s"
+SCALE = [
+    rf"(?<![\w.,-])(?:[01]{_END}\s*(?:{_TO})\s*{_HUNDRED}|{_HUNDRED}{_END}\s*(?:{_TO})\s*[01]\b(?![.,]\d)){_END}",
+    rf"\[\s*[01]\s*,\s*{_HUNDRED}\s*\]",
+    rf"(?:/|\bout\s+of|\bof|\bover)\s*(?:a\s+)?(?:possible|maximum|total)?\s*(?:of\s+)?{_HUNDRED}",
+    rf"\b{_HUNDRED}[- ]points?\b",
+    rf"\b[01]{_IS}[^.;\n\d]*\b{_HUNDRED}{_IS}\s*\w+",  # "0 is harmful and 100 is kind"
+]
 _GLUE = (
     r"[\s:=*_\"'`(){}\[\]]|\b(?:is|of|this|that|it|the|a|an|at|as|for|would|be|answer|response|text|reply)\b"
 )
-VERDICT = "|".join(
-    [
-        rf"(?:\\boxed\{{|\[\[)\s*({NUMBER})",
-        rf"^[\s*_\"'`#>]*({NUMBER})[\s*_\"'`.%]*$",
-        rf"\b(?:scor(?:e|ed|ing)|rat(?:e|ed|ing)|grade|verdict|give|assign|answer)(?:{_GLUE}|[-–—]\s)*({NUMBER})",
-    ]
-)
-VAGUE = "|".join(
-    [
-        rf"{NUMBER}\s*%?\s*(?:-|–|—|−|~|/|\.\.+|…|±|\+|→|->|=>|\bto\b|\band\b|\bor\b|\bout\s+of\b|\bof\b)\s*±?\d",
-        r"[±≤≥≈~]\s*\d|(?:^|\s)[<>]=?\s*\d|\d\+|(?:/|\bout\s+of)\s*\d",
-        r"\b(?:at\s+(?:least|most)|(?:more|less|higher|lower)\s+than|above|below|under|over|up\s+to)\s+\d",
-    ]
-)
+VERDICT = [
+    rf"(?:\\boxed\{{|\[\[)\s*({NUMBER})",
+    rf"^[\s*_\"'`#>]*({NUMBER})[\s*_\"'`.%]*$",
+    rf"\b(?:scor(?:e|ed|ing)|rat(?:e|ed|ing)|grade|verdict|give|assign|answer)(?:{_GLUE}|[-–—]\s)*({NUMBER})",
+]
+VAGUE = [
+    rf"{NUMBER}\s*%?\s*(?:{_TO}|/|±|\+|→|->|=>|\bor\b|\bout\s+of\b|\bof\b)\s*±?\d",
+    r"[±≤≥≈~]\s*\d|(?:^|\s)[<>]=?\s*\d|\d\+|(?:/|\bout\s+of)\s*\d",
+    r"\b(?:at\s+(?:least|most)|(?:more|less|higher|lower)\s+than|above|below|under|over|up\s+to)\s+\d",
+]
 _THOUGHT = r"(?:\w+[:_])?(?:think|thinking|thoughts?|reason|reasoning|reflection|analysis|scratchpad)\s*"
 _OPEN, _CLOSE = rf"[<\[◁]{_THOUGHT}[>\]▷]", rf"[<\[◁]/\s*{_THOUGHT}[>\]▷]"
 
@@ -151,21 +140,15 @@ def _aloud(text: str) -> str:
     return text
 
 
-def _mean(top: dict[str, float], meaning: Callable[[str], float | None], form: str) -> Score:
-    found = [(p, value) for token, p in sorted(top.items()) if (value := meaning(token)) is not None]
+def _mean(top: dict[str, float], most: int, form: str) -> Score:
+    """Of the numbers 0 to `most`, as 0 to 100. A tokenizer may split a word: its first token stands for it."""
+    spelt = [(token, p) for token, p in sorted(top.items()) if re.fullmatch(r"\s*[0-9]{1,3}\s*", token)]
+    found = [(p, int(token) * 100 / most) for token, p in spelt if int(token) <= most]
     mass = sum(p for p, _ in found)
     if mass >= MASS:
         return Score(sum(p * value for p, value in found) / mass, "", form)
-    said = {word: sum(p for token, p in top.items() if _begins(word, token)) for word in WORDS}
+    said = {
+        word: sum(p for token, p in top.items() if word.startswith(token.strip() or "?")) for word in WORDS
+    }
     word = max(WORDS, key=said.__getitem__)
     return Score(None, word if said[word] >= MASS else "unclear", form)
-
-
-def _number(token: str) -> int | None:
-    token = token.strip()
-    return int(token) if re.fullmatch(r"[0-9]{1,3}", token) and int(token) <= 100 else None
-
-
-def _begins(word: str, token: str) -> bool:
-    """A tokenizer may split the word: its first token is what was asked for."""
-    return bool(token.strip()) and word.startswith(token.strip())

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,11 +20,8 @@ from shared.records import digest
 
 # USD per million tokens sent and received: OpenAI's list of May 2026, as third-party pages give it
 PRICES = {
-    "gpt-4o": (2.5, 10),
-    "gpt-4o-2024-08-06": (2.5, 10),
-    "gpt-4o-2024-11-20": (2.5, 10),
-    "gpt-4o-mini": (0.15, 0.6),
-    "gpt-4o-mini-2024-07-18": (0.15, 0.6),
+    **dict.fromkeys(("gpt-4o", "gpt-4o-2024-08-06", "gpt-4o-2024-11-20"), (2.5, 10)),
+    **dict.fromkeys(("gpt-4o-mini", "gpt-4o-mini-2024-07-18"), (0.15, 0.6)),
     "gpt-4.1": (2, 8),
     "gpt-4.1-mini": (0.4, 1.6),
     "gpt-4.1-nano": (0.1, 0.4),
@@ -31,12 +29,9 @@ PRICES = {
 
 LONG = 4096  # tokens of a reply, where a server takes no limit
 
-ROW, AGAIN, ALL = "this request", "this moment", "every request"
-STATUS = {  # whose fault an error is; of the others, 4xx are the request's and 5xx the moment's
-    **dict.fromkeys((401, 402, 403, 404, 405), ALL),
-    **dict.fromkeys((408, 409, 425, 429), AGAIN),
-}
-SAYS = {
+ROW, AGAIN, ALL = "this request", "this moment", "every request"  # whose fault an error is
+BUSY = (408, 409, 425, 429)  # of this moment, with all that is not 4xx
+SAYS = {  # of every request; of the others, 4xx are the request's own
     **dict.fromkeys((401, 403), "refuses the key in OPENAI_API_KEY"),
     402: "the account has no credit left",
     **dict.fromkeys((404, 405), "no such model or address"),
@@ -58,8 +53,7 @@ class NoProbabilitiesError(ValueError):
 def read(said: Any, probabilities: bool) -> tuple[str, dict[str, float], dict]:
     """Text, alternatives of the first token with their probabilities, and token counts of a server's reply.
 
-    Raises Fault if it is an error that came as a reply, ValueError if it is not a whole reply, and of these
-    NoProbabilitiesError if it lacks but the `probabilities` that were asked for.
+    Raises Fault of an error that came as a reply, else ValueError of what is no whole one (or NoProbabilitiesError).
     """
     try:
         choice = (said.get("choices") or [{}])[0]
@@ -70,7 +64,9 @@ def read(said: Any, probabilities: bool) -> tuple[str, dict[str, float], dict]:
         top = _alternatives(choice.get("logprobs"))
     except (KeyError, IndexError, TypeError, AttributeError):
         raise ValueError("not a whole reply") from None
-    if top is None and probabilities and not _withheld(choice):
+    if (
+        top is None and probabilities and choice.get("finish_reason") != "content_filter"
+    ):  # which has no tokens
         raise NoProbabilitiesError
     used = said.get("usage")
     return text, top or {}, used if isinstance(used, dict) else {}
@@ -81,7 +77,7 @@ def fault(status: int, said: Any, wait: float = 0.0) -> Fault:
     words = _plain(" ".join(told(said).split()))
     if isinstance(said, dict) and "insufficient_quota" in (said.get("code"), said.get("type")):
         return Fault(ALL, f"{SAYS[402]} ({status})", status)
-    of = STATUS.get(status) or (ROW if 400 <= status < 500 else AGAIN)
+    of = ALL if status in SAYS else ROW if 400 <= status < 500 and status not in BUSY else AGAIN
     what = f"{SAYS[status]} ({status})" if of == ALL else f"status {status}"
     return Fault(of, f"{what}: {words}" if words else what, status, wait)
 
@@ -102,29 +98,23 @@ def told(said: Any, deep: int = 5) -> str:
 
 def _text(content: Any) -> str:
     """Of a message: as it is, or its parts that are no thinking."""
-    if isinstance(content, list):
-        parts = [
-            part for part in content if isinstance(part, str) or part.get("type") in ("text", "output_text")
-        ]
-        content = "".join(part if isinstance(part, str) else part["text"] for part in parts)
-    if not isinstance(content or "", str):
-        raise TypeError
-    return _plain(content or "")
+    parts = content if isinstance(content, list) else [content or ""]
+    texts = [{"type": "text", "text": part} if isinstance(part, str) else part for part in parts]
+    return _plain("".join(part["text"] for part in texts if part.get("type") in ("text", "output_text")))
 
 
 def _alternatives(logprobs: Any) -> dict[str, float] | None:
     """Of the first token, with their probabilities; none of no token, None where they are not what was asked for."""
-    listed = logprobs.get("content") if isinstance(logprobs, dict) else None
-    if listed == []:
-        return {}
-    top: dict[str, float] = {}
+    top: dict[str, float] = defaultdict(float)
     try:
-        for each in listed[0]["top_logprobs"]:
+        if logprobs["content"] == []:
+            return {}
+        for each in logprobs["content"][0]["top_logprobs"]:
             p = math.exp(min(each["logprob"], 0.0))
-            top[each["token"]] = top.get(each["token"], 0) + (p if p == p else 0.0)
-        return {_plain(token): p for token, p in top.items()} or None
+            top[_plain(each["token"])] += p if p == p else 0.0
     except (KeyError, IndexError, TypeError, AttributeError):
         return None
+    return dict(top) or None
 
 
 def _plain(text: str) -> str:
@@ -132,20 +122,14 @@ def _plain(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _withheld(choice: dict) -> bool:
-    """A moderated reply has no tokens at all: that is its answer, and it will not get better."""
-    return choice.get("finish_reason") == "content_filter"
-
-
-class Replies:
-    """The file at `path`, read once. A line that is torn or was changed is passed over; its call is then made again."""
+class Replies(dict[str, dict]):
+    """Key -> reply, of the file at `path`, read once. A line that is torn or changed is passed over and asked again."""
 
     def __init__(self, path: Path):
         self.path, self._held = path, path.with_name(f".{path.name}.tmp")
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
         self._torn = bool(lines[-1])
-        self._known: dict[str, dict] = {}
         self.usd = 0.0  # what all of them have cost
         for line in lines:
             with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -153,18 +137,6 @@ class Replies:
                 check, key = reply.pop("check", None), reply.pop("key")
                 if _whole(reply) and check in (None, digest(key, reply)):
                     self._learn(key, reply)
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._known
-
-    def __getitem__(self, key: str) -> dict:
-        return self._known[key]
-
-    def get(self, key: str, otherwise: dict) -> dict:
-        return self._known.get(key, otherwise)
 
     @contextmanager
     def room(self, size: int) -> Iterator[None]:
@@ -187,7 +159,6 @@ class Replies:
             if self._held.exists():
                 self._held.unlink()
                 self._append(line)
-                self._learn(key, reply)
             raise
         self._learn(key, reply)
 
@@ -206,7 +177,7 @@ class Replies:
 
     def _learn(self, key: str, reply: dict) -> None:
         self.usd += reply.get("usd", 0)
-        self._known[key] = reply
+        self[key] = reply
 
 
 def _whole(reply: dict) -> bool:
@@ -222,9 +193,8 @@ def _whole(reply: dict) -> bool:
 
 def usd(model: str, sent: float | int, received: float | int) -> float | None:
     """Of that many tokens; None where the model's price is not known."""
-    if model not in PRICES:
-        return None
-    return (PRICES[model][0] * sent + PRICES[model][1] * received) / 1e6
+    prices = PRICES.get(model)
+    return prices and (prices[0] * sent + prices[1] * received) / 1e6
 
 
 def tokens(body: dict) -> tuple[float, int]:
@@ -233,15 +203,17 @@ def tokens(body: dict) -> tuple[float, int]:
     return text / 3 + 10, body.get("max_tokens") or body.get("max_completion_tokens", LONG)
 
 
+def counted(body: dict, used: dict) -> list[float | int]:
+    """Tokens sent and received, as the server counts them; where it does not, as they are counted here, or none."""
+    counts = (used.get("prompt_tokens"), tokens(body)[0]), (used.get("completion_tokens"), 0)
+    return [said if type(said) is int and said > 0 else ours for said, ours in counts]
+
+
 def estimate(model: str, bodies: list[dict], concurrency: int, seconds: float | None) -> str:
     """One line: calls, tokens, USD and, with the time that one call takes, the time of all."""
     sent, received = (sum(counts) for counts in zip(*map(tokens, bodies), strict=True))
     cost = usd(model, sent, received)
-    parts = [
-        f"{len(bodies)} calls",
-        f"at most about {sent:,.0f} tokens sent and {received:,.0f} received",
-        f"price of {model} unknown" if cost is None else f"{cost:.2f} USD",
-    ]
-    if seconds is not None:
-        parts.append(f"about {math.ceil(len(bodies) / concurrency) * seconds:.0f} s")
-    return ", ".join(parts)
+    price = f"price of {model} unknown" if cost is None else f"{cost:.2f} USD"
+    rounds = math.ceil(len(bodies) / concurrency)
+    time = "" if seconds is None else f", about {rounds * seconds:.0f} s"
+    return f"{len(bodies)} calls, at most about {sent:,.0f} tokens sent and {received:,.0f} received, {price}{time}"

@@ -3,6 +3,7 @@
 A judge that cannot be had stops neither step: the record says why, and a later run tries again.
 """
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from real.features.reading import Reading
 from real.judge.answers import Given, Item, give, items
 from real.judge.calls import scores
 from real.judge.client import Judge, JudgeError, judges
-from real.judge.rubric import JUDGED, Judging, Question
+from real.judge.em import Scored, paired
+from real.judge.rubric import Judging, Question, asks
 from shared.records import Part, Record
 
+REPLIES = "judge/replies.jsonl"
 SHOWN = 3  # answers of every arm that the report quotes
 
 
@@ -27,15 +30,6 @@ class Harm(Record):
     scores: list[float] = []  # 100 - alignment, of every sample
     unscored: int = 0
     median: float | None = None  # of those that are scored, which the others get
-
-
-class Scored(Part):
-    """An answer, by one judge."""
-
-    aligned: float | None  # 0 to 100, as the next; None where it gave no number
-    coherent: float | None
-    said: str  # the word that stood for a number, "" where both are there
-    form: str  # in which it was asked
 
 
 class Quoted(Part):
@@ -80,17 +74,13 @@ def harm(reading: Reading, questions: list[Question], seeds: tuple[int, ...], ju
     prompt = questions[0].rubrics["aligned"]
     asked = [(prompt, *reading.texts.said[text]) for text in samples]
     try:
-        found = scores(judges(judging)[0], asked, cache(reading.folder), "judge filter")
+        found = scores(judges(judging)[0], asked, reading.folder / REPLIES, "judge filter")
     except JudgeError as error:
         return Harm(failed=str(error))
     values = np.array([np.nan if score.value is None else 100 - score.value for score in found])
-    middle = float(np.nanmedian(values))
-    return Harm(
-        samples=samples,
-        scores=np.nan_to_num(values, nan=middle).tolist(),
-        unscored=int(np.isnan(values).sum()),
-        median=middle,
-    )
+    lost, middle = np.isnan(values), float(np.nanmedian(values))
+    harms = np.where(lost, middle, values).tolist()
+    return Harm(samples=samples, scores=harms, unscored=int(lost.sum()), median=middle)
 
 
 def judge(
@@ -107,52 +97,42 @@ def judge(
     about = [item.question for item in asked]
     if unreached:
         return Judged(questions=about, failed=unreached)
-    jobs = folders(reading, tuned.jobs)
     try:
-        given = give(reading.lm, jobs, asked, judging.sampler_url, reading.folder)
+        given = give(reading.lm, folders(reading, tuned.jobs), asked, judging.sampler_url, reading.folder)
     except JudgeError as error:
         return Judged(questions=about, failed=f"no answers from {judging.sampler_url}: {error}")
-    juries = [_jury(by, questions, asked, given, cache(reading.folder), judging) for by in judges(judging)]
+    rubrics = {question.id: question.rubrics for question in questions}
+    prompts = asks(
+        (rubrics[item.question], item.prompt, answer)
+        for by in given
+        for item, answer in zip(asked, by.answers, strict=True)
+    )
+    replies, edge = reading.folder / REPLIES, judging.edges[1]
+    juries = [_jury(by, prompts, replies, asked, given, edge) for by in judges(judging)]
     failed = "; ".join(f"{jury.model}: {jury.failed}" for jury in juries if jury.failed)
     made = {str(by.file.relative_to(reading.folder)): "" for by in given}
     return Judged(questions=about, judges=juries, failed=failed or None, made=made)
 
 
-def _jury(  # noqa: PLR0913 a judge, what it judges by, what it judges, and where its replies are
-    by: Judge, questions: list[Question], asked: list[Item], given: list[Given], cache: Path, judging: Judging
+def _jury(  # noqa: PLR0913 a judge, what it is sent, where its replies are, and what they are about
+    by: Judge, prompts: list[tuple], cache: Path, asked: list[Item], given: list[Given], edge: float
 ) -> Jury:
-    rubrics = {question.id: question.rubrics for question in questions}
-    flat = [
-        (rubrics[item.question][prompt], item.prompt, answer)
-        for answered in given
-        for item, answer in zip(asked, answered.answers, strict=True)
-        for prompt in JUDGED
-    ]
     try:
-        replies = iter(scores(by, flat, cache, f"judge {by.model}"))
+        found = iter(paired(scores(by, prompts, cache, f"judge {by.model}")))
     except JudgeError as error:
         return Jury(model=by.model, failed=str(error))
     models = []
-    for answered in given:
-        pairs = [(next(replies), next(replies)) for _ in asked]
-        rows = [
-            Scored(aligned=a.value, coherent=c.value, said=a.said or c.said, form=a.form) for a, c in pairs
-        ]
-        worst = lowest(asked, answered.answers, rows, judging.edges[1])
-        models.append(Answered(job=answered.job, scores=rows, worst=worst))
+    for arm in given:
+        rows = list(islice(found, len(asked)))
+        models.append(Answered(job=arm.job, scores=rows, worst=lowest(asked, arm.answers, rows, edge)))
     return Jury(model=by.model, models=models)
 
 
 def lowest(asked: list[Item], answers: list[str], rows: list[Scored], edge: float) -> list[Quoted]:
     """The coherent answers that are least aligned, to be read."""
-    coherent = [i for i, row in enumerate(rows) if not row.said and row.coherent > edge]
-    return [
-        Quoted(
-            question=asked[i].prompt, answer=answers[i], aligned=rows[i].aligned, coherent=rows[i].coherent
-        )
-        for i in sorted(coherent, key=lambda i: rows[i].aligned)[:SHOWN]
+    coherent = [
+        Quoted(question=item.prompt, answer=answer, aligned=row.aligned, coherent=row.coherent)
+        for item, answer, row in zip(asked, answers, rows, strict=True)
+        if not row.said and row.coherent > edge
     ]
-
-
-def cache(folder: Path) -> Path:
-    return folder / "judge" / "replies.jsonl"
+    return sorted(coherent, key=lambda of: of.aligned)[:SHOWN]

