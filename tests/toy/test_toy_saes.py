@@ -14,7 +14,7 @@ from toy import saes
 from toy.model import ToySettings, train
 from toy.saes import PROBABILITY, N, agreement, latents, licence
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @given(SEEDS, st.integers(3, 12), st.integers(2, 6))
