@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from shared.style import LOOK, STYLE, look
 from toy import figures
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
