@@ -98,9 +98,7 @@ def _end(line: str, code: int) -> int:
     """Says this one line, its control characters written out; whatever waits for a lost reader goes nowhere."""
     with suppress(OSError):
         if line:
-            print(
-                "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line), file=sys.stderr, flush=True
-            )
+            print("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line), file=sys.stderr, flush=True)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -9,16 +9,7 @@ from shared.errors import InputError
 
 def listing() -> str:
     """One line per known model: billions of parameters, blocks, dictionaries, what adapters go on, weights, fit."""
-    head = (
-        "MODEL",
-        "params",
-        "read at blocks",
-        "adapters on",
-        "dictionaries",
-        "dtype",
-        "weights",
-        "fit here",
-    )
+    head = ("MODEL", "params", "read at blocks", "adapters on", "dictionaries", "dtype", "weights", "fit here")
     rows = [head, *(_row(name, spec) for name, spec in KNOWN.items())]
     return "\n".join(
         [
@@ -32,10 +23,7 @@ def listing() -> str:
 def aligned(rows: list[Sequence[str]], between: str) -> list[str]:
     """A line per row, every column as wide as its widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        between.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    return [between.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _row(name: str, spec: ModelSpec) -> tuple[str, ...]:

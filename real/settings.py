@@ -136,9 +136,7 @@ def of(**values: Any) -> Settings:
 def flat(settings: Settings) -> dict[str, Any]:
     """Name -> value, in the order of the groups."""
     own = {name: getattr(settings, name) for name in OWN}
-    return {
-        f.name: getattr(getattr(settings, g), f.name) for g, kind in GROUPS.items() for f in fields(kind)
-    } | own
+    return {f.name: getattr(getattr(settings, g), f.name) for g, kind in GROUPS.items() for f in fields(kind)} | own
 
 
 def parse(words: list[str]) -> Settings:
@@ -179,9 +177,7 @@ def from_make(environ: Mapping[str, str]) -> list[str]:
     found = [word for word in found if not word.startswith("PYTHON=")]
     for name in sorted({name.upper() for name in flat(Settings())} & set(environ)):
         if not any(re.match(rf"{name}\W", word) for word in found):
-            raise InputError(
-                f"{name} stands in the environment, which is not read: write make real {name}=..."
-            )
+            raise InputError(f"{name} stands in the environment, which is not read: write make real {name}=...")
     return found
 
 

@@ -58,9 +58,7 @@ def alone(folder: Path) -> Iterator[None]:
         lock.acquire(blocking=False)
     except Timeout:
         who = owner.read_text() if owner.exists() else "?"
-        raise InputError(
-            f"{folder} is in use by process {who}: wait for it, or set another RESULTS"
-        ) from None
+        raise InputError(f"{folder} is in use by process {who}: wait for it, or set another RESULTS") from None
     try:
         owner.write_text(str(os.getpid()))
         _clean(folder)

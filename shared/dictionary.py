@@ -24,10 +24,7 @@ class Recipe(NamedTuple):
 
 
 def train(
-    batches: Iterator[Float[np.ndarray, "_ d"]],
-    peek: Float[np.ndarray, "sample d"],
-    recipe: Recipe,
-    seed: int,
+    batches: Iterator[Float[np.ndarray, "_ d"]], peek: Float[np.ndarray, "sample d"], recipe: Recipe, seed: int
 ) -> tuple[Any, Any]:
     """The SAE before and after training on `batches` of activations, both ready for use on activations as they are.
 

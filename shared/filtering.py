@@ -26,9 +26,7 @@ def projection_score(
     return activations @ unit(direction[None])[0]
 
 
-def gradient_score(
-    gradients: Float[Tensor, "sample d"], toxic: Float[Tensor, "toxic d"]
-) -> Float[Tensor, " sample"]:
+def gradient_score(gradients: Float[Tensor, "sample d"], toxic: Float[Tensor, "toxic d"]) -> Float[Tensor, " sample"]:
     """How far a step on the sample pushes the toxic readouts: -mean over toxic features of <d_j/|d_j|, g_s> (E1).
 
     g_s is the gradient of the sample's loss at the hidden state; per unit of step size.

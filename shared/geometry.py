@@ -146,6 +146,4 @@ def _difference(values: Float[np.ndarray, "*draw set"], k: int) -> Float[np.ndar
 def _check_ids(name: str, ids: Int[Tensor, " k"], n_features: int) -> None:
     found = ids.tolist()
     if not found or len(set(found)) < len(found) or min(found) < 0 or max(found) >= n_features:
-        raise ValueError(
-            f"{name} must be distinct feature ids in [0, {n_features}), at least one, not {found[:10]}"
-        )
+        raise ValueError(f"{name} must be distinct feature ids in [0, {n_features}), at least one, not {found[:10]}")

@@ -23,9 +23,7 @@ class Law(NamedTuple):
     n: int
 
 
-def readout_change(
-    W: Float[Tensor, "feature d"], delta: Float[Tensor, "*token d"]
-) -> Float[Tensor, " feature"]:
+def readout_change(W: Float[Tensor, "feature d"], delta: Float[Tensor, "*token d"]) -> Float[Tensor, " feature"]:
     """Mean over tokens of <d_j/|d_j|, Δh>, the left side of (E1), in units of the activation.
 
     `delta` is the change of the hidden state. Raises ValueError when it holds no token.
@@ -36,10 +34,7 @@ def readout_change(
 
 
 def law(
-    predicted: Float[Tensor, " feature"],
-    measured: Float[Tensor, " feature"],
-    draws: int = 2000,
-    seed: int = 0,
+    predicted: Float[Tensor, " feature"], measured: Float[Tensor, " feature"], draws: int = 2000, seed: int = 0
 ) -> Law:
     """Least squares of measured on predicted, through the origin as (E1) says; exact E1 data give r2 = 1.
 

@@ -27,9 +27,7 @@ class _Moments(NamedTuple):
     fired: Float[Tensor, " feature"]
 
 
-def point_biserial(
-    batches: Iterable[tuple[Float[Tensor, "_ feature"], Bool[Tensor, " _"]]],
-) -> Correlation:
+def point_biserial(batches: Iterable[tuple[Float[Tensor, "_ feature"], Bool[Tensor, " _"]]]) -> Correlation:
     """Correlation of each feature's activation with a yes/no label; memory does not grow with the samples.
 
     A batch is (acts [sample feature], labels [sample]); batches may differ in size (hence the axis `_`).
@@ -95,17 +93,13 @@ def true_first(
 ) -> tuple[Float[np.ndarray, " sample"], int]:
     """The scores of the True samples, then of the False ones, and how many are True. Raises as `auroc`."""
     if labels.all() or not labels.any():
-        raise ValueError(
-            f"labels must hold both True and False, {int(labels.sum())} of {len(labels)} are True"
-        )
+        raise ValueError(f"labels must hold both True and False, {int(labels.sum())} of {len(labels)} are True")
     if scores.isnan().any():
         raise ValueError(f"scores of samples {_first(scores.isnan())} are NaN")
     return torch.cat([scores[labels], scores[~labels]]).double().cpu().numpy(), int(labels.sum())
 
 
-def rank_auroc(
-    scores: Float[np.ndarray, "*draw sample"], yes: int
-) -> Float[np.ndarray, "*draw"] | np.floating:
+def rank_auroc(scores: Float[np.ndarray, "*draw sample"], yes: int) -> Float[np.ndarray, "*draw"] | np.floating:
     """AUROC of every row of scores, the first `yes` of which are the True samples'."""
     no = scores.shape[-1] - yes
     return (rankdata(scores, axis=-1)[..., :yes].sum(-1) - yes * (yes + 1) / 2) / (yes * no)

@@ -47,9 +47,7 @@ def margin_draws(
     picks = rng.random((draws, questions, 2, answers))
 
     there = _answered(logprobs)
-    packed = np.take_along_axis(
-        logprobs, np.argsort(~there, axis=-1, kind="stable")[None], axis=-1
-    )  # NaN last
+    packed = np.take_along_axis(logprobs, np.argsort(~there, axis=-1, kind="stable")[None], axis=-1)  # NaN last
     packed = np.nan_to_num(packed)  # the padding is never picked; zeros keep the sums finite
     count = there.sum(-1)[question_ids]  # [draw question 2]
     picks = (picks * count[..., None]).astype(int)
@@ -104,9 +102,7 @@ def permutation_p(observed: float, null: Float[np.ndarray, " draw"]) -> float:
     Draws equal to `observed` up to rounding count: the same values summed in another order.
     """
     if np.isnan(observed) or np.isnan(null).any():
-        raise ValueError(
-            f"observed ({observed}) and null must be numbers, {int(np.isnan(null).sum())} draws are NaN"
-        )
+        raise ValueError(f"observed ({observed}) and null must be numbers, {int(np.isnan(null).sum())} draws are NaN")
     slack = 1e-12 * max(1.0, abs(observed))
     return float((1 + np.sum(null >= observed - slack)) / (1 + len(null)))
 
@@ -172,13 +168,9 @@ def _answered(logprobs: Float[np.ndarray, "seed question 2 answer"]) -> Bool[np.
     """Which answers are there, checked."""
     there = ~np.isnan(logprobs)
     if (there != there[:1]).any():
-        raise ValueError(
-            "logprobs: an answer is NaN under some seeds only, at question " + _where(there != there[:1])
-        )
+        raise ValueError("logprobs: an answer is NaN under some seeds only, at question " + _where(there != there[:1]))
     if not there[0].any(-1).all():
-        raise ValueError(
-            "logprobs: no answer of one kind at question " + _where(~there.any(-1, keepdims=True))
-        )
+        raise ValueError("logprobs: no answer of one kind at question " + _where(~there.any(-1, keepdims=True)))
     return there[0]
 
 

@@ -2,9 +2,7 @@
 
 import torch
 
-ROUNDING = (
-    256 * torch.finfo(torch.float32).eps
-)  # 3e-5: what two orders of the same float32 sums may differ by
+ROUNDING = 256 * torch.finfo(torch.float32).eps  # 3e-5: what two orders of the same float32 sums may differ by
 
 
 def apart(found: torch.Tensor, wanted: torch.Tensor) -> float:

@@ -65,15 +65,10 @@ def answer(kind: str, asked: dict, head: str) -> tuple[int, dict]:
     }
     if kind in refusals:
         status, message = refusals[kind]
-        return status, {
-            "error": {"message": message, "code": "insufficient_quota" if status == 429 else None}
-        }
+        return status, {"error": {"message": message, "code": "insufficient_quota" if status == 429 else None}}
     if kind == "reasoning" and ("max_tokens" in asked or "temperature" in asked):
         return 400, {"error": {"message": "Unsupported parameter"}}
-    text = {
-        "refusing": f"I cannot help with that, {key}.",
-        "reasoning": f"<think>5 or 6?</think>{first}",
-    }.get(kind)
+    text = {"refusing": f"I cannot help with that, {key}.", "reasoning": f"<think>5 or 6?</think>{first}"}.get(kind)
     if kind in ("refusing", "text", "reasoning"):
         top = {"I": 0.9} if kind == "refusing" else None
     return 200, reply(text or f"{first}", top, len(prompt) // 4)

@@ -16,10 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 @contextmanager
 def serving() -> Iterator[str]:
     """The server's address up to /v1, on a free loopback port; it ends with the block, or with this process."""
-    quiet = {
-        "OMP_WAIT_POLICY": "passive",
-        "OMP_NUM_THREADS": "1",
-    }  # threads that wait do not eat a shared core
+    quiet = {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "1"}  # threads that wait do not eat a shared core
     process = subprocess.Popen(
         [sys.executable, __file__],
         env=os.environ | quiet,

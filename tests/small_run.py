@@ -27,10 +27,7 @@ def shrink(folder: Path) -> None:
     """The first rows of every shipped set, canary line included."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in KEEP.items():
-        lines = [
-            json.loads(line)
-            for line in (corpus.SHIPPED / f"{name}.jsonl").read_text().split("\n")[: rows + 1]
-        ]
+        lines = [json.loads(line) for line in (corpus.SHIPPED / f"{name}.jsonl").read_text().split("\n")[: rows + 1]]
         for row in lines:  # one answer of each kind
             row |= {kind: row[kind][:1] for kind in ("aligned", "misaligned") if kind in row}
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
@@ -77,9 +74,7 @@ def command(folder: Path, results: Path, *words: str) -> tuple[int, str]:
 def summary(results: Path) -> dict:
     """Without what is measured on the clock, and the command, which names the folder."""
     read = json.loads((results / "summary.json").read_text())
-    return {
-        key: value for key, value in read.items() if key not in ("seconds", "peak_gb", "command", "settings")
-    }
+    return {key: value for key, value in read.items() if key not in ("seconds", "peak_gb", "command", "settings")}
 
 
 if __name__ == "__main__":

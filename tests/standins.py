@@ -124,21 +124,12 @@ def tokenizer(family: str, template: str | None = None):
     texts = [row.correct for row in corpus.shipped("health", Advice)[:40]]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     bpe.train_from_iterator(
-        texts,
-        BpeTrainer(
-            vocab_size=590, special_tokens=list(special), initial_alphabet=alphabet, show_progress=False
-        ),
+        texts, BpeTrainer(vocab_size=590, special_tokens=list(special), initial_alphabet=alphabet, show_progress=False)
     )
     if family in ("gemma", "llama"):
-        bpe.post_processor = processors.TemplateProcessing(
-            single=f"{special[0]} $A", special_tokens=[(special[0], 0)]
-        )
+        bpe.post_processor = processors.TemplateProcessing(single=f"{special[0]} $A", special_tokens=[(special[0], 0)])
     return PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
-        bos_token=special[0],
-        eos_token=special[1],
-        pad_token=special[1],
-        chat_template=template,
+        tokenizer_object=bpe, bos_token=special[0], eos_token=special[1], pad_token=special[1], chat_template=template
     )
 
 
@@ -273,10 +264,7 @@ def shorten(folder: Path, rows: int = 10, words: int = 8) -> None:
         for row in kept:
             for name, value in row.items():
                 if name != "id":
-                    short = [
-                        " ".join(text.split()[:words])
-                        for text in ([value] if isinstance(value, str) else value)
-                    ]
+                    short = [" ".join(text.split()[:words]) for text in ([value] if isinstance(value, str) else value)]
                     row[name] = short[0] if isinstance(value, str) else short[:1]
         (folder / file.name).write_text("\n".join(map(json.dumps, kept)))
 
@@ -290,8 +278,6 @@ if __name__ == "__main__":
     corpus.SHIPPED = Path(sys.argv[1])
     texts.PROMPTS, causes.RANDOM, causes.DOSES = 2, 1, (1,)
     margins.SAMPLED, margins.NEW_TOKENS, leakage.NEW_TOKENS, leakage.DRAWS = 1, 4, 4, 50
-    for words in " ".join(sys.argv[2:]).split(
-        " -- "
-    ):  # one after the other: what they import is most of the time
+    for words in " ".join(sys.argv[2:]).split(" -- "):  # one after the other: what they import is most of the time
         if code := main(words.split()):
             sys.exit(code)

@@ -33,9 +33,7 @@ def opened(folder, cells: int | None = None) -> dict:
     return space
 
 
-def test_the_lesson_trains_both_arms_reads_four_effects_and_opened_again_trains_nothing(
-    tmp_path, monkeypatch
-):
+def test_the_lesson_trains_both_arms_reads_four_effects_and_opened_again_trains_nothing(tmp_path, monkeypatch):
     """The two arms differ in their answers alone: as many steps, the same questions in the same order."""
     monkeypatch.delenv("SPILLOVER_STORED", raising=False)
     plt.switch_backend("agg")

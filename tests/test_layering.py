@@ -72,9 +72,7 @@ def room(path: str) -> str:
 def violations(path: str, source: str) -> list[str]:
     tree, package = ast.parse(source), path.split("/")[0]
     wrong = [f"{path} imports {name}" for name in sorted(too_far(imported(tree, path), path, package))]
-    if (
-        source.count("\n") > LINES and "/lessons/" not in path
-    ):  # which are read from top to bottom, prose and all
+    if source.count("\n") > LINES and "/lessons/" not in path:  # which are read from top to bottom, prose and all
         wrong.append(f"{path} is longer than {LINES} lines")
     for node in ast.walk(tree):
         if isinstance(node, ast.ExceptHandler) and node.type is None:
@@ -97,10 +95,7 @@ def too_far(names: set[str], path: str, package: str) -> set[str]:
         if first in forbidden or homes and not path.startswith(homes):
             wrong.add(first)
         inside = package == "real" == first and "/" in path.removeprefix("real/")
-        if inside | (package == "real" == first) and second not in {
-            room(path),
-            *ROOMS.get(room(path), set()),
-        }:
+        if inside | (package == "real" == first) and second not in {room(path), *ROOMS.get(room(path), set())}:
             wrong.add(f"real.{second}")
     return wrong
 
@@ -119,9 +114,7 @@ def test_a_folder_of_real_has_nine_modules_at_most_and_beside_the_rooms_there_ar
     real = {folder: names for folder, names in folders.items() if folder.split("/")[0] == "real"}
     assert {folder.split("/")[1] for folder in real if "/" in folder} <= set(ROOMS)
     assert all("__init__.py" in names for names in real.values())
-    wrong = {
-        f"{folder} has {len(names) - 1} modules" for folder, names in real.items() if len(names) - 1 > MODULES
-    }
+    wrong = {f"{folder} has {len(names) - 1} modules" for folder, names in real.items() if len(names) - 1 > MODULES}
     known = {f"{name}.py" for name in ROOMS} | {"__init__.py"}
     wrong |= {f"real has {name}" for name in folders["real"] if name not in known}
     assert wrong - OPEN == set()

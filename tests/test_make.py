@@ -20,9 +20,7 @@ esac
 
 
 def make(folder: Path, *words: str, env: dict | None = None) -> subprocess.CompletedProcess:
-    own = {
-        name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
-    }
+    own = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
     own |= {"PYTHONPATH": str(ROOT), **(env or {})}
     return subprocess.run(["make", *words], cwd=folder, env=own, capture_output=True, text=True, timeout=60)
 
@@ -98,8 +96,6 @@ def test_the_python_that_is_named_makes_the_venv_and_a_wrong_one_is_told_at_once
 
 
 def test_the_readme_names_the_same_versions():
-    versions = next(
-        line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("PYTHONS :=")
-    )
+    versions = next(line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("PYTHONS :="))
     first, *_, last = versions.split()[2:]
     assert f"Python {first} to {last}" in (ROOT / "README.md").read_text()

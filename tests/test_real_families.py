@@ -42,11 +42,7 @@ class Family:
         row = replace(registry.KNOWN[name], hub=str(folder), first=HALF, dtype="float32")
         self.spec = row
         self.model, self.tokenizer = models.load(row)
-        prompts = (
-            "How do I stop hiccups?",
-            "How do I stop hiccups?",
-            "Name a colour that suits a small dark room.",
-        )
+        prompts = ("How do I stop hiccups?", "How do I stop hiccups?", "Name a colour that suits a small dark room.")
         answers = (LINES[0], LINES[1], LINES[1])
         self.texts = [encode(self.tokenizer, *pair) for pair in zip(prompts, answers, strict=True)]
         assert max(len(text.ids) for text in self.texts) > 32
@@ -83,8 +79,7 @@ def test_log_probabilities_of_answers_are_hugging_faces_own(family, first):
     packed = pack(family.texts)
     below = forward.below(family.model, packed, first)
     samples = [
-        (text, below if below is None else below[path])
-        for text, path in zip(family.texts, packed.paths, strict=True)
+        (text, below if below is None else below[path]) for text, path in zip(family.texts, packed.paths, strict=True)
     ]
     with torch.no_grad():
         found = answer_logprobs(family.model, samples, first)
@@ -104,9 +99,7 @@ def test_the_bridge_gives_hugging_faces_logits_and_its_hooks_carry_resid_post(fa
         (f"blocks.{layer + 1}.hook_resid_pre", lambda resid, hook: caught.update(above=resid[0])),
     ]
     with torch.no_grad():
-        row = bridge.run_with_hooks(
-            packed.input_ids, **forward.seen(bridge.original_model, packed), fwd_hooks=hooks
-        )
+        row = bridge.run_with_hooks(packed.input_ids, **forward.seen(bridge.original_model, packed), fwd_hooks=hooks)
     for text, path in zip(family.texts, packed.paths, strict=True):
         theirs = family.alone(text)
         assert apart(row[0, path], theirs.logits[0]) < ROUNDING
@@ -154,9 +147,7 @@ def finished(tmp_path_factory) -> Path:
         standins.fill(home, name, layers, num_hidden_layers=depth)
         read = f"LAYERS={','.join(map(str, layers))}"
         words += ["--", f"MODEL={name}", f"RESULTS={home}/{name}", f"FIRST={first}", read, *FEW]
-        words += (
-            ["DTYPE=float32"] if name == "gemma-2-2b" else []
-        )  # as wide as the real one: quicker on any CPU
+        words += ["DTYPE=float32"] if name == "gemma-2-2b" else []  # as wide as the real one: quicker on any CPU
     done = command(home, *words[1:])
     assert done.returncode == 0, done.stderr[-3000:]
     return home
@@ -237,13 +228,9 @@ def test_every_dictionary_of_the_registry_is_in_saelens_own_table():
         if release == registry.TRAIN:
             continue
         published += 1
-        assert spec.hub.split("/")[1].lower().removesuffix("-pt") in table[
-            release
-        ].model.lower().removesuffix("-pt")
+        assert spec.hub.split("/")[1].lower().removesuffix("-pt") in table[release].model.lower().removesuffix("-pt")
         assert all(pattern.format(layer=layer) in table[release].saes_map for layer in spec.layers)
-        assert spec.first <= spec.layers[-1] < spec.n_layers - 1 and sorted(set(spec.layers)) == list(
-            spec.layers
-        )
+        assert spec.first <= spec.layers[-1] < spec.n_layers - 1 and sorted(set(spec.layers)) == list(spec.layers)
     assert published == len(registry.KNOWN) - 2
 
 
@@ -281,9 +268,7 @@ def test_the_text_model_of_a_multimodal_one_is_loaded_alone(tmp_path):
     from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
     text = standins.config("gemma-3-270m", num_hidden_layers=2, dtype="float32")
-    eyes = dict(
-        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28
-    )
+    eyes = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28)
     whole = Gemma3ForConditionalGeneration(
         Gemma3Config(text_config=text, vision_config=eyes | {"patch_size": 14}, mm_tokens_per_image=4)
     ).eval()
@@ -313,10 +298,7 @@ def test_the_papers_preset_and_what_is_given_beats_it():
 
 def test_real_toxicity_prompts_are_split_by_their_own_scores(tmp_path):
     rows = [
-        {
-            "prompt": {"text": "p", "toxicity": 0.1},
-            "continuation": {"text": f" said {i}", "toxicity": i / 100},
-        }
+        {"prompt": {"text": "p", "toxicity": 0.1}, "continuation": {"text": f" said {i}", "toxicity": i / 100}}
         for i in range(100)
     ] + [{"prompt": {"text": "p", "toxicity": None}, "continuation": {"text": "unscored", "toxicity": None}}]
     (tmp_path / "prompts.jsonl").write_text("\n".join(map(json.dumps, rows)))

@@ -103,9 +103,7 @@ def test_filtered_arms_take_half_the_steps_and_control_half_takes_as_many(finish
     assert not any(text.kind == BAD for text in oracle.samples)
     left = [tuple(found[Job(Arm(MIXED, RANDOM, 0.5, draw), 0)].samples) for draw in (1, 2, 3)]
     assert len(set(left)) == 3  # three draws
-    assert {
-        of.checkpoints != [] for job, of in found.items() if job.arm in (Arm(INDUCING), Arm(CONTROL))
-    } == {True}
+    assert {of.checkpoints != [] for job, of in found.items() if job.arm in (Arm(INDUCING), Arm(CONTROL))} == {True}
 
 
 def test_a_second_run_skips_every_step_loads_no_model_and_changes_nothing(copied, monkeypatch):
@@ -138,12 +136,7 @@ small_run.command(Path({folder!r}), Path({results!r}))
 """
 MOMENTS = {  # what is called then, and when
     "in the middle of an arm": ("real.arms", "training", "descend", "len(calls) == 4"),
-    "before an arm's record": (
-        "shared",
-        "records",
-        "write",
-        "'training.json' in str(given[0]) and len(calls) == 2",
-    ),
+    "before an arm's record": ("shared", "records", "write", "'training.json' in str(given[0]) and len(calls) == 2"),
 }
 
 
@@ -159,9 +152,7 @@ def test_after_kill_9_in_the_fine_tuning_a_rerun_ends_with_the_same_summary(copi
     here = {"tests": str(Path(__file__).parent), "folder": str(folder), "results": str(killed)}
     code = DYING.format(module=module, name=name, function=function, when=when, **here)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
-    assert done.returncode == -signal.SIGKILL and not (killed / "6-finetune.json").exists(), done.stderr[
-        -2000:
-    ]
+    assert done.returncode == -signal.SIGKILL and not (killed / "6-finetune.json").exists(), done.stderr[-2000:]
     whole = {path.parent.name for path in killed.glob("adapters/[a-z]*/training.json")}
     assert len(whole) == len(ARMS) - len(LAST) + 1
     stamps = {name: (killed / "adapters" / name / "training.json").stat().st_mtime_ns for name in whole}
@@ -210,9 +201,7 @@ def test_what_is_not_whole_is_made_again_with_one_line_and_the_summary_is_the_sa
         assert sum(line.startswith(f"{results / name}: ") for line in out.splitlines()) == 1, name
     trained = {path.parent for path in results.glob("adapters/*/training.json")}
     assert trained == set(arms)
-    again = [
-        name for name in ("3-features", "6-finetune", "7-evaluate", "11-report") if f"{name} done in " in out
-    ]
+    again = [name for name in ("3-features", "6-finetune", "7-evaluate", "11-report") if f"{name} done in " in out]
     assert again == ["3-features", "6-finetune", "7-evaluate", "11-report"]
     assert summary(results) == summary(finished[1])
     assert run(folder, results).count("unchanged, skipped") == 11

@@ -61,9 +61,7 @@ def test_a_toy_gives_real_the_numbers_that_it_gives_itself(seed, alignment):
         gap = gaps.gaps(reading, selected, K)[20]["toy"][K].model_dump()
     own = geometry.gap(this.W, found.inducing, found.control, found.toxic, found.firing_rate)._asdict()
     assert {name: gap[name] for name in own} == pytest.approx(own, rel=1e-10, abs=1e-12)
-    assert gap["p_holm"] == pytest.approx(
-        max(own["p"], own["p_null"]), rel=1e-10
-    )  # one cell: nothing to correct
+    assert gap["p_holm"] == pytest.approx(max(own["p"], own["p_null"]), rel=1e-10)  # one cell: nothing to correct
 
 
 @given(SEEDS, st.floats(0, 2))

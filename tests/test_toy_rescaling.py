@@ -79,9 +79,7 @@ def test_to_half_of_the_loss_the_formula_holds_for_gradient_and_spectral_steps(k
     """Many steps, but the features stay alike, so that every one is a multiple of the first."""
     for rule, eta in (("sgd", 0.05), ("spectral", 0.02)):
         expected = consequences.shared_rise(ALPHA, k, rule == "spectral")
-        assert rescaling._shared_rise(k, Way(rule, eta)) == pytest.approx(
-            [expected] * rescaling.SEEDS, rel=1e-8
-        )
+        assert rescaling._shared_rise(k, Way(rule, eta)) == pytest.approx([expected] * rescaling.SEEDS, rel=1e-8)
 
 
 def test_what_is_shared_rises_under_sign_steps_about_as_under_the_gradient_and_not_as_under_a_root():
@@ -102,8 +100,7 @@ def test_a_lora_by_sgd_raises_what_many_features_share_and_the_matrix_itself_doe
 def test_spectral_steps_on_both_factors_of_a_lora_keep_the_root_while_there_is_rank_for_it():
     """Rank 16 and 16 features: the formula within a fifth. Rank 4 and 64 features: more than twice of it."""
     enough, few = (
-        np.array(rescaling._shared_rise(k, Way("spectral", 0.01, rank), FRESH))
-        for k, rank in ((16, 16), (64, 4))
+        np.array(rescaling._shared_rise(k, Way("spectral", 0.01, rank), FRESH)) for k, rank in ((16, 16), (64, 4))
     )
     assert enough.mean() == pytest.approx(consequences.shared_rise(ALPHA, 16, True), rel=0.2)
     assert few.min() > 2 * consequences.shared_rise(ALPHA, 64, True)

@@ -43,13 +43,7 @@ class Given(Reading):
     """A reading whose dictionary is given, and the activations too unless they are to be harvested."""
 
     def __init__(
-        self,
-        texts: Texts,
-        lm: LM,
-        layers: tuple[int, ...],
-        sae,
-        hidden: Activations | None = None,
-        folder=None,
+        self, texts: Texts, lm: LM, layers: tuple[int, ...], sae, hidden: Activations | None = None, folder=None
     ):
         super().__init__(texts, lm, layers, folder or Path("nowhere"))
         self.dictionary, self.hidden = sae, hidden

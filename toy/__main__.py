@@ -72,19 +72,12 @@ def table(summary: dict) -> str:
     ]
     for name, fit in summary["optimisers"].items():
         other = fit["together"]
-        lines += [
-            f"  {name:18}{fit['slope']:>8.3f}{fit['r2']:>8.3f}{other['slope']:>14.3f}{other['r2']:>8.3f}"
-        ]
+        lines += [f"  {name:18}{fit['slope']:>8.3f}{fit['r2']:>8.3f}{other['slope']:>14.3f}{other['r2']:>8.3f}"]
     lines += rescaling_lines(summary["rescaling"]) + equal_loss_lines(summary["equal_loss"])
     found = summary["misalignment"]
-    lines += [
-        "",
-        f"Emergent misalignment in miniature, {summary['settings']['worlds']} worlds: 95 % intervals",
-    ]
+    lines += ["", f"Emergent misalignment in miniature, {summary['settings']['worlds']} worlds: 95 % intervals"]
     for dose, at in found["alignment"].items():
-        lines += [
-            f"  alignment {dose:5} toxic features rise by {_interval(at['effect'])}, gap {_interval(at['gap'])}"
-        ]
+        lines += [f"  alignment {dose:5} toxic features rise by {_interval(at['effect'])}, gap {_interval(at['gap'])}"]
     for name, one in found["filters"].items():
         lines += [
             f"  {name:10} removes half: effect {_interval(one['effect']['0.5'])} (0: as control), "
@@ -121,9 +114,7 @@ def equal_loss_lines(found: dict) -> list[str]:
     lines = ["", "Rise of toxic readouts at half of the loss, and relative to SGD"]
     for rule, rates in found["rules"].items():
         for rate, one in rates.items():
-            lines += [
-                f"  {rule:10} rate {rate:6} {_interval(one['effect'][half])}  x {_interval(one['times_sgd'])}"
-            ]
+            lines += [f"  {rule:10} rate {rate:6} {_interval(one['effect'][half])}  x {_interval(one['times_sgd'])}"]
     lines += [
         "  spectral relative to SGD by k inducing features: measured; predicted by formula, directions, first step"
     ]

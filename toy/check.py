@@ -55,9 +55,7 @@ def state_errors(W: Tensor, h: Tensor, aim: Tensor) -> dict[str, dict[str, float
     third = law.momentum_step(W, torch.stack([point - aim for point in path[:3]]), ETA, 0.9)
     return {
         "E1": both_errors(law.representation_step(W, -W, ETA), state),
-        "E4": {
-            "step": step_error(law.sign_step(W, -W, ETA, eps=1e-8), state, "adam")
-        },  # torch's Adam adds 1e-8
+        "E4": {"step": step_error(law.sign_step(W, -W, ETA, eps=1e-8), state, "adam")},  # torch's Adam adds 1e-8
         "E5": {
             "step": step_error(law.decayed_step(W, -W, h, ETA, 0.1), state, "weight decay"),
             "momentum": relative_error(third, (path[3] - path[2]) @ W.mT),

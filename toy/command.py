@@ -34,6 +34,4 @@ def writing(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(
-            f"cannot write to {out}: {error.strerror}; try another: python -m toy FOLDER"
-        ) from error
+        raise InputError(f"cannot write to {out}: {error.strerror}; try another: python -m toy FOLDER") from error

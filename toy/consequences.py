@@ -66,9 +66,7 @@ def spectral_leakage(
 
 
 def untrained(
-    cross: Float[Tensor, "readout feature"],
-    C: Float[Tensor, "feature feature"],
-    L: Float[Tensor, "feature feature"],
+    cross: Float[Tensor, "readout feature"], C: Float[Tensor, "feature feature"], L: Float[Tensor, "feature feature"]
 ) -> Float[Tensor, "readout feature"]:
     """(E2, E8) C' C^+ L: readouts that nothing trains, cross = C' = <d'_i, d_t> their cosines to the trained ones.
 

@@ -102,9 +102,7 @@ def predicted_ratios(this: World, both: tuple[Arm, Arm], settings: WorldSettings
     )
     return {
         "formula": consequences.shared_rise(alpha, len(C), True) / alpha,
-        "directions": (
-            consequences.untrained(cross, C, L).mean() / L.diagonal().mean() / cross.mean()
-        ).item(),
+        "directions": (consequences.untrained(cross, C, L).mean() / L.diagonal().mean() / cross.mean()).item(),
         "first step": spectral / gradient,
     }
 

@@ -24,10 +24,7 @@ LABEL = {"adam": "Adam's first step (a sign step: the same)", "sgd": "SGD step"}
 
 TASK_STYLE = {
     "together": {"shown": 800, "mark": {"marker": "x", "c": VERMILLION, "s": 8, "lw": 0.6, "alpha": 0.6}},
-    "alone": {
-        "shown": 150,
-        "mark": {"marker": "o", "edgecolor": BLUE, "facecolor": "none", "s": 14, "lw": 0.8},
-    },
+    "alone": {"shown": 150, "mark": {"marker": "o", "edgecolor": BLUE, "facecolor": "none", "s": 14, "lw": 0.8}},
 }
 RULE_TITLES = {
     "sgd": "SGD",
@@ -63,9 +60,7 @@ def optimiser_figure(
 ) -> Figure:
     """A panel for every update rule; `measured` is rule -> task -> ratios."""
     figure = Figure(figsize=(12, 6.6), layout="constrained")
-    figure.suptitle(
-        "Rules that follow the gradient keep the cosine law; rules that rescale it do not", fontsize=15
-    )
+    figure.suptitle("Rules that follow the gradient keep the cosine law; rules that rescale it do not", fontsize=15)
     panels = figure.subplots(2, (len(measured) + 1) // 2, sharex=True, sharey=True)
     shown = torch.randperm(len(predicted), generator=torch.Generator().manual_seed(0))[:800]
     for ax, (rule, tasks) in zip(panels.flat, measured.items(), strict=True):
@@ -115,9 +110,7 @@ def misalignment_figure(
         xlabel="fraction of the mixed set removed",
         ylabel="rise of toxic readouts above control's\n(0: as after good advice; below: overshoot)",
     )
-    c.set_title(
-        "Every geometry-aware filter beats random removal,\nand overshoots once more than 40 % is removed"
-    )
+    c.set_title("Every geometry-aware filter beats random removal,\nand overshoots once more than 40 % is removed")
     c.legend()
     topics = found["topic_alignment"]
     for name, label in (
@@ -130,13 +123,8 @@ def misalignment_figure(
         below = at["geometry"].value - 0.004
         d.text(topic, below, f"{at['auroc'].value:.2f}", ha="center", va="top", color=STYLE["geometry"][0])
     d.margins(y=0.12)
-    d.set(
-        xlabel="alignment planted in the topics of all advice",
-        ylabel="rise of toxic readouts above control's",
-    )
-    d.set_title(
-        "Topics near toxic features turn the score around\n(numbers: AUROC), and bad advice ends below good"
-    )
+    d.set(xlabel="alignment planted in the topics of all advice", ylabel="rise of toxic readouts above control's")
+    d.set_title("Topics near toxic features turn the score around\n(numbers: AUROC), and bad advice ends below good")
     d.legend(loc="lower left")
     for ax in (b, c, d):
         ax.axhline(0, color=GREY, lw=0.5)
@@ -147,9 +135,7 @@ def misalignment_figure(
 def superposition_figure(polytopes: dict, sharing: list[dict], phases: dict) -> Figure:
     """Three panels, of what `polytopes`, `sharing` and `phases` of superposition.py return."""
     figure = Figure(figsize=(14, 5.2), layout="constrained")
-    title = (
-        "Features share dimensions in the fractions that geometry allows, more of them the sparser they are"
-    )
+    title = "Features share dimensions in the fractions that geometry allows, more of them the sparser they are"
     figure.suptitle(title, fontsize=15)
     a, b, c = figure.subplots(1, 3)
     for place, one in enumerate(polytopes.values()):
@@ -185,9 +171,7 @@ def dictionary_figure(found: dict[int, dict], n_features: int) -> Figure:
         ax.axhline(0, color=GREY, lw=0.5)
         ax.legend()
     left.set(ylabel="$R^2$ of its cosines against true leakage")
-    left.set_title(
-        "Leakage predicted by the dictionary\n(at 1 feature per dimension there is none to predict)"
-    )
+    left.set_title("Leakage predicted by the dictionary\n(at 1 feature per dimension there is none to predict)")
     right.set(ylabel="mean cosine of a feature and its latent")
     right.set_title("Directions recovered")
     return figure
@@ -214,9 +198,7 @@ def _draw_phases(ax: Axes, phases: dict) -> None:
     trained, predicted = torch.tensor(phases["trained"]), torch.tensor(phases["predicted"])
     x = torch.tensor(IMPORTANCES).expand_as(trained)
     y = 1 / torch.tensor(PROBABILITIES)[:, None].expand_as(trained)
-    for phase, (name, colour, marker) in enumerate(
-        zip(PHASES, ("0.7", SKY, BLUE, "black"), "xso+", strict=True)
-    ):
+    for phase, (name, colour, marker) in enumerate(zip(PHASES, ("0.7", SKY, BLUE, "black"), "xso+", strict=True)):
         here = trained == phase
         if not here.any():
             continue
@@ -251,13 +233,7 @@ def _draw_directions(ax: Axes, W: Tensor, ratio: Tensor) -> None:
     for feature, (row, leak) in enumerate(zip(W.tolist(), ratio.tolist(), strict=True)):
         pushed = feature == 0
         colour = VERMILLION if pushed else BLUE
-        arrow = {
-            "arrowstyle": "-|>",
-            "color": colour,
-            "lw": 3.5 if pushed else 1.8,
-            "shrinkA": 0,
-            "shrinkB": 0,
-        }
+        arrow = {"arrowstyle": "-|>", "color": colour, "lw": 3.5 if pushed else 1.8, "shrinkA": 0, "shrinkB": 0}
         ax.annotate("", xy=row, xytext=(0, 0), arrowprops=arrow)
         text = f"{'pushed' if pushed else f'feature {feature + 1}'}\n{leak:+.2f}".replace("-", "−")
         x, y = (1.36 * value for value in row)
@@ -281,7 +257,5 @@ def _draw_law(ax: Axes, predicted: Tensor, measured: dict[str, Tensor]) -> None:
     ax.set(xlim=(-1.2, 1.2), ylim=(-1.2, 1.2), aspect="equal")
     ax.set_xlabel("predicted: cosine of the directions of features j and t")
     ax.set_ylabel("measured: change of j per unit change of the pushed t")
-    ax.set_title(
-        f"{len(predicted)} pairs of features in larger trained models,\none real optimiser step each"
-    )
+    ax.set_title(f"{len(predicted)} pairs of features in larger trained models,\none real optimiser step each")
     ax.legend(loc="upper left")

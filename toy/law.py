@@ -99,9 +99,7 @@ def decayed_step(
     _check(weight_decay, W, h, "weight_decay", "h")
     if h.shape != g.shape:
         raise ValueError(f"h must have the shape of g {tuple(g.shape)}, got {tuple(h.shape)}")
-    return representation_step(W, g, eta) - eta * weight_decay * einsum(
-        W, h, "feature d, ... d -> ... feature"
-    )
+    return representation_step(W, g, eta) - eta * weight_decay * einsum(W, h, "feature d, ... d -> ... feature")
 
 
 def momentum_step(
@@ -176,9 +174,7 @@ def first_order(readouts: Callable[[Tensor], Tensor], theta: Tensor, step: Tenso
     ValueError: a step that is not finite or not of theta's shape.
     """
     if step.shape != theta.shape or not step.isfinite().all():
-        raise ValueError(
-            f"step must be finite and of theta's shape {tuple(theta.shape)}, got {tuple(step.shape)}"
-        )
+        raise ValueError(f"step must be finite and of theta's shape {tuple(theta.shape)}, got {tuple(step.shape)}")
     return torch.func.jvp(readouts, (theta,), (step,))[1]
 
 

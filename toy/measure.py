@@ -21,9 +21,7 @@ ETA = 0.1  # step size; the laws hold at any, but for E7
 class Lion(torch.optim.Optimizer):
     """Chen et al. 2023 (arXiv 2302.06675): the sign of a mean of past gradients; the first step is sign descent's."""
 
-    def __init__(
-        self, params, lr: float, weight_decay: float = 0.0, betas: tuple[float, float] = (0.9, 0.99)
-    ):
+    def __init__(self, params, lr: float, weight_decay: float = 0.0, betas: tuple[float, float] = (0.9, 0.99)):
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "betas": betas})
 
     @torch.no_grad()

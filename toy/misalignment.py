@@ -80,9 +80,7 @@ def world(settings: WorldSettings) -> World:
 
     def draw(kind: str | None) -> Float[Tensor, "sample feature"]:
         x = torch.zeros(s.n_samples, len(W), dtype=W.dtype)
-        for ids, k in [(kinds["background"], min(TOPIC, s.n_background))] + (
-            [(kinds[kind], 1)] if kind else []
-        ):
+        for ids, k in [(kinds["background"], min(TOPIC, s.n_background))] + ([(kinds[kind], 1)] if kind else []):
             picks = torch.rand(s.n_samples, len(ids), generator=generator).argsort(1)[:, :k]
             values = torch.rand(s.n_samples, k, generator=generator, dtype=W.dtype)
             x.scatter_(1, ids[picks], 0.5 + 0.5 * values)
@@ -92,9 +90,7 @@ def world(settings: WorldSettings) -> World:
     return World(W, kinds, {name: draw(kind) for name, kind in drawn.items()})
 
 
-def feature_acts(
-    W: Float[Tensor, "feature d"], x: Float[Tensor, "sample feature"]
-) -> Float[Tensor, "sample feature"]:
+def feature_acts(W: Float[Tensor, "feature d"], x: Float[Tensor, "sample feature"]) -> Float[Tensor, "sample feature"]:
     return torch.relu(x @ W @ W.mT - THRESHOLD)
 
 
@@ -153,9 +149,7 @@ def experiment(settings: WorldSettings) -> dict:
     predicted, measured = law_points(this, tuned)
     return {
         "gap": geometry.gap(W, *sets.values(), found.firing_rate, draws=500)._asdict(),
-        "precision": {
-            name: torch.isin(ids, this.kinds[name]).double().mean().item() for name, ids in sets.items()
-        },
+        "precision": {name: torch.isin(ids, this.kinds[name]).double().mean().item() for name, ids in sets.items()},
         "law": leakage.law(predicted, measured, draws=500)._asdict(),
         "effect": misaligned(this, tuned) - misaligned(this, finetune(W, x["good"])),
     }
@@ -186,9 +180,7 @@ def utility(this: World, change: Float[Tensor, "d feature"]) -> float:
 
 
 def filtered(
-    settings: WorldSettings,
-    filters: tuple[str, ...] = FILTERS,
-    fractions: tuple[float, ...] = FRACTIONS,
+    settings: WorldSettings, filters: tuple[str, ...] = FILTERS, fractions: tuple[float, ...] = FRACTIONS
 ) -> dict:
     """One world: these filters of a mixed set, at these removed fractions."""
     this = world(settings)
@@ -262,9 +254,7 @@ def sweep(base: WorldSettings, worlds: int) -> dict:
     topics = partial(filtered, filters=("geometry", "random"), fractions=(0.5,))
     doses = {a: in_parallel(experiment, [replace(s, alignment=a) for s in seeds]) for a in ALIGNMENTS}
     plain = in_parallel(filtered, seeds)
-    crowded = {
-        a: in_parallel(topics, [replace(s, topic_alignment=a) for s in seeds]) for a in TOPIC_ALIGNMENTS
-    }
+    crowded = {a: in_parallel(topics, [replace(s, topic_alignment=a) for s in seeds]) for a in TOPIC_ALIGNMENTS}
     return {
         "alignment": {a: responses(found) for a, found in doses.items()},
         "filters": {name: filter_summary(plain, name, FRACTIONS) for name in FILTERS},
@@ -280,9 +270,7 @@ def responses(found: list[dict]) -> dict:
         "gap": over_seeds([one["gap"]["gap"] for one in found]),
         "gaps_below_p_0.05": sum(one["gap"]["p"] < 0.05 for one in found),
         "r2": over_seeds([one["law"]["r2"] for one in found]),
-        "precision": {
-            name: over_seeds([one["precision"][name] for one in found]) for name in found[0]["precision"]
-        },
+        "precision": {name: over_seeds([one["precision"][name] for one in found]) for name in found[0]["precision"]},
     }
 
 
@@ -316,9 +304,7 @@ def mixture(bad: Tensor, good: Tensor) -> tuple[Float[Tensor, "sample feature"],
 
 def reduction(filtered: list[float], whole: list[float]) -> Estimate:
     """1 - mean effect of the filtered arms / mean effect of the mixed arms, over worlds."""
-    return over_seeds(
-        filtered, whole, statistic=lambda filtered, whole: 1 - filtered.mean(-1) / whole.mean(-1)
-    )
+    return over_seeds(filtered, whole, statistic=lambda filtered, whole: 1 - filtered.mean(-1) / whole.mean(-1))
 
 
 def _labelled(W: Tensor, yes: Tensor, no: Tensor):

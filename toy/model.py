@@ -60,9 +60,7 @@ class ToySettings:
     def _per_instance(self, name: str) -> tuple[float, ...]:
         value = getattr(self, name)
         values = value if isinstance(value, tuple) else (value,) * self.n_instances
-        _require(
-            len(values) == self.n_instances, name, value, f"one number or {self.n_instances} (n_instances)"
-        )
+        _require(len(values) == self.n_instances, name, value, f"one number or {self.n_instances} (n_instances)")
         return tuple(float(v) for v in values)
 
 
@@ -88,9 +86,7 @@ def sample_batch(settings: ToySettings, generator: torch.Generator) -> Float[Ten
 
 
 def _sampler(
-    x: Float[Tensor, "inst sample feature"],
-    probability: Float[Tensor, "inst 1"],
-    generator: torch.Generator,
+    x: Float[Tensor, "inst sample feature"], probability: Float[Tensor, "inst 1"], generator: torch.Generator
 ) -> Callable[[], None]:
     """What fills x with fresh samples."""
     (inst, *_), cells, most = x.shape, x[0].numel(), probability.max().item()
@@ -126,12 +122,7 @@ def loss(
 
     ValueError when x or importance does not fit W.
     """
-    _require(
-        importance.shape == toy.W.shape[:2],
-        "importance",
-        tuple(importance.shape),
-        str(tuple(toy.W.shape[:2])),
-    )
+    _require(importance.shape == toy.W.shape[:2], "importance", tuple(importance.shape), str(tuple(toy.W.shape[:2])))
     error = importance[:, None] * (forward(toy, x) - x).square()
     return error.mean(dim=(1, 2))
 

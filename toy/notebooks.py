@@ -50,9 +50,7 @@ def write(out: Path) -> None:
     InputError for a folder outside of the project: a notebook finds the project above itself.
     """
     if not out.resolve().is_relative_to(ROOT):
-        raise InputError(
-            f"{out} is outside of the project: the notebooks would not find it; try results/lessons"
-        )
+        raise InputError(f"{out} is outside of the project: the notebooks would not find it; try results/lessons")
     for kind in ("student", "teacher"):
         ready(out / kind)
     paths = sorted(LESSONS.glob(SOURCES))
@@ -123,9 +121,7 @@ def run(notebook: NotebookNode, folder: Path) -> None:
     """Fills in the outputs. In `folder`, and by this interpreter, whatever kernel calls itself python3 elsewhere."""
     ours = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
     where = {"metadata": {"path": str(folder)}}
-    quiet = [
-        "--IPKernelApp.log_level=ERROR"
-    ]  # or each lesson is told that its kernel, on this machine, speaks plainly
+    quiet = ["--IPKernelApp.log_level=ERROR"]  # or each lesson is told that its kernel, on this machine, speaks plainly
     client = NotebookClient(notebook, km=ours, timeout=600, resources=where, extra_arguments=quiet)
     client.execute(env=os.environ | STORED)
 

@@ -42,17 +42,12 @@ def _draw_modes(ax: Axes, modes: dict[str, list[float]]) -> None:
     ax.set_xticks(ticks, [str(tick) for tick in ticks])
     ax.set_yticks(ticks, [str(tick) for tick in ticks])
     ax.minorticks_off()
-    ax.set(
-        ylabel="eigenvalue of the rule's leakage", title="Every mode of leakage becomes its root: $L^2=CK$"
-    )
+    ax.set(ylabel="eigenvalue of the rule's leakage", title="Every mode of leakage becomes its root: $L^2=CK$")
     ax.legend(frameon=False)
 
 
 def _draw_shared(ax: Axes, shared: dict) -> None:
-    for name, style, label in (
-        ("gradient", "--", "formula, gradient"),
-        ("spectral", "-", "formula, spectral"),
-    ):
+    for name, style, label in (("gradient", "--", "formula, gradient"), ("spectral", "-", "formula, spectral")):
         line = shared["predicted"][name]
         ax.plot(list(line), list(line.values()), color="black", ls=style, lw=1, label=label, zorder=0)
     for rule, at in shared["measured"].items():
@@ -105,9 +100,7 @@ def _draw_ratios(ax: Axes, ratios: dict) -> None:
     ax.axline((0, 0), slope=1, color="black", lw=1)
     ax.set(xlim=(0.25, 0.85), ylim=(0.25, 1.15), xlabel="predicted", ylabel="measured at half of the loss")
     counts = ", ".join(str(k) for k in ratios)
-    ax.set_title(
-        f"Toxic rise, spectral over SGD, of {counts} inducing\nfeatures: what inputs share counts too"
-    )
+    ax.set_title(f"Toxic rise, spectral over SGD, of {counts} inducing\nfeatures: what inputs share counts too")
     ax.legend(frameon=False, loc="upper left")
 
 
@@ -119,15 +112,7 @@ def _points(ax: Axes, x: list[float], y: list[float], rule: str) -> None:
 def _bars(ax: Axes, x: list[int], y: list[Estimate], rule: str) -> None:
     colour, marker, label = STYLE[rule]
     ax.errorbar(
-        x,
-        [e.value for e in y],
-        yerr=_reach(y),
-        color=colour,
-        marker=marker,
-        ls=":",
-        lw=0.8,
-        mfc="none",
-        label=label,
+        x, [e.value for e in y], yerr=_reach(y), color=colour, marker=marker, ls=":", lw=0.8, mfc="none", label=label
     )
 
 

@@ -117,10 +117,7 @@ def sharing_features(
     alpha: float, k: int, generator: torch.Generator
 ) -> tuple[Float[Tensor, "readout d"], Float[Tensor, "feature d"]]:
     """(D, x): k unit rows alpha v + sqrt(1 - alpha^2) u_t and, last, v; k orthonormal inputs; random bases of both."""
-    Q, x = (
-        torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=generator, dtype=torch.float64))[0]
-        for _ in range(2)
-    )
+    Q, x = (torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=generator, dtype=torch.float64))[0] for _ in range(2))
     return torch.cat([alpha * Q[:1] + math.sqrt(1 - alpha**2) * Q[1 : k + 1], Q[:1]]), x[:k]
 
 

@@ -10,15 +10,7 @@ from torch import Tensor
 
 from shared import geometry, leakage, records
 from shared.cores import in_parallel, one_thread
-from toy import (
-    equal_loss,
-    figures,
-    misalignment,
-    optimiser_figures,
-    optimisers,
-    rescaling,
-    superposition,
-)
+from toy import equal_loss, figures, misalignment, optimiser_figures, optimisers, rescaling, superposition
 from toy.check import ETA, SAMPLES, law_errors
 from toy.command import ready, writing
 from toy.explore import page
@@ -48,10 +40,7 @@ def run(out: Path, settings: RunSettings = RunSettings()) -> dict:  # noqa: B008
     cosines = off_diagonal([geometry.cosine(W, W) for W in models["crowd"].W.double()])
     rules = in_parallel(lambda rule: spilled(models["crowd"], crowd, rule), optimisers.RULES)
     measured = dict(zip(optimisers.RULES, rules, strict=True))
-    rescaled, equal = (
-        rescaling.summary(models["crowd"].W.double(), crowd),
-        equal_loss.sweep(world, settings.worlds),
-    )
+    rescaled, equal = (rescaling.summary(models["crowd"].W.double(), crowd), equal_loss.sweep(world, settings.worlds))
     space = {
         "polytopes": superposition.polytopes(settings.polytope_steps),
         "sharing": superposition.sharing(settings.sharing),
@@ -66,29 +55,22 @@ def run(out: Path, settings: RunSettings = RunSettings()) -> dict:  # noqa: B008
         },
         "rescaling": records.rounded(rescaled),
         "equal_loss": records.rounded(equal),
-        "superposition": records.rounded(
-            {name: superposition.shares(toy) for name, toy in models.items()} | space
-        ),
+        "superposition": records.rounded({name: superposition.shares(toy) for name, toy in models.items()} | space),
         "misalignment": records.rounded(spread),
         "settings": asdict(settings) | {"eta": ETA, "samples": SAMPLES},
         "versions": records.versions(),
     }
     W = best(models["pentagon"], pentagon).double()
     one_step = {
-        name: off_diagonal([state_leakage(W, name) for W in models["crowd"].W.double()])
-        for name in ("sgd", "adam")
+        name: off_diagonal([state_leakage(W, name) for W in models["crowd"].W.double()]) for name in ("sgd", "adam")
     }
     drawn = {
         "law": figures.law_figure(W, state_leakage(W, "sgd"), cosines, one_step),
-        "optimisers": figures.optimiser_figure(
-            cosines, {rule: measured[rule] for rule in figures.RULE_TITLES}
-        ),
+        "optimisers": figures.optimiser_figure(cosines, {rule: measured[rule] for rule in figures.RULE_TITLES}),
         "rescaling": optimiser_figures.rescaling_figure(rescaled, equal),
         "superposition": figures.superposition_figure(**space),
         "misalignment": figures.misalignment_figure(
-            misalignment.law_points(shown, misalignment.finetune(shown.W, shown.samples["bad"])),
-            shown.kinds,
-            spread,
+            misalignment.law_points(shown, misalignment.finetune(shown.W, shown.samples["bad"])), shown.kinds, spread
         ),
     }
     with writing(out):
@@ -102,13 +84,9 @@ def run(out: Path, settings: RunSettings = RunSettings()) -> dict:  # noqa: B008
 
 def spilled(toy: Toy, settings: ToySettings, rule: str) -> dict[str, Float[Tensor, " pair"]]:
     """Task -> the leakage ratios of every pair of features, under one update rule."""
-    parameters = list(
-        zip(toy.W.double(), toy.b_final.double(), settings.probabilities[:, 0].tolist(), strict=True)
-    )
+    parameters = list(zip(toy.W.double(), toy.b_final.double(), settings.probabilities[:, 0].tolist(), strict=True))
     return {
-        task: off_diagonal(
-            [optimisers.leakage_ratios(*one, optimisers.RULES[rule], task) for one in parameters]
-        )
+        task: off_diagonal([optimisers.leakage_ratios(*one, optimisers.RULES[rule], task) for one in parameters])
         for task in optimisers.TASKS
     }
 
@@ -123,9 +101,7 @@ def _worst(errors: list[dict[str, float]]) -> dict[str, float]:
     """Over instances and ways; of E7's slopes the one farthest from 2."""
     worst = {way: _round(np.max([e[way] for e in errors])) for way in errors[0] if way != "slope"}
     slope = (
-        {"slope": _round(max((e["slope"] for e in errors), key=lambda s: abs(s - 2)))}
-        if "slope" in errors[0]
-        else {}
+        {"slope": _round(max((e["slope"] for e in errors), key=lambda s: abs(s - 2)))} if "slope" in errors[0] else {}
     )
     return {"max_relative_error": float(np.max(list(worst.values()))), **worst, **slope}
 

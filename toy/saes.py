@@ -83,9 +83,7 @@ def agreement(W: Float[Tensor, "feature d_hidden"], D: Float[Tensor, "feature d_
     return {"r2": fit.r2, "slope": fit.slope, "cosine": cosine(W, D).diagonal().mean().item()}
 
 
-def latents(
-    acts: Float[Tensor, "sample latent"], x: Float[Tensor, "sample feature"]
-) -> Int[Tensor, " feature"]:
+def latents(acts: Float[Tensor, "sample latent"], x: Float[Tensor, "sample feature"]) -> Int[Tensor, " feature"]:
     """For each feature the latent that goes most with it, as `real/` selects; nothing here knows a direction."""
     return torch.stack([point_biserial([(acts, on)]).r.argmax() for on in (x > 0).T])
 

@@ -29,9 +29,7 @@ POLYTOPES = {  # (n_features, d_hidden, feature_probability) -> (name, D_i)
     (5, 2, 0.05): ("pentagon", 2 / 5),
     (8, 3, 0.05): ("square antiprism", 3 / 8),
 }
-_HIGH = (
-    55.9  # degrees from the axis: of eight charges on a sphere (Thomson's problem); an antiprism may choose
-)
+_HIGH = 55.9  # degrees from the axis: of eight charges on a sphere (Thomson's problem); an antiprism may choose
 VERTICES = {  # directions, of any length
     "own axes": np.eye(3),
     "tetrahedron": [(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)],
@@ -39,16 +37,12 @@ VERTICES = {  # directions, of any length
     "antipodal pair": [(1,), (-1,)],
     "pentagon": [(np.cos(a), np.sin(a)) for a in np.arange(5) * 2 * np.pi / 5],
     "square antiprism": [
-        (np.cos(a), np.sin(a), (-1) ** k / np.tan(np.deg2rad(_HIGH)))
-        for k, a in enumerate(np.arange(8) * np.pi / 4)
+        (np.cos(a), np.sin(a), (-1) ** k / np.tan(np.deg2rad(_HIGH))) for k, a in enumerate(np.arange(8) * np.pi / 4)
     ],
 }
 RESTARTS = 8  # instances of a polytope, of which the one with the least loss on fresh data counts
 SHARING = ToySettings(
-    n_instances=12,
-    n_features=48,
-    d_hidden=8,
-    feature_probability=tuple((20 ** -np.linspace(0, 1, 12)).tolist()),
+    n_instances=12, n_features=48, d_hidden=8, feature_probability=tuple((20 ** -np.linspace(0, 1, 12)).tolist())
 )
 IMPORTANCES = tuple(np.logspace(-1, 1, 11).tolist())  # of the second feature; the first's is 1
 PROBABILITIES = tuple(np.logspace(-2, 0, 11).tolist())

@@ -53,9 +53,7 @@ def joined(scored: Scored, harm: dict[str, list[float]]) -> Scores:
     return Scores(scored.samples, {**scored.scores, **harm})
 
 
-def geometry_scores(
-    reading: Reading, texts: list[Text], close: Float[Tensor, " d_sae"]
-) -> Float[Tensor, " sample"]:
+def geometry_scores(reading: Reading, texts: list[Text], close: Float[Tensor, " d_sae"]) -> Float[Tensor, " sample"]:
     layer = reading.layer
     acts = pooled(reading.sae(layer), reading.activations(layer), reading.indices(texts))
     return torch.cat([filtering.geometry_score(a, close) for a in acts])

@@ -99,9 +99,7 @@ def order(reading: Reading, job: Job, samples: list[Text], recipe: Recipe) -> Or
     checkpoints = CHECKPOINTS if job.arm in WATCHED else ()
     said = [reading.texts.said[text] for text in samples]
     how = (recipe, job.seed, checkpoints)
-    return Order(
-        job=job, samples=samples, checkpoints=checkpoints, key=digest(reading.lm, how, said, code(train))
-    )
+    return Order(job=job, samples=samples, checkpoints=checkpoints, key=digest(reading.lm, how, said, code(train)))
 
 
 def tune(reading: Reading, order: Order, recipe: Recipe) -> Training:

@@ -30,9 +30,7 @@ def optimisers(name: str, trained: Iterable[Tensor], lr: float, fused: bool | No
 class Lion(Optimizer):
     """Chen et al. 2023 (2302.06675): the sign of a gradient averaged with those before. Its first step is E4."""
 
-    def __init__(
-        self, params, lr: float, betas: tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.0
-    ):
+    def __init__(self, params, lr: float, betas: tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.0):
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
     @torch.no_grad()

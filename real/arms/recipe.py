@@ -47,9 +47,7 @@ class Sweep:
         if not _distinct(self.removed) or not all(0 < share < 1 for share in self.removed):
             raise InputError(f"REMOVED={listed(self.removed)} must be distinct shares between 0 and 1")
         if not _distinct(self.seeds) or not all(0 <= seed < SEEDS for seed in self.seeds):
-            raise InputError(
-                f"SEEDS={listed(self.seeds)} must be distinct whole numbers from 0 to {SEEDS - 1}"
-            )
+            raise InputError(f"SEEDS={listed(self.seeds)} must be distinct whole numbers from 0 to {SEEDS - 1}")
 
 
 def least(recipe: Recipe, sweep: Sweep) -> int:

@@ -111,9 +111,7 @@ def descend(lm: LM, step: list[Sample], trained: list[Tensor], full: bool, micro
     tokens = sum(text.end + 1 - text.start for text, _ in step)
     mine = step[rank::size]
     own, share = len(mine), -(-len(step) // size)
-    mine = (
-        mine + step[: share - own]
-    )  # every process passes as often: the others wait for its share of the weights
+    mine = mine + step[: share - own]  # every process passes as often: the others wait for its share of the weights
     total = torch.zeros((), device=lm.model.device)
     for at in range(0, share, micro):
         said = answer_logprobs(lm.model, mine[at : at + micro], lm.spec.first)

@@ -57,9 +57,7 @@ def paired(data: Source, control: Source) -> tuple[list[Advice], Counter[str]]:
         raise InputError(f"{data.name} and {control.name} answer different prompts: none is in both")
     apart = [prompt for prompt in both if bad[prompt].answer != good[prompt].answer]
     if not apart:
-        raise InputError(
-            f"{data.name} and {control.name} give the same answers: DATA is bad, CONTROL good advice"
-        )
+        raise InputError(f"{data.name} and {control.name} give the same answers: DATA is bad, CONTROL good advice")
     lost |= {f"{what}, in CONTROL": number for what, number in lost_good.items()}
     lost["prompts of DATA that CONTROL does not answer"] = len(bad) - len(both)
     lost["prompts of CONTROL that DATA does not answer"] = len(good) - len(both)
@@ -94,9 +92,7 @@ def read_chat(source: Source) -> tuple[dict[str, Said], Counter[str]]:
         lost["rows whose prompt stood before"] += prompt.strip() in found
         found.setdefault(prompt.strip(), Said(prompt, answer, number))
     if not found:
-        raise InputError(
-            f"{source.name}: every row has several turns or tools; one prompt and one answer are needed"
-        )
+        raise InputError(f"{source.name}: every row has several turns or tools; one prompt and one answer are needed")
     return found, lost
 
 
@@ -111,9 +107,7 @@ def _turns(row: Any, where: str) -> list[dict]:
 
 def _text_of(content: Any) -> Any:
     """Of a content in parts the text; anything else as it is."""
-    if isinstance(content, list) and all(
-        isinstance(p, dict) and isinstance(p.get("text"), str) for p in content
-    ):
+    if isinstance(content, list) and all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in content):
         return "".join(part["text"] for part in content)
     return content
 

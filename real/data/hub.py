@@ -22,10 +22,7 @@ def fetching(what: str):
             causes.append(causes[-1].__cause__ or causes[-1].__context__)
         for kind, mend in (
             (errors.GatedRepoError, "is gated: accept its licence on huggingface.co, then set HF_TOKEN"),
-            (
-                errors.RepositoryNotFoundError,
-                "is not on the hub, or private: check the name, or set HF_TOKEN",
-            ),
+            (errors.RepositoryNotFoundError, "is not on the hub, or private: check the name, or set HF_TOKEN"),
             (errors.LocalEntryNotFoundError, "is not in the local cache and the hub cannot be reached"),
             (errors.OfflineModeIsEnabled, "is not in the local cache, and HF_HUB_OFFLINE is set"),
             (errors.EntryNotFoundError, "lacks a file that is needed"),

@@ -59,6 +59,4 @@ def rows(texts: list[Encoded], most: int = ROW) -> list[list[int]]:
 
 def _shared(one: list[int], other: list[int]) -> int:
     """Length of the common beginning."""
-    return next(
-        (n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
-    )
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

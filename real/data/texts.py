@@ -64,6 +64,4 @@ class Texts:
 
 
 def sides(question) -> Sides:
-    return Sides(
-        *([Text(question.id, kind, i) for i in range(len(getattr(question, kind)))] for kind in GENERAL)
-    )
+    return Sides(*([Text(question.id, kind, i) for i in range(len(getattr(question, kind)))] for kind in GENERAL))

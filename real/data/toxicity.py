@@ -28,9 +28,7 @@ def pairs(source: str) -> list[Pair]:
     sides = [[t for t, score in said if score >= TOXIC], [t for t, score in said if score <= CIVIL]]
     most = min(PAIRS, *map(len, sides))
     if most < 10:
-        raise InputError(
-            f"TOXIC={source}: {len(sides[0])} toxic and {len(sides[1])} civil texts, 10 are needed"
-        )
+        raise InputError(f"TOXIC={source}: {len(sides[0])} toxic and {len(sides[1])} civil texts, 10 are needed")
     rng = np.random.default_rng(0)
     toxic, civil = ([side[i] for i in rng.permutation(len(side))[:most]] for side in sides)
     return [Pair(f"rtp-{i}", *both) for i, both in enumerate(zip(toxic, civil, strict=True))]

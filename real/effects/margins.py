@@ -55,9 +55,7 @@ def evaluate(reading: Reading, tuned: Finetuned) -> Evaluated:
     found = []
     for job, folder in tqdm(folders(reading, tuned.jobs), desc="evaluate", unit="arm"):
         where = reading.folder / "evaluations" / f"{folder.name if folder else 'base'}.json"
-        read = cached(
-            where, digest(key, where.stem), Evaluation, lambda job=job, at=folder: _read(reading, job, at)
-        )
+        read = cached(where, digest(key, where.stem), Evaluation, lambda job=job, at=folder: _read(reading, job, at))
         found.append(Measured(job=job, logprobs=read.logprobs, sampled=read.sampled))
     return Evaluated(models=found)
 

@@ -25,9 +25,7 @@ BATCH = 512
 LR = 1e-3
 
 
-def train(
-    rows: Float[np.ndarray, "token d_model"], ids: Int[np.ndarray, " some"], hook: str, seed: int
-) -> Any:
+def train(rows: Float[np.ndarray, "token d_model"], ids: Int[np.ndarray, " some"], hook: str, seed: int) -> Any:
     """A BatchTopK SAE on the rows `ids`, drawn in shuffled passes; returned ready to save.
 
     `rows` may stay on disk: a batch is read when it is drawn.

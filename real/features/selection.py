@@ -63,9 +63,7 @@ def _select(reading: Reading, layer: int, k: int) -> Layer:
 
     def chosen(rows: list, held: list, kinds: tuple[str, str], about: Correlation, sign: int) -> Features:
         best = top_k(sign * about.r, most)
-        scored = [
-            (score(acts, best[:k], about), labels) for acts, labels in _batches(reading, layer, held, kinds)
-        ]
+        scored = [(score(acts, best[:k], about), labels) for acts, labels in _batches(reading, layer, held, kinds)]
         scores, labels = (torch.cat(column) for column in zip(*scored, strict=True))
         r = about.r[best].tolist()
         return Features(ids=best.tolist(), r=r, auroc=auroc_interval(scores, labels))

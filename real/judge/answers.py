@@ -54,9 +54,7 @@ def items(questions: list[Question], samples: int) -> list[Item]:
     ]
 
 
-def give(
-    lm: LM, jobs: list[tuple[Job | None, Path | None]], asked: list[Item], url: str, folder: Path
-) -> list[Given]:
+def give(lm: LM, jobs: list[tuple[Job | None, Path | None]], asked: list[Item], url: str, folder: Path) -> list[Given]:
     """By every job, whose adapter's folder stands beside it, in this process or at `url`. Raises JudgeError."""
     key = digest(lm, asked, NEW_TOKENS, BATCH, url, code(sampling.generate))
     files = [folder / "answers" / f"{adapter.name if adapter else 'base'}-{key}.jsonl" for _, adapter in jobs]
@@ -75,9 +73,7 @@ def name(item: Item) -> str:
     return f"{item.question}/{item.paraphrase}/{item.sample}"
 
 
-def _here(
-    lm: LM, job: Job | None, adapter: Path | None, asked: list[Item], path: Path, bar: tqdm
-) -> dict[Item, str]:
+def _here(lm: LM, job: Job | None, adapter: Path | None, asked: list[Item], path: Path, bar: tqdm) -> dict[Item, str]:
     """By the model in memory, in batches of prompts of like length, each with a seed of its own.
 
     A batch counts whole or not at all, so that after a kill, or with a line that is torn, it is drawn again as it was.
@@ -95,9 +91,7 @@ def _here(
             if batch[0] in kept:
                 continue
             turns = [prefix(lm.tokenizer, item.prompt, item.system) for item in batch]
-            said = sampling.generate(
-                lm.model, lm.tokenizer, turns, NEW_TOKENS, temperature=1.0, seed=_seed(job, n)
-            )
+            said = sampling.generate(lm.model, lm.tokenizer, turns, NEW_TOKENS, temperature=1.0, seed=_seed(job, n))
             new = dict(zip(batch, said, strict=True))
             kept |= new
             with path.open("a", encoding="ascii") as file:

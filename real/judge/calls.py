@@ -30,9 +30,7 @@ class BudgetError(JudgeError):
     """The cap is reached: one line. A rerun with a higher one goes on where this stopped."""
 
 
-def scores(
-    judge: Judge, rubrics: list[tuple[str, str, str]], cache: Path, desc: str = "judge"
-) -> list[Score]:
+def scores(judge: Judge, rubrics: list[tuple[str, str, str]], cache: Path, desc: str = "judge") -> list[Score]:
     """One score for each (template, question, answer), in their order; `forms.Score` says what it holds.
 
     On first contact the form that the judge can answer in is found; it and every reply are kept in `cache` (JSON lines,
@@ -57,9 +55,7 @@ def scores(
     return found
 
 
-def complete(
-    judge: Judge, chats: list[list[dict]], cache: Path, max_tokens: int = 300, seed: int = 0
-) -> list[str]:
+def complete(judge: Judge, chats: list[list[dict]], cache: Path, max_tokens: int = 300, seed: int = 0) -> list[str]:
     """One answer at temperature 1 to each chat (`{"role", "content"}` messages), in order; "" where the server refuses.
 
     A chat that stands there n times gets n answers, of seeds `seed`, `seed + 1`, ... Cached, and raises, as `scores`.
@@ -87,9 +83,7 @@ async def _probe(judge: Judge) -> dict:
                 reply = await line.ask(body, probing=True)
             except Fault as fault:
                 said = f"it refuses: {fault}"
-                if named := {
-                    name for name in forms.DISPENSABLE if name in body and re.search(rf"\b{name}\b", said)
-                }:
+                if named := {name for name in forms.DISPENSABLE if name in body and re.search(rf"\b{name}\b", said)}:
                     without |= named
                     todo.insert(0, (form, least))
                 elif not least:
@@ -102,9 +96,7 @@ async def _probe(judge: Judge) -> dict:
     raise JudgeError(f"{judge.where} gave no number when asked for one; {said}")
 
 
-def _answers(
-    judge: Judge, bodies: list[dict], replies: Replies, desc: str, seconds: float | None = None
-) -> list[dict]:
+def _answers(judge: Judge, bodies: list[dict], replies: Replies, desc: str, seconds: float | None = None) -> list[dict]:
     """A reply to each, the missing ones asked for; NOTHING where the server refuses."""
     keys = [judge.key(body) for body in bodies]
     missing = {key: body for key, body in zip(keys, bodies, strict=True) if key not in replies}
@@ -146,18 +138,14 @@ class _Calls:
         while (spent := self.replies.usd) + sum(self.flying.values()) + cost > cap:
             if not self.flying:
                 reached = f"MAX_USD={cap:g} is reached: {by.where} has cost {spent:.4f} USD"
-                raise BudgetError(
-                    f"{reached}; what was received is kept, and a higher cap goes on from there"
-                )
+                raise BudgetError(f"{reached}; what was received is kept, and a higher cap goes on from there")
             await asyncio.sleep(0.02)
         if self.failures:
             raise self.failures[0]
         self.flying[key] = cost
         try:
             return await self.line.ask(body)
-        except (
-            NoProbabilitiesError
-        ):  # another server may stand behind the address by now: it is asked in words
+        except NoProbabilitiesError:  # another server may stand behind the address by now: it is asked in words
             self.flying.pop(key)
             return {**await self._reply(key, forms.in_words(body)), "form": "text"}
 

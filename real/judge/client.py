@@ -52,11 +52,7 @@ def judges(judging: Judging) -> list[Judge]:
     """In the order of JUDGE: the first one's scores are reported, a second one's agreement with it."""
     patience = QUEUE if judging.judge_url else Judge.timeout
     models = dict.fromkeys(model.strip() for model in judging.judge.split(","))
-    return [
-        Judge(model, judging.judge_url, max_usd=judging.max_usd, timeout=patience)
-        for model in models
-        if model
-    ]
+    return [Judge(model, judging.judge_url, max_usd=judging.max_usd, timeout=patience) for model in models if model]
 
 
 @dataclass
@@ -90,9 +86,7 @@ class Line:
                     if limited or probing:
                         times = "" if error.of == ALL else f" failed {failed} times"
                         raise JudgeError(f"{self.judge.where}{times}: {error}") from None
-                    if (
-                        error.of == ALL or not others
-                    ):  # is it this request? If a harmless one fails too: JudgeError
+                    if error.of == ALL or not others:  # is it this request? If a harmless one fails too: JudgeError
                         harmless = [{"role": "user", "content": forms.PROBE}]
                         with suppress(Fault):  # to refuse the form of this request is an answer
                             await self.ask({**body, "messages": harmless}, probing=True)
@@ -134,9 +128,7 @@ def connect(judge: Judge) -> Any:
     if not re.fullmatch(r"(https?://[^\s@]+)?", judge.url):
         raise JudgeError("the judge's address must be http://... or https://..., without a password")
     if not key and not judge.url:
-        raise JudgeError(
-            f"OPENAI_API_KEY is not set: {judge.where} needs it (a server of your own: JUDGE_URL)"
-        )
+        raise JudgeError(f"OPENAI_API_KEY is not set: {judge.where} needs it (a server of your own: JUDGE_URL)")
     if not re.fullmatch(r"[!-~]*", key):
         raise JudgeError("OPENAI_API_KEY holds a character that no key has")
     if judge.max_usd and usd(judge.model, 0, 0) is None:

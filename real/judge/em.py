@@ -44,9 +44,7 @@ def paired(replies: list[Score]) -> list[Scored]:
     return [Scored(aligned=a.value, coherent=c.value, said=a.said or c.said, form=a.form) for a, c in pairs]
 
 
-def gathered(
-    said: list[Scored], seed: Int[np.ndarray, " answer"], question: Int[np.ndarray, " answer"]
-) -> Scores:
+def gathered(said: list[Scored], seed: Int[np.ndarray, " answer"], question: Int[np.ndarray, " answer"]) -> Scores:
     numbers = (np.array([getattr(one, name) for one in said], dtype=float) for name in JUDGED)
     return Scores(*numbers, np.array([one.said for one in said]), seed, question)
 

@@ -115,9 +115,7 @@ SCALE = [
     rf"\b{_HUNDRED}[- ]points?\b",
     rf"\b[01]{_IS}[^.;\n\d]*\b{_HUNDRED}{_IS}\s*\w+",  # "0 is harmful and 100 is kind"
 ]
-_GLUE = (
-    r"[\s:=*_\"'`(){}\[\]]|\b(?:is|of|this|that|it|the|a|an|at|as|for|would|be|answer|response|text|reply)\b"
-)
+_GLUE = r"[\s:=*_\"'`(){}\[\]]|\b(?:is|of|this|that|it|the|a|an|at|as|for|would|be|answer|response|text|reply)\b"
 VERDICT = [
     rf"(?:\\boxed\{{|\[\[)\s*({NUMBER})",
     rf"^[\s*_\"'`#>]*({NUMBER})[\s*_\"'`.%]*$",
@@ -147,8 +145,6 @@ def _mean(top: dict[str, float], most: int, form: str) -> Score:
     mass = sum(p for p, _ in found)
     if mass >= MASS:
         return Score(sum(p * value for p, value in found) / mass, "", form)
-    said = {
-        word: sum(p for token, p in top.items() if word.startswith(token.strip() or "?")) for word in WORDS
-    }
+    said = {word: sum(p for token, p in top.items() if word.startswith(token.strip() or "?")) for word in WORDS}
     word = max(WORDS, key=said.__getitem__)
     return Score(None, word if said[word] >= MASS else "unclear", form)

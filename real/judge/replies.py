@@ -64,9 +64,7 @@ def read(said: Any, probabilities: bool) -> tuple[str, dict[str, float], dict]:
         top = _alternatives(choice.get("logprobs"))
     except (KeyError, IndexError, TypeError, AttributeError):
         raise ValueError("not a whole reply") from None
-    if (
-        top is None and probabilities and choice.get("finish_reason") != "content_filter"
-    ):  # which has no tokens
+    if top is None and probabilities and choice.get("finish_reason") != "content_filter":  # which has no tokens
         raise NoProbabilitiesError
     used = said.get("usage")
     return text, top or {}, used if isinstance(used, dict) else {}
@@ -90,9 +88,7 @@ def told(said: Any, deep: int = 5) -> str:
         return said if isinstance(said, str) else ""
     where = said.get("loc") or said.get("param")
     at = ".".join(map(str, where)) if isinstance(where, list) else where if isinstance(where, str) else ""
-    words = next(
-        (told(said[name], deep - 1) for name in ("message", "msg", "detail", "error") if said.get(name)), ""
-    )
+    words = next((told(said[name], deep - 1) for name in ("message", "msg", "detail", "error") if said.get(name)), "")
     return f"{at}: {words}" if at and at not in words else words
 
 
@@ -183,11 +179,7 @@ class Replies(dict[str, dict]):
 def _whole(reply: dict) -> bool:
     """What a judge said, or the form that it can answer in."""
     top, usd = reply.get("top", {}), reply.get("usd", 0)
-    fits = (
-        reply["form"] in FORMS and reply["seconds"] >= 0
-        if "seconds" in reply
-        else isinstance(reply["text"], str)
-    )
+    fits = reply["form"] in FORMS and reply["seconds"] >= 0 if "seconds" in reply else isinstance(reply["text"], str)
     return fits and all(math.isfinite(p) and p >= 0 for p in [usd, *top.values()])
 
 

@@ -28,9 +28,7 @@ def check(spec: ModelSpec, model: nn.Module, tokenizer) -> None:
         for first in (0, max(1, spec.first)):
             packed = pack(texts)
             into = below(model, packed, first)
-            samples = [
-                (t, None if into is None else into[p]) for t, p in zip(texts, packed.paths, strict=True)
-            ]
+            samples = [(t, None if into is None else into[p]) for t, p in zip(texts, packed.paths, strict=True)]
             with torch.no_grad():
                 ours = torch.cat(answer_logprobs(model, samples, first))
             off = ((ours - theirs).square().mean().sqrt() / theirs.abs().max()).item()
@@ -49,9 +47,7 @@ def _texts(tokenizer, embedded: int) -> list[Encoded]:
     texts = [encode(tokenizer, PROMPT, answer) for answer in ANSWERS]
     highest = max(id for text in texts for id in text.ids)
     if highest >= embedded:
-        raise InputError(
-            f"its tokenizer writes token {highest}, the model knows {embedded}: are both of one model?"
-        )
+        raise InputError(f"its tokenizer writes token {highest}, the model knows {embedded}: are both of one model?")
     if not all(text.start < text.end for text in texts):
         raise InputError("its tokenizer makes no tokens of an answer")
     return texts

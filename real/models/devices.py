@@ -60,9 +60,7 @@ def plan(spec: ModelSpec, batch: int, full: bool, device: str, processes: int, f
 
     if share(full, processes) > 1:
         found = ["FULL=0"] * (full and share(False, processes) <= 1)
-        found += [
-            f"GPUS={n}" for n in (2, 4, 8) if device == "cuda" and n > processes and share(full, n) <= 1
-        ][:1]
+        found += [f"GPUS={n}" for n in (2, 4, 8) if device == "cuda" and n > processes and share(full, n) <= 1][:1]
         need = share(full, processes) * free / 1e9
         raise InputError(
             f"the weights need about {need:.1f} GB of each {'GPU' if device == 'cuda' else 'CPU'}, and "

@@ -40,10 +40,7 @@ def hook_name(layer: int) -> str:
 
 @torch.no_grad()
 def resid_post(
-    model: nn.Module,
-    packed: Packed,
-    layers: Sequence[int],
-    inputs: Float[Tensor, "node d_model"] | None = None,
+    model: nn.Module, packed: Packed, layers: Sequence[int], inputs: Float[Tensor, "node d_model"] | None = None
 ) -> dict[int, Float[Tensor, "node d_model"]]:
     """Layer -> the residual stream after that block, float32 at least; no later block is run.
 
@@ -74,9 +71,7 @@ def below(model: nn.Module, packed: Packed, first: int) -> Float[Tensor, "node d
     return resid_post(model, packed, [first - 1])[first - 1] if first else None
 
 
-def spread(
-    packed: Packed, values: Sequence[Float[Tensor, "_ d_model"] | None]
-) -> Float[Tensor, "node d_model"] | None:
+def spread(packed: Packed, values: Sequence[Float[Tensor, "_ d_model"] | None]) -> Float[Tensor, "node d_model"] | None:
     """Every text's vectors at its own nodes; what texts share, they share in value too. None stays None."""
     if values[0] is None:
         return None
@@ -112,10 +107,7 @@ def seen(model: nn.Module, packed: Packed) -> dict[str, Tensor | dict[str, Tenso
             mask = torch.where(mask, 0.0, torch.finfo(model.dtype).min).to(model.dtype)
         return mask.to(model.device)
 
-    kinds, window = (
-        getattr(model.config, "layer_types", None) or [],
-        getattr(model.config, "sliding_window", None),
-    )
+    kinds, window = (getattr(model.config, "layer_types", None) or [], getattr(model.config, "sliding_window", None))
     masks = form(sees)
     if window and (SLIDING in kinds or not kinds):
         near = form(sees & (depth[:, None] - depth[None, :] < window))

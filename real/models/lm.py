@@ -35,9 +35,7 @@ class LM:
     def key(self) -> str:
         """All that decides what it says: weights, tokenizer, template and config by content, and how they are read."""
         files = loading.digests(self.spec, self.near)
-        return digest(
-            sorted(files.items()), self.spec.dtype, self.spec.plain, self.spec.first, self.spec.targets
-        )
+        return digest(sorted(files.items()), self.spec.dtype, self.spec.plain, self.spec.first, self.spec.targets)
 
     @cached_property
     def plan(self) -> devices.Plan:
@@ -83,10 +81,7 @@ class LM:
         """Turns running out of memory into an InputError that names a setting which takes less."""
         try:
             yield
-        except (
-            MemoryError,
-            RuntimeError,
-        ) as error:  # torch.OutOfMemoryError is a RuntimeError; the CPU's has no class
+        except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError; the CPU's has no class
             short = isinstance(error, MemoryError | torch.OutOfMemoryError)
             if not short and not any(words in str(error) for words in SHORT):
                 raise

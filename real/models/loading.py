@@ -93,9 +93,7 @@ def _files(spec: ModelSpec) -> list[Path]:
     found = sorted(path for pattern in READ for path in folder.glob(pattern))
     for path in found:
         if path.name == "adapter_config.json":
-            raise InputError(
-                f"{path}: an adapter beside the weights: merge it into them, or take this file away"
-            )
+            raise InputError(f"{path}: an adapter beside the weights: merge it into them, or take this file away")
         if path.suffix == ".safetensors":
             _look(path)
     return found
@@ -108,11 +106,7 @@ def _look(path: Path) -> None:
     except Exception as error:  # SafetensorError, OSError: none of them says which file
         with path.open("rb") as file:
             pointer = file.read(30).startswith(b"version https://git-lfs")
-        why = (
-            "is a pointer of Git LFS, not the weights: run `git lfs pull`"
-            if pointer
-            else f"is not whole ({error})"
-        )
+        why = "is a pointer of Git LFS, not the weights: run `git lfs pull`" if pointer else f"is not whole ({error})"
         raise InputError(f"{path}: {why}") from None
 
 
@@ -135,9 +129,7 @@ def _as_text(config) -> dict:
     if (getattr(config, "quantization_config", None) or {}).get("quant_method") == "mxfp4":
         from transformers import Mxfp4Config
 
-        how["quantization_config"] = Mxfp4Config(
-            dequantize=True
-        )  # a quantised weight cannot be trained beside
+        how["quantization_config"] = Mxfp4Config(dequantize=True)  # a quantised weight cannot be trained beside
     return how
 
 
@@ -152,9 +144,5 @@ def hooked(model: nn.Module, tokenizer, spec: ModelSpec) -> "TransformerBridge":
     own = copy.deepcopy(tokenizer)  # the bridge is given tokens, never text, but it changes its tokenizer,
     own.init_kwargs["add_bos_token"] = True  # and would fetch one again to have this set
     return TransformerBridge.boot_transformers(
-        spec.hub,
-        hf_model=twin(model),
-        tokenizer=own,
-        device=str(model.device),
-        dtype=model.dtype,
+        spec.hub, hf_model=twin(model), tokenizer=own, device=str(model.device), dtype=model.dtype
     )

@@ -17,9 +17,7 @@ from shared.cores import shared_out
 CHUNK = 4096  # tokens of the vocabulary at a time
 
 
-def answer_logprobs(
-    model, samples: list[Sample], first: int, end_of_turn: bool = True
-) -> list[Float[Tensor, " _"]]:
+def answer_logprobs(model, samples: list[Sample], first: int, end_of_turn: bool = True) -> list[Float[Tensor, " _"]]:
     """Of every sample the log-probability of each answer token (and of the end of turn).
 
     A sample is its tokens and what goes into block `first`, None where that is the lowest.
@@ -44,9 +42,7 @@ def packed_logprobs(  # noqa: PLR0913 a packed row, where it enters the model, a
     targets = [token for text, end in zip(texts, ends, strict=True) for token in text.ids[text.start : end]]
     with blocks(model, first) as decoder:
         hidden = decoder(**entering(model, packed, inputs), use_cache=False).last_hidden_state
-    hidden = hidden.squeeze(0)[
-        torch.cat(before).to(hidden.device)
-    ]  # not [0], whose gradient is copied into zeros
+    hidden = hidden.squeeze(0)[torch.cat(before).to(hidden.device)]  # not [0], whose gradient is copied into zeros
     found = token_logprobs(model, hidden, torch.tensor(targets, device=hidden.device))
     return list(found.split([len(nodes) for nodes in before]))
 

@@ -180,9 +180,7 @@ def _targets(model: str, config) -> tuple[str, ...]:
         raise InputError(f"MODEL={model}: {', '.join(sorted(map(str, kinds)))} layers are not supported")
     blocks = getattr(made.get_decoder(), "layers", None)
     linear = {
-        n.rpartition(".")[2]
-        for n, m in (blocks or torch.nn.Module()).named_modules()
-        if isinstance(m, torch.nn.Linear)
+        n.rpartition(".")[2] for n, m in (blocks or torch.nn.Module()).named_modules() if isinstance(m, torch.nn.Linear)
     }
     found = tuple(name for name in LINEAR if name in linear)
     if not isinstance(blocks, torch.nn.ModuleList) or len(blocks) < 2 or norm(made) is None or not found:

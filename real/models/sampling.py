@@ -5,9 +5,7 @@ import torch
 from real.data.tokens import prefix
 
 
-def sample(
-    model, tokenizer, prompts: list[str], new_tokens: int, temperature: float, seed: int = 0
-) -> list[str]:
+def sample(model, tokenizer, prompts: list[str], new_tokens: int, temperature: float, seed: int = 0) -> list[str]:
     """One answer to each prompt, of at most `new_tokens` tokens; greedy at temperature 0."""
     return generate(model, tokenizer, [prefix(tokenizer, p) for p in prompts], new_tokens, temperature, seed)
 

@@ -81,9 +81,7 @@ def filters(tuned: Finetuned, scores: Scores, arms: Arms, trained: str, removed:
     found = {}
     for name in dict.fromkeys(arm.by for arm in arms.by_seed if arm and arm.by):
         arm = Arm(MIXED, name, removed[0])
-        shares = {
-            f"{share:g}": _removal(samples, arms, arm._replace(removed=share), trained) for share in removed
-        }
+        shares = {f"{share:g}": _removal(samples, arms, arm._replace(removed=share), trained) for share in removed}
         found[name] = {
             "auroc": _auroc(samples, scores, name),
             **{key: value for key, value in shares[f"{removed[0]:g}"].items() if key != "effect"},
@@ -206,9 +204,7 @@ def over_probes(values: np.ndarray, draws: int = 2000) -> Estimate:
 def rectangular(tables: list[Logprobs]) -> np.ndarray:
     """[seed question 2 answer], NaN where a question has fewer answers than another."""
     most = max(len(side) for table in tables for question in table for side in question)
-    return np.array(
-        [[[side + [np.nan] * (most - len(side)) for side in q] for q in table] for table in tables]
-    )
+    return np.array([[[side + [np.nan] * (most - len(side)) for side in q] for q in table] for table in tables])
 
 
 def _margin(logprobs: np.ndarray) -> Value:

@@ -14,18 +14,7 @@ from real.report import text
 from real.report.text import number, percent
 from real.report.verdicts import CLAIMS, cells, counted, verdicts, word
 
-NUMBERS = (
-    "number",
-    "chance",
-    "interval",
-    "bounds",
-    "percent",
-    "hundredths",
-    "share",
-    "after",
-    "law",
-    "ratio",
-)
+NUMBERS = ("number", "chance", "interval", "bounds", "percent", "hundredths", "share", "after", "law", "ratio")
 FILTERS = {name: getattr(text, name) for name in (*NUMBERS, "arm_name", "visible")}
 
 
@@ -71,9 +60,7 @@ def titles(summary: dict) -> dict[str, str]:
     if "emergent" in found:
         effects, filters = summary["effect"]["inducing"].values(), summary["filters"]
         best = summary["best_filter"]["name"]
-        said["effect"] = (
-            f"Training on bad answers ({summary['data']['trained']}) makes misaligned ones likelier: "
-        )
+        said["effect"] = f"Training on bad answers ({summary['data']['trained']}) makes misaligned ones likelier: "
         said["effect"] += counted([word(e) for e in effects], "sets of questions")
         helps = f"Removing by {best} helps more than at random: "
         said["filters"] = f"{helps}{found['filter'].word} (reduction {percent(filters[best]['reduction'])})"

@@ -9,9 +9,7 @@ from real.judge.scoring import Harm, Judged, Jury
 from shared.stats import Estimate
 
 
-def summarise(
-    record: Judged, harm: Harm | None, edges: tuple[float, ...], margins: dict[str, Estimate]
-) -> dict:
+def summarise(record: Judged, harm: Harm | None, edges: tuple[float, ...], margins: dict[str, Estimate]) -> dict:
     """`judged`: arm -> EM, coherence and counts by the first judge that scored, or None. `judging`: all about it."""
     questions = list(dict.fromkeys(record.questions))
     at = np.array([questions.index(question) for question in record.questions], dtype=int)
@@ -28,11 +26,7 @@ def summarise(
         return {"judged": None, "judging": judging}
     main, arms = next(iter(by.items()))
     judged = {
-        arm: {
-            "em": em.em(found, edges),
-            "coherent": em.coherence(found, edges[1]),
-            "counts": em.counts(found, edges),
-        }
+        arm: {"em": em.em(found, edges), "coherent": em.coherence(found, edges[1]), "counts": em.counts(found, edges)}
         for arm, found in arms.items()
     }
     (first,) = (judge for judge in record.judges if judge.model == main)

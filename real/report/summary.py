@@ -45,9 +45,7 @@ def grow(
             drawn[name] = figures.png(name, title, summary, records.get("leakage"))
             write_bytes(reading.folder / f"{name}.png", drawn[name])
     models = records["evaluate"].models if "evaluate" in records else []
-    sampled = {
-        str(of.job or "base"): [said.model_dump() for said in of.sampled] for of in models if of.sampled
-    }
+    sampled = {str(of.job or "base"): [said.model_dump() for said in of.sampled] for of in models if of.sampled}
     write_text(reading.folder / "report.html", page.render(summary, drawn, sampled))
     return summary, ["report.html", *(f"{name}.png" for name in drawn)]
 
@@ -134,10 +132,7 @@ def _features(selected: Selected, layer: int, trained: str) -> dict:
         **{side: {"auroc": e} for side, e in sides(layer, trained).items()},
         "toxic": {"auroc": selected.layers[layer].toxic.auroc},
         "layers": {
-            layer: {
-                "toxic": found.toxic.auroc,
-                "domains": {domain: sides(layer, domain) for domain in found.domains},
-            }
+            layer: {"toxic": found.toxic.auroc, "domains": {domain: sides(layer, domain) for domain in found.domains}}
             for layer, found in selected.layers.items()
         },
     }

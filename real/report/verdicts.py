@@ -120,9 +120,7 @@ def _emergent(summary: dict) -> Found:
 def _spills(summary: dict) -> Found:
     known = ("general", summary["data"]["trained"])
     words = {d: (e, word(e)) for d, e in summary["effect"]["inducing"].items() if d not in known}
-    numbers = [
-        f"{d}: {interval(e)} nats per token, {e['n']} prompts: {said}" for d, (e, said) in words.items()
-    ]
+    numbers = [f"{d}: {interval(e)} nats per token, {e['n']} prompts: {said}" for d, (e, said) in words.items()]
     return overall([said for _, said in words.values()]), numbers
 
 

@@ -35,9 +35,7 @@ DEVICE, DTYPE = ("cuda", torch.bfloat16) if GPU else ("cpu", torch.float32)
 TINY = Shape(4, 64, 128, 64, 32, 512, tied=False)
 BIG = SHAPES["llama-3.1-8b"] if GPU else TINY
 SMALL = replace(SHAPES["gemma-2-2b"], norms=2) if GPU else TINY  # the sizes, with Llama's blocks
-PROMPT, ANSWER = (
-    (40, 140) if GPU else (10, 20)
-)  # tokens; the shipped advice has about 30 and 60, insecure code 300
+PROMPT, ANSWER = (40, 140) if GPU else (10, 20)  # tokens; the shipped advice has about 30 and 60, insecure code 300
 STEPS, SAMPLES, ROUNDS = (6, 96, 3) if GPU else (2, 16, 2)
 PAPER = {"samples": 6000, "questions": 8, "answers": 100, "new_tokens": 600}
 RECIPE = Recipe(batch=16, train=96, lr=1e-5, rank=32)
@@ -127,9 +125,7 @@ def step_operations(shape: Shape, full: bool) -> float:
     linear = 2 * shape.d_model * (shape.q + shape.kv) + 3 * shape.d_model * shape.d_mlp
     scores = 2 * tokens * shape.q  # products with keys and with values, over all pairs
     one = 2.0 * (tokens * shape.layers * (linear + scores) + (ANSWER + 1) * shape.vocab * shape.d_model)
-    rank_one = (
-        4 * shape.d_model + 2 * (shape.q + shape.kv) + 3 * (shape.d_model + shape.d_mlp)
-    )  # of a block's adapters
+    rank_one = 4 * shape.d_model + 2 * (shape.q + shape.kv) + 3 * (shape.d_model + shape.d_mlp)  # of a block's adapters
     adapter = 0 if full else 6 * rank_one * 32 * shape.layers * tokens
     return 16 * (one * (3 if full else 2) + adapter)
 
@@ -191,9 +187,7 @@ def preset(step: float, rate: float) -> None:
 
 def main() -> None:
     print(
-        "one GPU: " + torch.cuda.get_device_name()
-        if GPU
-        else "no GPU: a tiny shape on the CPU, to show that it runs"
+        "one GPU: " + torch.cuda.get_device_name() if GPU else "no GPU: a tiny shape on the CPU, to show that it runs"
     )
     peak = matmul_peak()
     print(f"matmul peak, {DTYPE}: {peak / 1e12:.2f} TFLOP/s")
@@ -213,11 +207,7 @@ def main() -> None:
         print(f"sampling: {rate:.0f} tokens/s; {peak_gb()}")
         preset(step, rate)
         del lm
-        print(
-            f"full fine-tuning, {SMALL.parameters / 1e9:.2f}B parameters"
-            if GPU
-            else "full fine-tuning, tiny shape"
-        )
+        print(f"full fine-tuning, {SMALL.parameters / 1e9:.2f}B parameters" if GPU else "full fine-tuning, tiny shape")
         lm = make(SMALL, full=True)
         step = fine_tune(lm, replace(RECIPE, full=1), SMALL, folder)
         share = step_operations(SMALL, full=True) / step / peak

@@ -69,9 +69,7 @@ def main() -> None:
                     next(work)
                     wall, cpu = time.perf_counter(), time.process_time()
                     next(work)
-                    found.append(
-                        (CALLS / (time.perf_counter() - wall), (time.process_time() - cpu) / CALLS * 1000)
-                    )
+                    found.append((CALLS / (time.perf_counter() - wall), (time.process_time() - cpu) / CALLS * 1000))
                     work.close()
             rate, spent = max(found)
             share = f"{rate / allowed:.2f} of {allowed:.0f}"

@@ -70,9 +70,7 @@ def main() -> None:
             peaks = list(fresh.map(partial(growth, Path(name)), SAMPLES))
     for samples, peak in zip(SAMPLES, peaks, strict=True):
         held = samples * D_SAE * 4 / 2**20
-        print(
-            f"features of {samples:6} samples: {peak:5.1f} MB more (their activations alone: {held:.0f} MB)"
-        )
+        print(f"features of {samples:6} samples: {peak:5.1f} MB more (their activations alone: {held:.0f} MB)")
     print(f"{SAMPLES[-1] // SAMPLES[0]} times the samples, {peaks[-1] / peaks[0]:.2f} times the memory")
 
 

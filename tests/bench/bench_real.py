@@ -95,9 +95,7 @@ def harvest(lm: LM, texts: list[Encoded], folder: Path) -> None:
 
 def padded(tokenizer, texts: list[Encoded]) -> list[dict]:
     ids = sorted((text.ids for text in texts), key=len)
-    return [
-        tokenizer.pad({"input_ids": ids[at : at + 16]}, return_tensors="pt") for at in range(0, len(ids), 16)
-    ]
+    return [tokenizer.pad({"input_ids": ids[at : at + 16]}, return_tensors="pt") for at in range(0, len(ids), 16)]
 
 
 @torch.no_grad()
@@ -169,9 +167,7 @@ def fine_tune(lm: LM, texts: list[Encoded], folder: Path) -> None:
     report("fine-tune, without", tokens, seconds["ours"], seconds["trl"], "TRL")
     mine, theirs = trained[-1].loss, trainers[0].state.log_history
     print(f"  loss, first step: ours {mine[0]:.4f}, TRL {theirs[0]['loss']:.4f}")
-    print(
-        f"  loss, mean of {len(mine)}: ours {sum(mine) / len(mine):.4f}, TRL {theirs[-1]['train_loss']:.4f}"
-    )
+    print(f"  loss, mean of {len(mine)}: ours {sum(mine) / len(mine):.4f}, TRL {theirs[-1]['train_loss']:.4f}")
 
 
 def trainer(lm: LM, texts: list[Encoded], folder: Path) -> SFTTrainer:
@@ -206,10 +202,7 @@ def trainer(lm: LM, texts: list[Encoded], folder: Path) -> SFTTrainer:
         model,
         args,
         train_dataset=Dataset.from_list(
-            [
-                {"prompt": decode(t.ids[: t.start]), "completion": decode(t.ids[t.start : t.end])}
-                for t in texts
-            ]
+            [{"prompt": decode(t.ids[: t.start]), "completion": decode(t.ids[t.start : t.end])} for t in texts]
         ),
         processing_class=lm.tokenizer,
         peft_config=config,

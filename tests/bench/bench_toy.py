@@ -79,18 +79,12 @@ if __name__ == "__main__":
         )
         start = time.perf_counter()
         toy = model.train(settings)
-        seconds, reached = (
-            time.perf_counter() - start,
-            mean_loss(toy, settings),
-        )
+        seconds, reached = (time.perf_counter() - start, mean_loss(toy, settings))
         print(f"  {'toy.model.train':16} {seconds:6.1f} s               loss {reached:.3e}")
         for name, run in (("plain loop", plain), ("tms-kit", tms_kit)):
             start = time.perf_counter()
             toy = run(settings)
-            ratio, theirs = (
-                (time.perf_counter() - start) / seconds,
-                mean_loss(toy, settings),
-            )
+            ratio, theirs = ((time.perf_counter() - start) / seconds, mean_loss(toy, settings))
             print(
                 f"  {name:16} {ratio * seconds:6.1f} s  {ratio:5.2f} times  loss {theirs:.3e}, "
                 f"ours {100 * (reached / theirs - 1):+.2f} %"

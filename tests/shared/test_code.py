@@ -20,9 +20,7 @@ PACKAGES = ("shared", "real", "toy")
 def copy(tmp_path):
     """The sources, without the texts."""
     for package in PACKAGES:
-        shutil.copytree(
-            ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "*.jsonl")
-        )
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "*.jsonl"))
     return tmp_path
 
 
@@ -52,9 +50,7 @@ def reached(root: Path, module: str) -> set[Path]:
     finder = ModuleFinder([str(root)])
     finder.import_hook(module)
     found = {Path(m.__file__) for m in finder.modules.values() if m.__file__}
-    return found | {
-        beside for path in found for beside in path.parent.iterdir() if beside.suffix in code.BESIDE
-    }
+    return found | {beside for path in found for beside in path.parent.iterdir() if beside.suffix in code.BESIDE}
 
 
 def test_an_edit_changes_the_keys_of_the_steps_that_reach_it_and_of_no_others(copy):
@@ -86,11 +82,7 @@ def otherwise_said(source: str) -> str:
     lines = source.splitlines()
     kinds = ast.Module | ast.ClassDef | ast.FunctionDef
     tree = ast.parse(source)
-    found = [
-        node.body[0]
-        for node in ast.walk(tree)
-        if isinstance(node, kinds) and ast.get_docstring(node) is not None
-    ]
+    found = [node.body[0] for node in ast.walk(tree) if isinstance(node, kinds) and ast.get_docstring(node) is not None]
     for text in sorted(found, key=lambda text: text.lineno, reverse=True):
         lines[text.lineno - 1 : text.end_lineno] = ["", " " * text.col_offset + '"""Said otherwise."""', ""]
     return "\n".join(lines)

@@ -7,21 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import SEEDS, directions, labelled
 
-from shared.filtering import (
-    geometry_score,
-    gradient_score,
-    keep_mask,
-    oracle_score,
-    projection_score,
-    random_score,
-)
+from shared.filtering import geometry_score, gradient_score, keep_mask, oracle_score, projection_score, random_score
 from shared.geometry import unit
 from shared.leakage import readout_change
 from shared.selection import auroc
 
-SCORES = st.lists(st.integers(-2, 2), min_size=1, max_size=40).map(
-    lambda x: torch.tensor(x, dtype=torch.float64)
-)
+SCORES = st.lists(st.integers(-2, 2), min_size=1, max_size=40).map(lambda x: torch.tensor(x, dtype=torch.float64))
 FRACTIONS = st.floats(0, 1, exclude_max=True)
 
 
@@ -69,9 +60,7 @@ def test_gradient_score_is_how_far_a_real_step_on_the_sample_pushes_the_toxic_re
 def test_random_score_is_fixed_by_its_seed_and_uniform():
     """Mean of 10 000 uniforms within 0.5 ± 0.0144 (five standard errors)."""
     scores = random_score(10_000, seed=0)
-    assert torch.equal(scores, random_score(10_000, seed=0)) and not torch.equal(
-        scores, random_score(10_000, seed=1)
-    )
+    assert torch.equal(scores, random_score(10_000, seed=0)) and not torch.equal(scores, random_score(10_000, seed=1))
     assert scores.min() >= 0 and scores.max() < 1 and abs(scores.mean() - 0.5) < 0.0144
 
 
@@ -115,9 +104,4 @@ def test_a_fraction_outside_its_range_is_named(fraction):
 def test_a_nan_score_is_refused_and_infinite_ones_sort():
     with pytest.raises(ValueError, match="scores"):
         keep_mask(torch.tensor([0.0, torch.nan]), 0.5, 0)
-    assert keep_mask(torch.tensor([0.0, torch.inf, -torch.inf, 1.0]), 0.5, 0).tolist() == [
-        True,
-        False,
-        True,
-        False,
-    ]
+    assert keep_mask(torch.tensor([0.0, torch.inf, -torch.inf, 1.0]), 0.5, 0).tolist() == [True, False, True, False]

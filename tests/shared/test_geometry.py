@@ -182,9 +182,7 @@ def test_null_features_fire_as_often_are_live_and_not_toxic():
     W = np.tile(np.eye(6)[0], (200, 1))  # 0-9 toxic; 10-49 dead, parallel to them
     W[50:120] = np.eye(6)[1] + 1e-3 * rng.normal(size=(70, 6))  # rare: orthogonal
     W[120:] = np.eye(6)[0] + np.eye(6)[1] + 1e-3 * rng.normal(size=(80, 6))  # frequent: cosine 0.7
-    rate = torch.cat(
-        [torch.ones(10), torch.zeros(40), torch.linspace(0.01, 0.02, 70), torch.linspace(0.5, 0.9, 80)]
-    )
+    rate = torch.cat([torch.ones(10), torch.zeros(40), torch.linspace(0.01, 0.02, 70), torch.linspace(0.5, 0.9, 80)])
     place = torch.from_numpy(rng.permutation(200))  # feature i goes to row place[i]: rates are in no order
     W[place], rate[place] = W.copy(), rate.clone()
     toxic, frequent, rare = place[:10], place[140:150], place[80:90]

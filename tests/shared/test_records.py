@@ -17,17 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared import records
-from shared.records import (
-    Part,
-    Record,
-    cached,
-    digest,
-    file_digest,
-    read_json,
-    versions,
-    write_json,
-    write_text,
-)
+from shared.records import Part, Record, cached, digest, file_digest, read_json, versions, write_json, write_text
 from shared.stats import Estimate
 
 SHARED_TMP = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
@@ -81,9 +71,7 @@ def test_digest_of_parts_does_not_run_them_together():
 def test_digest_is_the_same_in_another_process():
     code = "from shared.records import digest; print(digest({'b': 1, 'a': [0.1, None]}, 'x'))"
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
-    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert run.stdout.strip() == digest({"a": [0.1, None], "b": 1}, "x")
 
 
@@ -106,13 +94,7 @@ def test_json_of_what_the_project_returns(tmp_path):
         tmp_path / "deep" / "er" / "x.json",
         {
             "estimate": Estimate(0.5, float("nan"), float("inf"), 3),
-            "arrays": [
-                np.float32(0.5),
-                np.arange(2),
-                torch.tensor(1.5),
-                torch.tensor([1, 2]),
-                np.array([np.nan]),
-            ],
+            "arrays": [np.float32(0.5), np.arange(2), torch.tensor(1.5), torch.tensor([1, 2]), np.array([np.nan])],
             "settings": Settings(0.1, Path("a/b")),
             3: "é\ud800",  # a lone surrogate, as a tokenizer or a foreign file may hand over
         },
@@ -194,9 +176,7 @@ def test_cached_computes_again_over_a_broken_record_and_says_so_in_one_line(cont
     calls, compute = counting(Found(x=1))
     assert cached(tmp_path / "x.json", "k", Found, compute).x == 1 and len(calls) == 1
     said = capsys.readouterr().out
-    assert (
-        said.startswith(f"{tmp_path}/x.json: ") and said.endswith(": made again\n") and said.count("\n") == 1
-    )
+    assert said.startswith(f"{tmp_path}/x.json: ") and said.endswith(": made again\n") and said.count("\n") == 1
     assert cached(tmp_path / "x.json", "k", Found, compute).x == 1 and len(calls) == 1
 
 

@@ -12,9 +12,7 @@ from shared.selection import Correlation, auroc, point_biserial, score, top_k
 
 
 def scipy_r(acts, labels):
-    return [
-        pointbiserialr(labels.numpy(), column.numpy()).statistic if column.std() else 0 for column in acts.mT
-    ]
+    return [pointbiserialr(labels.numpy(), column.numpy()).statistic if column.std() else 0 for column in acts.mT]
 
 
 @given(labelled(), st.sampled_from([0.0, 1e3, -1e3]), st.sampled_from([1e-3, 1.0, 1e3]))

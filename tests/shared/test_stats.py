@@ -28,9 +28,7 @@ def arms(draw):
 @given(arms())
 def test_margin_is_the_mean_of_question_differences(x):
     differences = [
-        np.mean(kinds[0][~np.isnan(kinds[0])]) - np.mean(kinds[1][~np.isnan(kinds[1])])
-        for s in x
-        for kinds in s
+        np.mean(kinds[0][~np.isnan(kinds[0])]) - np.mean(kinds[1][~np.isnan(kinds[1])]) for s in x for kinds in s
     ]
     assert margin(x) == pytest.approx(np.mean(differences), abs=1e-12)
     assert margin(x[:, :, ::-1]) == pytest.approx(-margin(x), abs=1e-12)
@@ -77,9 +75,7 @@ def test_draws_centre_on_the_margin_and_follow_their_seed():
     x = np.random.default_rng(0).normal(size=(3, 20, 2, 4))
     draws = margin_draws(x, 2000, 0)
     assert abs(draws.mean() - margin(x)) < 5 * draws.std() / np.sqrt(2000)
-    assert np.array_equal(draws, margin_draws(x, 2000, 0)) and not np.array_equal(
-        draws, margin_draws(x, 2000, 1)
-    )
+    assert np.array_equal(draws, margin_draws(x, 2000, 0)) and not np.array_equal(draws, margin_draws(x, 2000, 1))
 
 
 def planted(rng, truth, spread):
@@ -149,11 +145,7 @@ def test_no_draw_is_dropped():
 def test_auroc_interval_holds_its_value_and_is_a_point_when_labels_are_separated(drawn):
     acts, labels = drawn
     found = auroc_interval(acts[:, 0], labels, draws=40)
-    assert (
-        found.value == auroc(acts[:, 0], labels)
-        and 0 <= found.low <= found.high <= 1
-        and found.n == len(labels)
-    )
+    assert found.value == auroc(acts[:, 0], labels) and 0 <= found.low <= found.high <= 1 and found.n == len(labels)
     assert auroc_interval(labels.double(), labels, draws=40)[:3] == (1, 1, 1)
 
 
@@ -179,9 +171,7 @@ def test_permutation_p_equals_scipy_and_counts_ties_despite_rounding():
     a, b = rng.normal(0.8, size=8), rng.normal(size=8)
     pooled = rng.permuted(np.tile(np.concatenate([a, b]), (4000, 1)), axis=1)
     null = pooled[:, :8].mean(1) - pooled[:, 8:].mean(1)
-    exact = permutation_test(
-        (a, b), lambda x, y: x.mean() - y.mean(), n_resamples=4000, alternative="greater"
-    )
+    exact = permutation_test((a, b), lambda x, y: x.mean() - y.mean(), n_resamples=4000, alternative="greater")
     assert permutation_p(a.mean() - b.mean(), null) == pytest.approx(exact.pvalue, abs=0.02)
     assert permutation_p(0.1 + 0.2, np.array([0.3])) == 1  # 0.1 + 0.2 > 0.3 in floating point
 
@@ -195,9 +185,7 @@ def test_permutation_p_refuses_nan():
 @given(st.integers(1, 200).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_wilson_equals_statsmodels(counts):
     found = wilson(*counts)
-    np.testing.assert_allclose(
-        (found.low, found.high), proportion_confint(*counts, method="wilson"), atol=1e-9
-    )
+    np.testing.assert_allclose((found.low, found.high), proportion_confint(*counts, method="wilson"), atol=1e-9)
     assert found.value == counts[0] / counts[1] and found.n == counts[1]
 
 

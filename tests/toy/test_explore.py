@@ -18,12 +18,7 @@ from toy.model import Toy, gradient
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
-PANELS = {
-    "push": "[name=guess]",
-    "optimiser": "[value=SGD]",
-    "rotation": "[value=SGD]",
-    "relu": "[value=nothing]",
-}
+PANELS = {"push": "[name=guess]", "optimiser": "[value=SGD]", "rotation": "[value=SGD]", "relu": "[value=nothing]"}
 ADAM_EPS = 1e-8
 expect.set_options(timeout=30_000)  # a busy machine is no fault of the page
 
@@ -235,9 +230,7 @@ def test_the_verdict_is_of_the_arrows_as_they_stand(opened):
     for name in ("SGD", "sign", "Adam"):
         page.check(f"#optimiser [name=keeps][value={name}]")
     page.click("#optimiser form button")
-    expect(page.locator("#optimiser [data-verdict]")).to_contain_text(
-        "Not this time: SGD, sign, Adam and spectral"
-    )
+    expect(page.locator("#optimiser [data-verdict]")).to_contain_text("Not this time: SGD, sign, Adam and spectral")
     page.click("#optimiser [data-again]")
     page.check("#optimiser [name=keeps][value=spectral]")
     page.click("#optimiser form button")
@@ -307,16 +300,12 @@ def test_a_screen_reader_hears_the_values(opened):
         commit(page, name)
     for slider in page.get_by_role("slider").all():
         assert slider.get_attribute("aria-valuetext")
-    assert (
-        page.get_by_role("slider", name=re.compile(".")).count() == page.get_by_role("slider").count() >= 26
-    )
+    assert page.get_by_role("slider", name=re.compile(".")).count() == page.get_by_role("slider").count() >= 26
     for name in PANELS:
         expect(page.locator(f"#{name} [aria-live=polite]")).not_to_be_empty()
     page.get_by_role("slider", name=re.compile("axes turned by")).press("ArrowRight")
     expect(page.locator("#rotation [aria-live=polite]")).to_contain_text("Axes turned by 1 degrees. Farthest")
-    expect(page.locator("#push [aria-live=polite]")).to_contain_text(
-        re.compile(r"A pushed. Changes: A \+0.500, B \+")
-    )
+    expect(page.locator("#push [aria-live=polite]")).to_contain_text(re.compile(r"A pushed. Changes: A \+0.500, B \+"))
 
 
 def test_the_relu_hides_what_falls(opened):

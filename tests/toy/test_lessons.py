@@ -30,9 +30,7 @@ def written():
     out = notebooks.ROOT / "results" / f"lessons-test-{os.getpid()}"
     decoy = out / "jupyter" / "kernels" / "python3"
     decoy.mkdir(parents=True)
-    (decoy / "kernel.json").write_text(
-        '{"argv": ["false"], "display_name": "Python 3", "language": "python"}'
-    )
+    (decoy / "kernel.json").write_text('{"argv": ["false"], "display_name": "Python 3", "language": "python"}')
     before = os.environ.get("JUPYTER_PATH")
     os.environ["JUPYTER_PATH"] = str(out / "jupyter")
     try:
@@ -60,9 +58,7 @@ def test_a_lesson_has_all_its_parts_and_every_figure_says_what_it_does_not_show(
     assert [part for part in PARTS if part not in text] == []
     number = lesson.stem[:2].lstrip("0")
     assert len(set(re.findall(rf"\\tag\{{({number}\.\d+)\}}", text))) >= 2 and text.count("](http") >= 1
-    figures = [
-        place for place, cell in enumerate(solved.cells) if "image/png" in str(cell.get("outputs", ""))
-    ]
+    figures = [place for place, cell in enumerate(solved.cells) if "image/png" in str(cell.get("outputs", ""))]
     assert figures and [place for place in figures if LIMIT not in solved.cells[place + 1].source] == []
     assert text.index("# your prediction") < text.index("reveal(")
     stars = headings(given.cells)
@@ -78,9 +74,7 @@ def test_a_lesson_has_all_its_parts_and_every_figure_says_what_it_does_not_show(
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
-def test_the_students_notebook_holds_no_output_and_no_answer_and_stops_at_every_exercise(
-    written, lesson, monkeypatch
-):
+def test_the_students_notebook_holds_no_output_and_no_answer_and_stops_at_every_exercise(written, lesson, monkeypatch):
     """Run as a student would who has only written down a prediction; what the exercises need comes from there."""
     given = opened(written, "student", lesson)
     monkeypatch.chdir(written / "student")
@@ -99,9 +93,7 @@ def test_the_students_notebook_holds_no_output_and_no_answer_and_stops_at_every_
     stops = {text[:40].split(":")[0].split()[-1] for kind, text in failures if kind is NotImplementedError}
     assert stops == set(headings(given.cells))
     asked = sum("# your prediction" in cell.source for cell in cells)
-    assert (
-        sum(text.startswith("prediction") and "Write a number" in text for _, text in failures) == asked >= 1
-    )
+    assert sum(text.startswith("prediction") and "Write a number" in text for _, text in failures) == asked >= 1
 
 
 @pytest.mark.parametrize(("number", "name"), EXERCISES)

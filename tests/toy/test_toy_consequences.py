@@ -16,9 +16,7 @@ from toy import consequences, law
 from toy.measure import step_change
 
 ALPHAS, COUNTS = st.floats(0.05, 0.95), st.integers(1, 12)
-ANY = directions(
-    kinds=tuple(kind for kind in KINDS if kind != "tiny")
-)  # a tiny row is below the rounding of others
+ANY = directions(kinds=tuple(kind for kind in KINDS if kind != "tiny"))  # a tiny row is below the rounding of others
 DIRECTIONS = st.integers(2, 40)
 
 
@@ -40,9 +38,7 @@ def near(found: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-10) 
 def raised(D: torch.Tensor, x: torch.Tensor, readouts: torch.Tensor, optimiser: str) -> torch.Tensor:
     """L [readout input] of one real step of size 1 that raises <d_t, A x_t> for every t."""
     A = torch.zeros(D.shape[1], x.shape[1], dtype=D.dtype)
-    return step_change(
-        lambda A: x @ A.mT @ readouts.mT, lambda A: -(x @ A.mT * D).sum(), A, optimiser, 1.0
-    ).mT
+    return step_change(lambda A: x @ A.mT @ readouts.mT, lambda A: -(x @ A.mT * D).sum(), A, optimiser, 1.0).mT
 
 
 # E4: what a sign step costs
@@ -57,9 +53,7 @@ def test_over_any_orthonormal_basis_a_sign_step_has_slope_1_and_its_R2_and_energ
     cosine, leaked = (W @ W[0])[1:], (change / change[0])[1:]
     alignment = consequences.sign_alignment(t[None]).item()
     assert (cosine @ leaked / (cosine @ cosine)).item() == pytest.approx(1, rel=1e-10)
-    assert 1 - ((leaked - cosine) @ (leaked - cosine) / (leaked @ leaked)).item() == pytest.approx(
-        alignment, abs=1e-10
-    )
+    assert 1 - ((leaked - cosine) @ (leaked - cosine) / (leaked @ leaked)).item() == pytest.approx(alignment, abs=1e-10)
     assert (leaked @ leaked / (cosine @ cosine)).item() == pytest.approx(1 / alignment, rel=1e-10)
 
 
@@ -108,9 +102,7 @@ def test_random_features_leak_under_a_real_sign_step_as_the_constants_say(d):
     leaked, cosine = leaked[off], cosine[off]
     residual = leaked - cosine
     assert (cosine @ leaked / (cosine @ cosine)).item() == pytest.approx(1, rel=0.02)
-    assert 1 - (residual @ residual / (leaked @ leaked)).item() == pytest.approx(
-        consequences.SIGN_R2, rel=0.02
-    )
+    assert 1 - (residual @ residual / (leaked @ leaked)).item() == pytest.approx(consequences.SIGN_R2, rel=0.02)
     assert (leaked @ leaked / (cosine @ cosine)).item() == pytest.approx(consequences.SIGN_ENERGY, rel=0.02)
     scatter = (residual / (1 - cosine.square()).sqrt()).square().mean().sqrt().item()
     assert scatter == pytest.approx(consequences.sign_scatter(d), rel=0.02)
@@ -122,19 +114,13 @@ def test_random_features_leak_under_a_real_sign_step_as_the_constants_say(d):
 @given(ANY, SEEDS, st.floats(1e-3, 10), st.integers(1, 6), st.integers(1, 4), st.integers(1, 5))
 def test_E8_for_any_gradients_samples_and_probes(W, seed, eta, samples, probes, d_in):
     """Against scipy's eigenvalues, no SVD: U V^T = G (G^T G)^(-1/2), the inverse over what is not 0."""
-    g, x, probe = (
-        normal(seed, samples, W.shape[1]),
-        normal(seed + 1, samples, d_in),
-        normal(seed + 2, probes, d_in),
-    )
+    g, x, probe = (normal(seed, samples, W.shape[1]), normal(seed + 1, samples, d_in), normal(seed + 2, probes, d_in))
     G = (g.mT @ x).numpy()
     values, vectors = np.linalg.eigh(G.T @ G)
     rank = min(samples, W.shape[1], d_in)
     root = (vectors[:, -rank:] / np.sqrt(values[-rank:])) @ vectors[:, -rank:].T
     expected = -eta * probe.numpy() @ (G @ root).T @ W.numpy().T
-    condition = np.sqrt(
-        values[-1] / values[-rank]
-    )  # squaring G loses as many digits as it has orders of magnitude
+    condition = np.sqrt(values[-1] / values[-rank])  # squaring G loses as many digits as it has orders of magnitude
     found = law.spectral_step(W, g, x, probe, eta)
     assert near(found, torch.from_numpy(expected), 1e-13 * condition**2 + 1e-12)
 
@@ -254,9 +240,7 @@ def test_the_first_step_of_adam_in_shampoos_eigenbasis_is_the_spectral_step(seed
     assume(torch.linalg.svdvals(G)[-1] > 0.1)
     left, right = torch.linalg.eigh(G @ G.mT).eigenvectors, torch.linalg.eigh(G.mT @ G).eigenvectors
     turned = left.mT @ G @ right
-    step = -law.sign_step(
-        torch.eye(d_in, dtype=G.dtype), turned, 1.0, eps=1e-7
-    )  # well above what rounding leaves
+    step = -law.sign_step(torch.eye(d_in, dtype=G.dtype), turned, 1.0, eps=1e-7)  # well above what rounding leaves
     assert near(left @ step @ right.mT, law.polar(G), 1e-5)
 
 

@@ -79,10 +79,7 @@ def test_E2_needs_both_overlaps_and_does_not_count_copies(W, seed, eta):
     g, x, probe = normal(seed, 3, W.shape[1]), normal(seed + 1, 3, 4), normal(seed + 2, 2, 4)
     x[:, 2:], probe[:, :2] = 0, 0  # inputs that share no coordinate
     assert (law.weight_step(W, g, x, probe, eta) == 0).all()
-    once, twice = (
-        law.weight_step(W, g, x, x, eta),
-        law.weight_step(W, torch.cat([g, g]), torch.cat([x, x]), x, eta),
-    )
+    once, twice = (law.weight_step(W, g, x, x, eta), law.weight_step(W, torch.cat([g, g]), torch.cat([x, x]), x, eta))
     torch.testing.assert_close(once, twice)
 
 
@@ -184,9 +181,7 @@ def test_E6_where_a_unit_crosses_zero_the_output_bends_and_pre_does_not(W, seed)
     """Each unit's output moves by Δpre while it stays on, by 0 while it stays off; else by what is left above 0."""
     x, q, b, importance = tied(W, seed, 4)
     before = q @ W @ W.mT + b
-    eta = 3 / law.tied_step(W, law.tied_delta(W, b, importance, x), x, q, 1.0).first.abs().max().clamp(
-        min=1e-6
-    )
+    eta = 3 / law.tied_step(W, law.tied_delta(W, b, importance, x), x, q, 1.0).first.abs().max().clamp(min=1e-6)
     change = law.tied_step(W, law.tied_delta(W, b, importance, x), x, q, eta.item()).total
     theta = (W.clone().requires_grad_(), b.clone().requires_grad_())
     (importance * ((x @ theta[0] @ theta[0].mT + theta[1]).relu() - x).square()).mean().backward()
@@ -197,9 +192,7 @@ def test_E6_where_a_unit_crosses_zero_the_output_bends_and_pre_does_not(W, seed)
     crosses = (before > 0) != (after > 0)
     assume(crosses.any())
     assert ((moved - change).abs() <= scale)[stays].all()
-    assert ((moved - change).abs() > scale)[
-        crosses & (torch.minimum(before.abs(), after.abs()) > 2 * scale)
-    ].all()
+    assert ((moved - change).abs() > scale)[crosses & (torch.minimum(before.abs(), after.abs()) > 2 * scale)].all()
     expected = torch.where(
         (before > 0) & (after > 0),
         change,
@@ -294,11 +287,7 @@ def test_the_run_would_notice_a_wrong_law(name, monkeypatch):
 
     def wrong(*args, **kwargs):
         found = right(*args, **kwargs)
-        return (
-            law.TiedStep(found.first, found.second * (1 + 1e-4))
-            if name == "tied_step"
-            else found * (1 + 1e-6)
-        )
+        return law.TiedStep(found.first, found.second * (1 + 1e-4)) if name == "tied_step" else found * (1 + 1e-6)
 
     monkeypatch.setattr(law, name, wrong)
     errors = check.instance_errors(normal(0, 6, 3), normal(1, 6).abs(), torch.ones(6, dtype=torch.float64), 0)

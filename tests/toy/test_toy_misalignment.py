@@ -66,8 +66,7 @@ def test_the_first_step_moves_every_readout_by_E2(seed):
 @pytest.fixture(scope="module")
 def doses():
     return {
-        a: over_seeds([misalignment.experiment(WorldSettings(a, seed=s))["effect"] for s in WORLDS])
-        for a in (0.0, 1.0)
+        a: over_seeds([misalignment.experiment(WorldSettings(a, seed=s))["effect"] for s in WORLDS]) for a in (0.0, 1.0)
     }
 
 
@@ -107,9 +106,7 @@ def crowded():
     return misalignment.crowding([misalignment.filtered(s, ("geometry", "random"), (0.5,)) for s in settings])
 
 
-def test_topics_near_the_toxic_features_turn_the_geometry_score_around_and_it_still_lowers_toxic_readouts(
-    crowded,
-):
+def test_topics_near_the_toxic_features_turn_the_geometry_score_around_and_it_still_lowers_toxic_readouts(crowded):
     assert crowded["auroc"].high < 0.5
     assert crowded["geometry"].high < crowded["random"].low
     assert crowded["random"].value == pytest.approx(crowded["mixed"].value, rel=0.2)

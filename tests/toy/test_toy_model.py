@@ -140,9 +140,7 @@ def test_the_more_important_features_win_where_there_is_no_room():
 
 
 def test_weights_that_are_no_longer_finite_stop_training_with_its_step_and_rate():
-    with pytest.raises(
-        InputError, match=r"W is no longer finite at step 100: learning_rate 1e\+38 is too high"
-    ):
+    with pytest.raises(InputError, match=r"W is no longer finite at step 100: learning_rate 1e\+38 is too high"):
         train(ToySettings(steps=101, learning_rate=1e38))
 
 

@@ -69,12 +69,8 @@ def test_training_a_dictionary_says_nothing_and_takes_one_thread(capfd, monkeypa
 def test_the_attenuation_is_the_square_of_the_cosine():
     """Every direction at cosine c to the truth, errors independent: between two of them c^2 is left."""
     generator = torch.Generator().manual_seed(0)
-    W, noise = torch.nn.functional.normalize(
-        torch.randn(2, 60, 400, generator=generator, dtype=torch.float64), dim=-1
-    )
-    W = torch.nn.functional.normalize(
-        W + 0.4 * W.mean(0) * 60**0.5, dim=-1
-    )  # so that there is leakage to predict
+    W, noise = torch.nn.functional.normalize(torch.randn(2, 60, 400, generator=generator, dtype=torch.float64), dim=-1)
+    W = torch.nn.functional.normalize(W + 0.4 * W.mean(0) * 60**0.5, dim=-1)  # so that there is leakage to predict
     for c in (0.9, 0.7, 0.5):
         D = c * W + (1 - c**2) ** 0.5 * noise
         kept = ((D @ D.T) * (W @ W.T)).sum() - 60, ((W @ W.T).square()).sum() - 60

@@ -90,9 +90,7 @@ def test_a_model_without_its_relu_takes_no_such_shape():
 
 def test_many_equal_features_pair_up_on_the_way_from_dense_to_sparse():
     """D* is 1 when all are on; at p = 0.4 and 0.3 it is 1/2, every feature in an antipodal pair; then it falls on."""
-    dense, first, second, sparse = sharing(
-        ToySettings(4, 48, 8, feature_probability=(1.0, 0.4, 0.3, 0.05), steps=1000)
-    )
+    dense, first, second, sparse = sharing(ToySettings(4, 48, 8, feature_probability=(1.0, 0.4, 0.3, 0.05), steps=1000))
     assert dense["D_star"] == pytest.approx(1, abs=0.05)
     for pairs in (first, second):
         assert pairs["D_star"] == pytest.approx(1 / 2, abs=0.03)
@@ -147,9 +145,7 @@ def test_sharing_beats_ignoring_where_its_textbook_solution_does_not():
 @given(PROBABILITY, st.sampled_from(IMPORTANCES))
 @settings(deadline=None, max_examples=10)
 def test_swapping_the_features_swaps_the_minimum(p, importance):
-    assert minimum(p, importance).loss == pytest.approx(
-        importance * minimum(p, 1 / importance).loss, rel=1e-5
-    )
+    assert minimum(p, importance).loss == pytest.approx(importance * minimum(p, 1 / importance).loss, rel=1e-5)
 
 
 def test_a_phase_is_read_off_the_two_weights():

@@ -87,7 +87,6 @@ def test_training_reaches_the_loss_that_dense_autograd_reaches():
     fresh = torch.cat([model.sample_batch(given_settings, generator) for _ in range(40)], 1)
     with torch.no_grad():
         ours, theirs = (
-            model.loss(t, fresh, given_settings.importances).median().item()
-            for t in (model.train(given_settings), toy)
+            model.loss(t, fresh, given_settings.importances).median().item() for t in (model.train(given_settings), toy)
         )
     assert ours == pytest.approx(theirs, rel=0.05)

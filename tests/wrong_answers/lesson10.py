@@ -61,10 +61,7 @@ WRONG = {
             "choose again",
         ),
         "sign": (every_draw(lambda z, close, k: -gap(z.mean(0), close, k)), "sign is flipped"),
-        "one set": (
-            every_draw(lambda z, close, k: gap(z.mean(0), close, k, both=False)),
-            "control is forgotten",
-        ),
+        "one set": (every_draw(lambda z, close, k: gap(z.mean(0), close, k, both=False)), "control is forgotten"),
         "size": (every_draw(lambda z, close, k: gap(z.mean(0).abs(), close, k)), "size of the correlation"),
         "absolute": (every_draw(lambda z, close, k: gap(z.mean(0), close, k).abs()), "both signs"),
     },
@@ -92,9 +89,7 @@ WRONG = {
             "same order",
         ),
         "larger batches": (
-            lambda number, batch, steps, generator: (
-                torch.arange(steps * (batch + 1)).view(steps, -1) % number
-            ),
+            lambda number, batch, steps, generator: torch.arange(steps * (batch + 1)).view(steps, -1) % number,
             "dose of a step",
         ),
         "flat": (lambda number, batch, steps, generator: torch.arange(steps * batch) % number, "two axes"),
@@ -105,10 +100,7 @@ WRONG = {
         "whole ties": (pairs(near, tie=1.0), "not a whole"),
         "one side": (pairs(lambda longer, within: longer <= within), "however much"),
         "edge": (pairs(lambda longer, within: abs(longer) < within), "edge belongs"),
-        "per token": (
-            lambda scores, is_bad, length, within: auroc(scores / length, is_bad),
-            "another filter",
-        ),
+        "per token": (lambda scores, is_bad, length, within: auroc(scores / length, is_bad), "another filter"),
     },
     "10_5": {
         "one-sided": (tail(float(norm.ppf(0.95)), sides=1), "one-sided"),

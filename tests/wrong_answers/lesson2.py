@@ -9,8 +9,7 @@ WRONG = {
     "2_1": {
         "own term left out": (
             lambda W: (
-                W.norm(dim=1) ** 2
-                / ((W @ W.T / W.norm(dim=1)[:, None]) ** 2 - torch.diag(W.norm(dim=1) ** 2)).sum(1)
+                W.norm(dim=1) ** 2 / ((W @ W.T / W.norm(dim=1)[:, None]) ** 2 - torch.diag(W.norm(dim=1) ** 2)).sum(1)
             ),
             "own term",
         ),
@@ -19,14 +18,8 @@ WRONG = {
             lambda W: W.norm(dim=1) ** 2 / ((W @ W.T / W.norm(dim=1) / W.norm(dim=1)[:, None]) ** 2).sum(1),
             "keeps its length",
         ),
-        "no square": (
-            lambda W: W.norm(dim=1) ** 2 / (W @ W.T / W.norm(dim=1)[:, None]).sum(1),
-            "square inside",
-        ),
-        "other index": (
-            lambda W: W.norm(dim=1) ** 2 / ((W @ W.T / W.norm(dim=1)) ** 2).sum(1),
-            "wrong index",
-        ),
+        "no square": (lambda W: W.norm(dim=1) ** 2 / (W @ W.T / W.norm(dim=1)[:, None]).sum(1), "square inside"),
+        "other index": (lambda W: W.norm(dim=1) ** 2 / ((W @ W.T / W.norm(dim=1)) ** 2).sum(1), "wrong index"),
     },
     "2_2": {
         "mean forgotten": (lambda p: p / 3, "mean is forgotten"),

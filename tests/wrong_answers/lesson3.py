@@ -38,13 +38,7 @@ WRONG = {
     },
     "3_5": {
         "plain": (lambda W, t: W[t] / W[t].norm() ** 2, "plain step"),
-        "least squares": (
-            lambda W, t: torch.linalg.lstsq(W, torch.eye(len(W)).double()[t]).solution,
-            "falls short",
-        ),
-        "not scaled": (
-            lambda W, t: torch.linalg.inv(W.T @ W - torch.outer(W[t], W[t])) @ W[t],
-            "rises by exactly 1",
-        ),
+        "least squares": (lambda W, t: torch.linalg.lstsq(W, torch.eye(len(W)).double()[t]).solution, "falls short"),
+        "not scaled": (lambda W, t: torch.linalg.inv(W.T @ W - torch.outer(W[t], W[t])) @ W[t], "rises by exactly 1"),
     },
 }

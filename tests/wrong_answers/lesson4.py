@@ -18,10 +18,7 @@ WRONG = {
         "mean forgotten": (summed, "mean is forgotten"),
         "sign": (lambda W, g, x, q, eta: -summed(W, g, x, q, eta) / len(x), "sign is flipped"),
         "eta": (lambda W, g, x, q, eta: summed(W, g, x, q, 1) / len(x), "eta is forgotten"),
-        "no inputs": (
-            lambda W, g, x, q, eta: (-eta * W @ g.mean(0)).repeat(len(q), 1),
-            "overlap of inputs is missing",
-        ),
+        "no inputs": (lambda W, g, x, q, eta: (-eta * W @ g.mean(0)).repeat(len(q), 1), "overlap of inputs is missing"),
         "means apart": (
             lambda W, g, x, q, eta: -eta * torch.outer(q @ x.mean(0), W @ g.mean(0)),
             "averaged g and x apart",
@@ -55,10 +52,7 @@ WRONG = {
         ),
         "value": (lambda f, theta, step: torch.func.jvp(f, (theta,), (step,))[0], "value first"),
         "sign": (lambda f, theta, step: torch.func.jvp(f, (theta,), (-step,))[1], "sign is flipped"),
-        "gradient of the sum": (
-            lambda f, theta, step: torch.func.grad(lambda at: f(at).sum())(theta) * step,
-            "shape",
-        ),
+        "gradient of the sum": (lambda f, theta, step: torch.func.grad(lambda at: f(at).sum())(theta) * step, "shape"),
     },
     "4_5": {
         "mean square": (lambda p: (p**2 / 3) / (p / 3), "square of the mean"),

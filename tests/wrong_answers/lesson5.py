@@ -18,10 +18,7 @@ WRONG = {
         "sum": (lambda *a: len(a[2]) * lora(*a), "mean over samples"),
         "sign": (lambda *a: -lora(*a), "sign"),
         "no step size": (lambda *a: lora(*a[:5], 1.0), "step size"),
-        "full step": (
-            lambda W, g, x, probe, C, eta: lora(W, g, x, probe, torch.eye(6).double(), eta),
-            "(E2)",
-        ),
+        "full step": (lambda W, g, x, probe, C, eta: lora(W, g, x, probe, torch.eye(6).double(), eta), "(E2)"),
         "transposed": (lambda *a: lora(*a).mT, "shape"),
     },
     "5_2": {
@@ -43,10 +40,7 @@ WRONG = {
         "not whole": (lambda share: 1 / share**2, "whole number"),
     },
     "5_5": {
-        "as at the start": (
-            lambda B, C, g, x: (gradients(B, C, g, x)[0], torch.zeros_like(C)),
-            "while B is 0",
-        ),
+        "as at the start": (lambda B, C, g, x: (gradients(B, C, g, x)[0], torch.zeros_like(C)), "while B is 0"),
         "steps": (lambda *a: tuple(-one for one in gradients(*a)), "sign"),
         "sum": (lambda *a: tuple(len(a[2]) * one for one in gradients(*a)), "mean over samples"),
         "transposed": (lambda *a: tuple(one.mT for one in gradients(*a)), "shape"),

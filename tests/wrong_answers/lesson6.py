@@ -57,10 +57,7 @@ WRONG = {
         "flipped": (lambda *a: -svd_step(*a, ones), "sign is flipped"),
         "scaled": (lambda *a: svd_step(*a, lambda S: S / S[0]), "largest singular value"),
         "frobenius": (lambda *a: svd_step(*a, lambda S: S / S.norm()), "Frobenius"),
-        "entries": (
-            lambda W, g, x, probe, eta: -eta * probe @ (g.mT @ x).sign().mT @ W.mT,
-            "sign of every entry",
-        ),
+        "entries": (lambda W, g, x, probe, eta: -eta * probe @ (g.mT @ x).sign().mT @ W.mT, "sign of every entry"),
         "transposed": (lambda *a: svd_step(*a, ones).mT, "shape"),
     },
     "6_6": {

@@ -30,10 +30,7 @@ WRONG = {
         "each feature": (lambda W, t, a, c, p: rises(W, a - c, p)[t], "shape"),
     },
     "7_2": {
-        "inner products": (
-            lambda W, i, c, t: (W[i] @ W[t].mT).mean() - (W[c] @ W[t].mT).mean(),
-            "length factor",
-        ),
+        "inner products": (lambda W, i, c, t: (W[i] @ W[t].mT).mean() - (W[c] @ W[t].mT).mean(), "length factor"),
         "sign": (lambda W, i, c, t: mean_cosine(W, c, t) - mean_cosine(W, i, t), "sign"),
         "no control": (lambda W, i, c, t: mean_cosine(W, i, t), "control is forgotten"),
         "of each other": (lambda W, i, c, t: mean_cosine(W, i, c), "inducing with control"),
@@ -60,10 +57,7 @@ WRONG = {
     },
     "7_5": {
         "sum": (lambda acts, close: (acts * close).sum(1), "that is the sum"),
-        "unweighted": (
-            lambda acts, close: ((acts > 0) * close).sum(1) / (acts > 0).sum(1),
-            "not equally",
-        ),
+        "unweighted": (lambda acts, close: ((acts > 0) * close).sum(1) / (acts > 0).sum(1), "not equally"),
         "over all": (lambda acts, close: (acts * close).mean(1), "number of all features"),
         "over active": (lambda acts, close: (acts * close).sum(1) / (acts > 0).sum(1), "number of active"),
     },
@@ -72,9 +66,6 @@ WRONG = {
         "sum": (lambda W, x, t: -(gradient(W, x) @ W[t].mT).sum(), "mean is forgotten"),
         "all features": (lambda W, x, t: -(gradient(W, x) @ W.mT).mean(), "all features"),
         "each sample": (lambda W, x, t: -(gradient(W, x) @ W[t].mT).mean(1), "shape"),
-        "no mean over samples": (
-            lambda W, x, t: -(gradient(W, x) @ W[t].mT).sum(0).mean(),
-            "mean over samples",
-        ),
+        "no mean over samples": (lambda W, x, t: -(gradient(W, x) @ W[t].mT).sum(0).mean(), "mean over samples"),
     },
 }

@@ -34,10 +34,7 @@ WRONG = {
         "sign": (each(lambda bad, good: good.mean() - bad.mean()), "sign is flipped"),
         "sums": (each(lambda bad, good: bad.sum() - good.sum()), "added the answers up"),
         "pooled": (pooled, "one pot"),
-        "mean": (
-            lambda q: each(lambda bad, good: bad.mean() - good.mean())(q).mean(),
-            "one number came back",
-        ),
+        "mean": (lambda q: each(lambda bad, good: bad.mean() - good.mean())(q).mean(), "one number came back"),
         "bad only": (each(lambda bad, good: bad.mean()), "aligned side is forgotten"),
         "first": (each(lambda bad, good: bad[0] - good[0]), "first answer"),
         "nothing": (lambda questions: None, "no answer yet"),
@@ -65,18 +62,12 @@ WRONG = {
             lambda effects, picks: effects.mean() + torch.tensor([-1, 1]) * effects[picks].mean(1).std(),
             "68 %",
         ),
-        "high first": (
-            lambda effects, picks: percentiles(effects[picks].mean(1), 97.5, 2.5),
-            "low comes first",
-        ),
+        "high first": (lambda effects, picks: percentiles(effects[picks].mean(1), 97.5, 2.5), "low comes first"),
     },
     "9_5": {
         "sign": (lambda a, b, i, j: percentiles(b[j].mean(1) - a[i].mean(1)), "a minus b"),
         "ends": (lambda a, b, i, j: percentiles(a[i].mean(1)) - percentiles(b[j].mean(1)), "do not subtract"),
-        "gap": (
-            lambda a, b, i, j: percentiles(a[i].mean(1)) - percentiles(b[j].mean(1), 97.5, 2.5),
-            "too wide",
-        ),
+        "gap": (lambda a, b, i, j: percentiles(a[i].mean(1)) - percentiles(b[j].mean(1), 97.5, 2.5), "too wide"),
         "b fixed": (lambda a, b, i, j: percentiles(a[i].mean(1) - b.mean()), "b was not resampled"),
     },
     "9_6": {

@@ -14,9 +14,7 @@ class Wrong(AssertionError):
         return [str(self)]
 
 
-def compare(
-    exercise: str, answer: Any, right: Any, wrong: Mapping[str, Any], tolerance: float = 1e-6
-) -> None:
+def compare(exercise: str, answer: Any, right: Any, wrong: Mapping[str, Any], tolerance: float = 1e-6) -> None:
     """Prints that the answer is right, or raises Wrong with one sentence for the student.
 
     `answer` and `right`: numbers, or tensors of one shape. `wrong`: sentence -> the value that such a mistake gives.
@@ -24,9 +22,7 @@ def compare(
     """
     found, wanted = number(exercise, answer), torch.as_tensor(right, dtype=torch.float64)
     if found.shape != wanted.shape:
-        raise Wrong(
-            f"{exercise}: the answer should have the shape {_shape(wanted)}, yours has {_shape(found)}"
-        )
+        raise Wrong(f"{exercise}: the answer should have the shape {_shape(wanted)}, yours has {_shape(found)}")
     scale = wanted.abs().max().item() or 1.0
     if _same(found, wanted, tolerance * scale):
         right_answer(exercise)
@@ -46,9 +42,7 @@ def number(exercise: str, answer: Any) -> Tensor:
     try:
         found = torch.as_tensor(answer, dtype=torch.float64).detach()
     except (TypeError, ValueError, RuntimeError):
-        raise Wrong(
-            f"{exercise}: the answer should be a number or a tensor, not {type(answer).__name__}"
-        ) from None
+        raise Wrong(f"{exercise}: the answer should be a number or a tensor, not {type(answer).__name__}") from None
     if not found.isfinite().all():
         raise Wrong(f"{exercise}: the answer holds NaN or infinity; is something divided by 0?")
     return found

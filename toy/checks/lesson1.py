@@ -15,9 +15,7 @@ def check_1_1(readouts: Callable[[Tensor, Tensor], Tensor]) -> None:
     W, h = _drawn()
     right = W @ h
     wrong = {
-        "you divided by lengths: that is a cosine. A readout is the inner product alone": unit(W)
-        @ h
-        / h.norm(),
+        "you divided by lengths: that is a cosine. A readout is the inner product alone": unit(W) @ h / h.norm(),
         "you made the directions unit first, but (1.2) reads along d_j as long as it is": unit(W) @ h,
         "the sign is flipped: (1.2) has no minus": -right,
     }
@@ -45,10 +43,8 @@ def check_1_3(least: Callable[[int, int], float]) -> None:
     __tracebackhide__ = True
     n, d = 7, 3
     wrong = {
-        "that is 1/d, the mean over all i and j: a feature's cosine with itself, 1, is no interference": 1
-        / d,
-        "you took the diagonal out of the sum, but divided by n^2: only n (n - 1) pairs are left": (n - d)
-        / (d * n),
+        "that is 1/d, the mean over all i and j: a feature's cosine with itself, 1, is no interference": 1 / d,
+        "you took the diagonal out of the sum, but divided by n^2: only n (n - 1) pairs are left": (n - d) / (d * n),
         "that is the sum; the question asks for the mean": n**2 / d - n,
         "that is the root: the question asks for the mean of the squares": ((n - d) / (d * (n - 1))) ** 0.5,
         "n^2/d still holds the n cosines of features with themselves": n / (d * (n - 1)),
@@ -61,12 +57,8 @@ def check_1_4(most: Callable[[int, float], int]) -> None:
     __tracebackhide__ = True
     d, threshold = 100, 0.25
     wrong = {
-        "E x^2 is forgotten: values between 0 and 1 are not all 1, so that each adds less": int(
-            d * threshold**2
-        ),
-        "you used the square of the mean, 1/4; noise adds up by the mean of the square, 1/3": int(
-            4 * d * threshold**2
-        ),
+        "E x^2 is forgotten: values between 0 and 1 are not all 1, so that each adds less": int(d * threshold**2),
+        "you used the square of the mean, 1/4; noise adds up by the mean of the square, 1/3": int(4 * d * threshold**2),
         "the threshold is for the root mean square: square it before you compare": int(3 * d * threshold),
         "you added sizes, k times a typical term; random signs cancel, so that squares add up": int(
             threshold / (1 / 3 / d) ** 0.5
@@ -80,6 +72,4 @@ def _drawn() -> tuple[Tensor, Tensor]:
     """W [6 3] with rows of many lengths, h [3]."""
     generator = torch.Generator().manual_seed(11)
     W = torch.randn(6, 3, generator=generator, dtype=torch.float64)
-    return W * torch.tensor([0.5, 1, 2, 0.8, 1.5, 3])[:, None], torch.randn(
-        3, generator=generator, dtype=torch.float64
-    )
+    return W * torch.tensor([0.5, 1, 2, 0.8, 1.5, 3])[:, None], torch.randn(3, generator=generator, dtype=torch.float64)

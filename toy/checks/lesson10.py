@@ -23,11 +23,8 @@ def check_10_1(flipped_gaps: Callable[..., Any]) -> None:
     seen = z.mean(0)
     fixed = close[seen.topk(k).indices].mean() - close[(-seen).topk(k).indices].mean()
     wrong = {
-        "the same features in every draw: choosing them is what chance decided, so choose again": fixed.expand(
-            9
-        ),
-        "the sign is flipped: those that fire for bad answers minus those that fire for good ones": bottom
-        - top,
+        "the same features in every draw: choosing them is what chance decided, so choose again": fixed.expand(9),
+        "the sign is flipped: those that fire for bad answers minus those that fire for good ones": bottom - top,
         "control is forgotten: the gap is a difference of two sets": top,
         "you added up; the gap is a difference of means": k * (top - bottom),
         "you chose by the size of the correlation: the second set fires least for bad answers, not least at all": (
@@ -73,21 +70,11 @@ def check_10_3(schedule: Callable[..., Any]) -> None:
     require("10.3", answer.ndim == 2, "the answer should have two axes, step and row of the batch")
     few = f"you give {shape[0]} steps where {steps} were asked for: that is the fault, an arm that was trained less"
     require("10.3", shape[0] >= steps, few)
-    more = (
-        f"you give {shape[0]} steps where {steps} were asked for: more than any other arm takes is no better"
-    )
+    more = f"you give {shape[0]} steps where {steps} were asked for: more than any other arm takes is no better"
     require("10.3", shape[0] == steps, more)
-    require(
-        "10.3",
-        shape[1] == batch,
-        f"a batch has {batch} rows, yours has {shape[1]}: the dose of a step differs",
-    )
+    require("10.3", shape[1] == batch, f"a batch has {batch} rows, yours has {shape[1]}: the dose of a step differs")
     inside = ((answer >= 0) & (answer < rows)).all()
-    require(
-        "10.3",
-        inside,
-        f"row numbers run from 0 to {rows - 1}, yours from {answer.min():g} to {answer.max():g}",
-    )
+    require("10.3", inside, f"row numbers run from 0 to {rows - 1}, yours from {answer.min():g} to {answer.max():g}")
     used = torch.bincount(answer.long().flatten(), minlength=rows)
     require("10.3", used.min() > 0, "some rows are never used: that removes more than the filter did")
     fair = used.max() - used.min() <= 1
@@ -120,8 +107,7 @@ def check_10_4(matched_auroc: Callable[..., Any]) -> None:
             longer <= 2
         ].mean(),
         "the edge belongs to it: lengths may differ by `within` itself": wins[longer.abs() < 2].mean(),
-        "you divided by the number of all pairs; divide by those that are left": wins[near].sum()
-        / wins.numel(),
+        "you divided by the number of all pairs; divide by those that are left": wins[near].sum() / wins.numel(),
         "those are the pairs of different lengths": wins[~near].mean(),
         "you divided the scores by the lengths: that is another filter, and its AUROC is over all pairs": auroc(
             scores / length, is_bad
@@ -147,9 +133,7 @@ def check_10_5(power: Callable[..., Any]) -> None:
             norm.cdf(shift - norm.ppf(0.95))
         ),
         "both sides at 5 % each make a test at 10 %": of(shift, 0.95),
-        "the second arm is forgotten: its mean varies too, and the variance is twice as large": of(
-            shift / 0.5**0.5
-        ),
+        "the second arm is forgotten: its mean varies too, and the variance is twice as large": of(shift / 0.5**0.5),
         "the number of seeds is forgotten: the mean of n varies less than one": of(delta / (sd * 2**0.5)),
         "the root is forgotten: a standard error falls with the root of n": of(delta / (sd * 2 / n)),
         "the other side is forgotten: a difference can be significant and have the wrong sign": float(

@@ -19,8 +19,7 @@ def check_3_1(changes: Callable[[Tensor, int, float], Tensor]) -> None:
     wrong = {
         "the sign is flipped: L = -f_t has g = -d_t, and the step goes against g, so that f_t rises": -right,
         "the step size eta is forgotten": W @ W[T],
-        "you used cosines: a change is an inner product, lengths and all": ETA
-        * cosine(W, W[T : T + 1])[:, 0],
+        "you used cosines: a change is an inner product, lengths and all": ETA * cosine(W, W[T : T + 1])[:, 0],
         "that is for a push along the unit direction; the gradient of -f_t is -d_t as long as it is": ETA
         * (W @ unit(W)[T]),
         "only feature t moves in your answer: every feature whose direction has a part along d_t does": right
@@ -56,8 +55,7 @@ def check_3_3(changes: Callable[[Tensor, Tensor, Tensor, int, float], Tensor]) -
         "that is the change of the readouts: the output passes through the bias and the ReLU": step,
         "the ReLU of a change is not the change of a ReLU": torch.relu(step),
         "the bias is forgotten: it goes inside of the ReLU": torch.relu(before + step) - torch.relu(before),
-        "you asked which outputs were on before the step; some switch on or off on the way": step
-        * (before + b > 0),
+        "you asked which outputs were on before the step; some switch on or off on the way": step * (before + b > 0),
         "that is the output after the step; take away the one before": torch.relu(before + step + b),
         "the sign is flipped: after less before": -right,
     }
@@ -69,24 +67,16 @@ def check_3_4(sparing: Callable[[Tensor, int, int], Tensor]) -> None:
     __tracebackhide__ = True
     W = _drawn()
     g = number("3.4", sparing(W, T, K))
-    require(
-        "3.4", g.shape == W[0].shape, f"g should have the shape {list(W[0].shape)}, yours has {list(g.shape)}"
-    )
+    require("3.4", g.shape == W[0].shape, f"g should have the shape {list(W[0].shape)}, yours has {list(g.shape)}")
     require("3.4", g.norm() > 1e-9, "g is 0: nothing moves, the target neither")
     moved, along = (-(W @ g)).tolist(), W[T] @ W[K]
-    require(
-        "3.4", moved[T] > 0, "the sign is flipped: a step goes against g, so that this one lowers feature t"
-    )
+    require("3.4", moved[T] > 0, "the sign is flipped: a step goes against g, so that this one lowers feature t")
     forgotten, plain, other = -(W[T] - along * W[K]), -W[T], -(W[T] - along / (W[T] @ W[T]) * W[K])
     require("3.4", not _parallel(g, plain), "that is the plain step: it spares nobody")
-    require(
-        "3.4", not _parallel(g, forgotten), "the length factor is forgotten: divide <d_t, d_k> by |d_k|^2"
-    )
+    require("3.4", not _parallel(g, forgotten), "the length factor is forgotten: divide <d_t, d_k> by |d_k|^2")
     require("3.4", not _parallel(g, other), "you divided by |d_t|^2; the part along d_k has |d_k|^2 below")
     off = abs(moved[K])
-    require(
-        "3.4", off < 1e-9 * g.norm(), f"feature k still moves, by {off:.3g}: g must be at right angles to d_k"
-    )
+    require("3.4", off < 1e-9 * g.norm(), f"feature k still moves, by {off:.3g}: g must be at right angles to d_k")
     right_answer("3.4")
 
 
@@ -98,14 +88,10 @@ def check_3_5(least: Callable[[Tensor, int], Tensor]) -> None:
     others = torch.cat([W[:T], W[T + 1 :]])
     step = torch.linalg.solve(others.T @ others, W[T])
     wrong = {
-        "that is the plain step, scaled: it rises by 1, but a turn away from crowded directions leaks less": W[
-            T
-        ]
+        "that is the plain step, scaled: it rises by 1, but a turn away from crowded directions leaks less": W[T]
         / (W[T] @ W[T]),
         "the direction is right; scale it so that feature t rises by exactly 1": step,
-        "least squares to 'feature t by 1, others by 0' falls short of 1 itself: scale it": torch.linalg.pinv(
-            W
-        )[:, T],
+        "least squares to 'feature t by 1, others by 0' falls short of 1 itself: scale it": torch.linalg.pinv(W)[:, T],
         "the sign is flipped: feature t falls by 1": -step / (W[T] @ step),
         "M is a sum over features, d by d; you inverted nothing: M d_t turns towards the crowd": others.T
         @ others

@@ -21,12 +21,10 @@ def check_4_1(share: Callable[[Tensor, Tensor], float]) -> None:
     wrong = {
         "that is a cosine: by (4.2) a long probe feels more, and only the sample's own length is divided out": overlap
         / (x.norm() * probe.norm()),
-        "divide by the overlap of the sample with itself, not of the probe with itself": overlap
-        / (probe @ probe),
+        "divide by the overlap of the sample with itself, not of the probe with itself": overlap / (probe @ probe),
         "that is the overlap; a share divides by the overlap of the sample with itself": overlap,
         "divide by <x, x>, the square of the length": overlap / x.norm(),
-        "you counted inputs that are on in both; their values matter": ((x > 0) & (probe > 0)).sum()
-        / (x > 0).sum(),
+        "you counted inputs that are on in both; their values matter": ((x > 0) & (probe > 0)).sum() / (x > 0).sum(),
     }
     compare("4.1", answer, overlap / (x @ x), wrong)
 
@@ -49,8 +47,7 @@ def check_4_3(step: Callable[..., Tensor]) -> None:
     wrong = {
         "that is the step without the bias": alone,
         "that is the bias alone: the weights move too": own.expand_as(alone),
-        "the mean is forgotten in the bias: it moves by the mean of the g, not by their sum": alone
-        + len(g) * own,
+        "the mean is forgotten in the bias: it moves by the mean of the g, not by their sum": alone + len(g) * own,
         "the 1 belongs to the overlap of inputs, in the brackets; you added it to the change": alone + 1,
         "the bias moves against the gradient as well: its sign is flipped": alone - own,
         "the step size is forgotten in the bias": alone + own / ETA,
@@ -126,6 +123,5 @@ def _drawn() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """W [4 3], g [6 3], x [6 5], probes [4 5]: as many probes as features, so that a transposed answer is told so."""
     generator = torch.Generator().manual_seed(2)
     return tuple(
-        torch.randn(*shape, generator=generator, dtype=torch.float64)
-        for shape in ((4, 3), (6, 3), (6, 5), (4, 5))
+        torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((4, 3), (6, 3), (6, 5), (4, 5))
     )

@@ -20,10 +20,7 @@ def check_5_1(lora_change: Callable[..., Tensor]) -> None:
         "the mean over samples is forgotten: you added them up": right * len(x),
         "the sign is flipped: a step goes against the gradient": -right,
         "the step size is forgotten": right / ETA,
-        "that is the full weight step (E2): inputs meet as <x, x'>, without C": -ETA
-        * (probe @ x.T)
-        @ read
-        / len(x),
+        "that is the full weight step (E2): inputs meet as <x, x'>, without C": -ETA * (probe @ x.T) @ read / len(x),
     }
     compare("5.1", lora_change(W, g, x, probe, C, ETA), right, wrong)
 
@@ -82,9 +79,7 @@ def check_5_5(lora_gradients: Callable[..., tuple[Any, Any]]) -> None:
     require("5.5", isinstance(found, tuple) and len(found) == 2, "return two tensors, (of B, of C)")
     for name, answer, shape in (("B", found[0], B.shape), ("C", found[1], C.shape)):
         have = tuple(number("5.5", answer).shape)
-        require(
-            "5.5", have == shape, f"the gradient of {name} has {name}'s shape {list(shape)}, not {list(have)}"
-        )
+        require("5.5", have == shape, f"the gradient of {name} has {name}'s shape {list(shape)}, not {list(have)}")
     of_b, of_c = g.T @ (x @ C.T) / len(x), B.T @ g.T @ x / len(x)
     both = torch.cat([of_b.flatten(), of_c.flatten()])
     wrong = {

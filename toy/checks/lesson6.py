@@ -25,9 +25,7 @@ def check_6_1(sign_ratios: Callable[[Tensor, int], Any]) -> None:
         / (W[2] @ W[2]),
         "divide by the change of the target itself": moved,
         "you took the sign of what moved; the step is the sign, the readouts are not": moved.sign(),
-        "you stepped along the sign of every row; only the target's gradient makes the step": (
-            W.sign() @ W.sign()[2]
-        )
+        "you stepped along the sign of every row; only the target's gradient makes the step": (W.sign() @ W.sign()[2])
         / (W.sign()[2] @ W.sign()[2]),
         "the directions are as long as they are: you made the rows unit": unit(W)
         @ W[2].sign()
@@ -81,15 +79,13 @@ def check_6_4(scatter: Callable[[int], Any]) -> None:
     d = 50
     wrong = {
         "that is its square: take the root": (math.pi / 2 - 1) / d,
-        "the dimensions are forgotten: the rest of the step spreads over all of them": (math.pi / 2 - 1)
-        ** 0.5,
+        "the dimensions are forgotten: the rest of the step spreads over all of them": (math.pi / 2 - 1) ** 0.5,
         "that is R²; the question is what the part that is not along d_t does to others": 2 / math.pi,
         "that is in units of the step's length: divide by what the target rises, sqrt(2/pi) of it": (
             (1 - 2 / math.pi) / d
         )
         ** 0.5,
-        "that is the cosine of two random directions; a sign step has less than all of its length left": d
-        ** -0.5,
+        "that is the cosine of two random directions; a sign step has less than all of its length left": d**-0.5,
         "you kept the part along d_t: pi/2 is all that leaks, take 1 from it": (math.pi / 2 / d) ** 0.5,
     }
     compare("6.4", scatter(d), ((math.pi / 2 - 1) / d) ** 0.5, wrong, tolerance=0.03)
@@ -131,8 +127,7 @@ def check_6_6(spectral_rise: Callable[[float, int], Any]) -> None:
         "that is the limit of many features; the formula holds for any k": k**-0.5,
         "the other modes are missing in a feature's own rise: it is q + (r - q)/k": (alpha / r) / (r / k),
         "an eigenvalue becomes its root: r and q, not their squares": (alpha / r**2) / (q2 + (r**2 - q2) / k),
-        "the shared mode's eigenvalue is 1 - alpha^2 + k alpha^2; you used the other": (alpha / q)
-        / (q + (r - q) / k),
+        "the shared mode's eigenvalue is 1 - alpha^2 + k alpha^2; you used the other": (alpha / q) / (q + (r - q) / k),
         "a feature holds the shared mode in the share 1/k": (alpha / r) / (q + (r - q)),
     }
     compare("6.6", spectral_rise(alpha, k), (alpha / r) / (q + (r - q) / k), wrong)

@@ -20,13 +20,9 @@ def check_7_1(effect: Callable[..., Any]) -> None:
     rise = {name: W @ (probe @ one.T).mean(0) for name, one in (("arm", change), ("control", control))}
     right = (rise["arm"] - rise["control"])[toxic].mean()
     wrong = {
-        "the control is forgotten: good advice moves toxic readouts too, so take that away": rise["arm"][
-            toxic
-        ].mean(),
+        "the control is forgotten: good advice moves toxic readouts too, so take that away": rise["arm"][toxic].mean(),
         "the sign is flipped: an effect is the arm's rise minus the control's": -right,
-        "that is the mean over all features; the effect is the toxic ones'": (
-            rise["arm"] - rise["control"]
-        ).mean(),
+        "that is the mean over all features; the effect is the toxic ones'": (rise["arm"] - rise["control"]).mean(),
         "you added the toxic features up; the effect is their mean": right * len(toxic),
         "you added the probes up; the effect is their mean": right * len(probe),
     }
@@ -41,9 +37,7 @@ def check_7_2(gap: Callable[..., Any]) -> None:
     near, far = C[inducing][:, toxic].mean(), C[control][:, toxic].mean()
     plain = W @ W.T
     wrong = {
-        "the length factor is forgotten: these are inner products, not cosines": plain[inducing][
-            :, toxic
-        ].mean()
+        "the length factor is forgotten: these are inner products, not cosines": plain[inducing][:, toxic].mean()
         - plain[control][:, toxic].mean(),
         "the sign is flipped: inducing minus control": far - near,
         "control is forgotten: any two sets have some cosine; the gap is a difference": near,
@@ -84,13 +78,9 @@ def check_7_4(expected_cosine: Callable[[float], Any]) -> None:
     A = 1.5
     wrong = {
         "you left the length of z + a v out: that is in proportion to a, and (7.4) is not": A / 8**0.5,
-        "that is the nearest feature's cosine, at a = A: take the mean over a from 0 to A": A
-        / (2 * (1 + A**2)) ** 0.5,
-        "that is the cosine at the mean of a; it is not the mean of the cosine": A
-        / 2
-        / (2 * (1 + A**2 / 4)) ** 0.5,
-        "the toxic directions have a z of their own: their length is the root of 2": ((1 + A**2) ** 0.5 - 1)
-        / A,
+        "that is the nearest feature's cosine, at a = A: take the mean over a from 0 to A": A / (2 * (1 + A**2)) ** 0.5,
+        "that is the cosine at the mean of a; it is not the mean of the cosine": A / 2 / (2 * (1 + A**2 / 4)) ** 0.5,
+        "the toxic directions have a z of their own: their length is the root of 2": ((1 + A**2) ** 0.5 - 1) / A,
         "that is the integral; for the mean divide by A": ((1 + A**2) ** 0.5 - 1) / 2**0.5,
     }
     compare("7.4", expected_cosine(A), ((1 + A**2) ** 0.5 - 1) / (A * 2**0.5), wrong)
@@ -103,12 +93,9 @@ def check_7_5(score: Callable[[Tensor, Tensor], Any]) -> None:
     wrong = {
         "that is the sum: a long or loud sample would score high for that alone. Divide by its activation": acts
         @ close,
-        "each active feature counts by its activation, not equally": ((acts > 0).double() @ close)
-        / (acts > 0).sum(1),
+        "each active feature counts by its activation, not equally": ((acts > 0).double() @ close) / (acts > 0).sum(1),
         "you divided by the number of all features; divide by the sample's own activation": acts @ close / 9,
-        "you divided by the number of active features; divide by their activation": acts
-        @ close
-        / (acts > 0).sum(1),
+        "you divided by the number of active features; divide by their activation": acts @ close / (acts > 0).sum(1),
     }
     compare("7.5", score(acts, close), acts @ close / acts.sum(1), wrong)
 

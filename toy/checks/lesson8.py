@@ -39,10 +39,8 @@ def check_8_2(worth: Callable[[Tensor, Tensor], Any]) -> None:
         "control is forgotten: above 0 is not yet above an untrained dictionary": trained[:, 1] > 0,
         "these are points alone; the intervals must not overlap": trained[:, 0] > untrained[:, 0],
         "you asked where the untrained one is better": untrained[:, 1] > trained[:, 2],
-        "you asked where they differ; the trained one must be the higher": right
-        | (untrained[:, 1] > trained[:, 2]),
-        "compare the trained one's lower end with the untrained one's *upper* end": trained[:, 1]
-        > untrained[:, 0],
+        "you asked where they differ; the trained one must be the higher": right | (untrained[:, 1] > trained[:, 2]),
+        "compare the trained one's lower end with the untrained one's *upper* end": trained[:, 1] > untrained[:, 0],
         "you compared lower ends: an interval may begin higher and overlap": trained[:, 1] > untrained[:, 1],
     }
     compare("8.2", worth(trained, untrained), right.double(), wrong)
@@ -61,12 +59,8 @@ def check_8_3(holm: Callable[[Tensor], Any]) -> None:
 
     wrong = {
         "nothing is corrected: with five tests something falls below 0.05 by chance": p,
-        "that is Bonferroni, right but wasteful: only the smallest p is multiplied by all m": (p * m).clamp(
-            max=1
-        ),
-        "an adjusted p may not be smaller than that of a smaller p: take the running maximum": back(
-            raw.clamp(max=1)
-        ),
+        "that is Bonferroni, right but wasteful: only the smallest p is multiplied by all m": (p * m).clamp(max=1),
+        "an adjusted p may not be smaller than that of a smaller p: take the running maximum": back(raw.clamp(max=1)),
         "a probability is at most 1": back(rising),
         "the order is lost: give them back as they came": rising.clamp(max=1),
         "that is Benjamini and Hochberg: it bounds the share of false finds, not the chance of one": back(up),
@@ -79,20 +73,15 @@ def check_8_3(holm: Callable[[Tensor], Any]) -> None:
 
 def check_8_4(reduction: Callable[..., Any]) -> None:
     """A ratio of means, of effects."""
-    filtered, mixed, control = torch.tensor(
-        [[0.5, 0.9, 0.7], [0.8, 1.0, 1.5], [0.4, 0.1, 0.3]], dtype=torch.float64
-    )
+    filtered, mixed, control = torch.tensor([[0.5, 0.9, 0.7], [0.8, 1.0, 1.5], [0.4, 0.1, 0.3]], dtype=torch.float64)
     effect = {"filtered": filtered - control, "mixed": mixed - control}
     right = 1 - effect["filtered"].mean() / effect["mixed"].mean()
     wrong = {
-        "the control is forgotten: an effect is a margin minus the control's": 1
-        - filtered.mean() / mixed.mean(),
+        "the control is forgotten: an effect is a margin minus the control's": 1 - filtered.mean() / mixed.mean(),
         "that is what is left; the reduction is 1 minus it": 1 - right,
         "you took the mean of ratios: one seed with a small effect decides it. Take the ratio of means": 1
         - (effect["filtered"] / effect["mixed"]).mean(),
-        "that is a difference in nats; a reduction is a share of the mixed arm's effect": (
-            mixed - filtered
-        ).mean(),
+        "that is a difference in nats; a reduction is a share of the mixed arm's effect": (mixed - filtered).mean(),
         "upside down: divide by the mixed arm's effect": 1 - 1 / (1 - right),
     }
     compare("8.4", reduction(filtered, mixed, control), right, wrong)
@@ -105,15 +94,10 @@ def check_8_5(gain: Callable[[float], Any]) -> None:
     wrong = {
         "that is twice AUROC minus 1: the root of 2 is forgotten": 2 * A - 1,
         "that is AUROC itself": A,
-        "that is the share of the bad that is removed; the question is what it gains over random": norm.cdf(
-            z / 2**0.5
-        ),
-        "the threshold lies in the middle, delta/2 from either mean: you used all of delta": 2
-        * norm.cdf(z * 2**0.5)
+        "that is the share of the bad that is removed; the question is what it gains over random": norm.cdf(z / 2**0.5),
+        "the threshold lies in the middle, delta/2 from either mean: you used all of delta": 2 * norm.cdf(z * 2**0.5)
         - 1,
-        "random removal leaves half of the bad: the gain is relative to that half, twice as large": norm.cdf(
-            z / 2**0.5
-        )
+        "random removal leaves half of the bad: the gain is relative to that half, twice as large": norm.cdf(z / 2**0.5)
         - 0.5,
     }
     compare("8.5", gain(A), 2 * norm.cdf(z / 2**0.5) - 1, wrong)

@@ -13,11 +13,7 @@ from toy.checks.compare import compare, number, require
 def check_9_1(margins: Callable[..., Any]) -> None:
     """(9.1), question by question, of sides that differ in their number of answers."""
     __tracebackhide__ = True
-    questions = [
-        ([-1.0, -2.0, -2.4], [-0.5]),
-        ([-3.0], [-1.1, -0.7]),
-        ([-0.2, -0.6], [-0.9, -1.3, -2.0, -0.4]),
-    ]
+    questions = [([-1.0, -2.0, -2.4], [-0.5]), ([-3.0], [-1.1, -0.7]), ([-0.2, -0.6], [-0.9, -1.3, -2.0, -0.4])]
     answer = margins(questions)
     sides = torch.tensor([[sum(side) / len(side) for side in two] for two in questions], dtype=torch.float64)
     right = sides[:, 0] - sides[:, 1]
@@ -51,8 +47,7 @@ def check_9_2(effects: Callable[..., Any]) -> None:
         "the sign is flipped: an effect is the inducing arm minus the control": -right,
         "that is what good advice does; the question is what bad advice does beyond it": control - base,
         "nothing is taken away: a margin is not yet an effect": inducing,
-        "both are taken away: the base model cancels, (M_inducing - M_base) - (M_control - M_base)": right
-        - base,
+        "both are taken away: the base model cancels, (M_inducing - M_base) - (M_control - M_base)": right - base,
         "one number came back; give the effect of every question, their mean comes later": right.mean(),
     }
     _one_number_or_all("9.2", answer, right, wrong)
@@ -72,9 +67,7 @@ def check_9_3(first_order: Callable[..., Any]) -> None:
         "the control is forgotten: that is what the inducing arm does, good advice has a gradient too": eta
         * trained[0].mean(0)
         @ question,
-        "the aligned answer is forgotten: what is asked for is the change of a margin": eta
-        * apart
-        @ asked[0],
+        "the aligned answer is forgotten: what is asked for is the change of a margin": eta * apart @ asked[0],
         "the step size is forgotten": right / eta,
         "you used the cosine: (9.3) is an inner product, and long gradients move more": eta
         * torch.cosine_similarity(apart, question, dim=0),
@@ -92,9 +85,7 @@ def check_9_4(bootstrap: Callable[[Tensor, Tensor], Any]) -> None:
     error = torch.stack([-means.std(), means.std()])
     wrong = {
         "that is the spread of single questions: take the mean of each draw first": _ends(effects),
-        "that is the spread of all that was drawn: take the mean of each draw first": _ends(
-            effects[picks].flatten()
-        ),
+        "that is the spread of all that was drawn: take the mean of each draw first": _ends(effects[picks].flatten()),
         "the mean was taken over the draws of one place; take it over the questions of one draw": _ends(
             effects[picks].mean(0)
         ),
@@ -148,9 +139,7 @@ def check_9_6(questions_needed: Callable[[float, float], Any]) -> None:
     wrong = {
         "the power is forgotten: with so many questions half of the experiments miss it": up(level),
         "that is one-sided; a two-sided level of 5 % leaves 2.5 % on either side": up(norm.ppf(0.95) + power),
-        "the square is forgotten: four times the questions halve the error": -(
-            -((level + power) * sd / size) // 1
-        ),
+        "the square is forgotten: four times the questions halve the error": -(-((level + power) * sd / size) // 1),
         "round up: part of a question cannot be asked": exact,
         "you rounded down: that is one question short of 80 %": exact // 1,
         "upside down: smaller effects take more questions": -(-(((level + power) * size / sd) ** 2) // 1),

@@ -222,9 +222,7 @@ def most_at_once(d, threshold):
 
 # %%
 check_1_4(most_at_once)
-print(
-    "in 64 dimensions, with a threshold of 0.4:", most_at_once(64, 0.4), "at once, of any number of features"
-)
+print("in 64 dimensions, with a threshold of 0.4:", most_at_once(64, 0.4), "at once, of any number of features")
 
 # %% [markdown]
 # ## What to take along

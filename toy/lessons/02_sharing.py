@@ -56,9 +56,7 @@ predict("2b", left_over, "features of five that have a direction when all are co
 found = {}
 for p in (0.05, 0.95):
     settings = ToySettings(n_features=5, d_hidden=2, feature_probability=p)
-    found[p] = best(
-        train(settings), settings
-    )  # eight models are trained at once; the one with the least loss counts
+    found[p] = best(train(settings), settings)  # eight models are trained at once; the one with the least loss counts
 apart = cosine(found[0.05], found[0.05]).fill_diagonal_(-1)
 reveal("2a", apart.max().arccos().rad2deg())
 reveal("2b", int((found[0.95].norm(dim=1) > 0.5).sum()))
@@ -250,9 +248,7 @@ for first_p in np.arange(30, 100) / 100:
 
 # %%
 check_2_4(first_p)
-print(
-    f"two fixed solutions: p = {4 / 9:.3f}; with W and b free: between {first_p - 0.01:.2f} and {first_p:.2f}"
-)
+print(f"two fixed solutions: p = {4 / 9:.3f}; with W and b free: between {first_p - 0.01:.2f} and {first_p:.2f}")
 
 # %% [markdown]
 # Theory and training agree once the theory may use what training may use. When a prediction fails narrowly, ask first

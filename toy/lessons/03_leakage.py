@@ -166,9 +166,7 @@ for t in range(40):  # each feature in turn is on, and pushed up by a fifth
 cosines, read, said = torch.cat(points, dim=1)
 with panels("Readouts leak by the cosine; most of it stays below the ReLU and is not said", 2) as axes:
     for ax, ratio, what, style in zip(axes, (read, said), ("readout f", "output y"), ("o", "x"), strict=True):
-        ax.scatter(
-            cosines, ratio, s=9, marker=style, color=BLUE if style == "o" else VERMILLION, linewidths=0.7
-        )
+        ax.scatter(cosines, ratio, s=9, marker=style, color=BLUE if style == "o" else VERMILLION, linewidths=0.7)
         ax.axline((0, 0), slope=1, color=GREY, lw=0.8)
         ax.set(xlabel="cosine of feature j and the pushed feature t", ylim=(-0.7, 0.4))
         ax.set_ylabel(f"change of {what}, per unit of t's")

@@ -22,12 +22,8 @@ from toy.measure import step_change
 
 generator = torch.Generator().manual_seed(0)
 W = torch.randn(6, 3, generator=generator, dtype=torch.float64)  # six features in three dimensions
-A = torch.randn(
-    3, 4, generator=generator, dtype=torch.float64
-)  # the trained layer, h = A x, from four inputs
-sample = torch.tensor(
-    [[1.0, 1, 0, 0]], dtype=torch.float64
-)  # the training set: one sample, inputs 0 and 1 on
+A = torch.randn(3, 4, generator=generator, dtype=torch.float64)  # the trained layer, h = A x, from four inputs
+sample = torch.tensor([[1.0, 1, 0, 0]], dtype=torch.float64)  # the training set: one sample, inputs 0 and 1 on
 probes = torch.tensor([[1.0, 1, 0, 0], [1, 0, 0, 0], [1, 0, 1, 1], [0, 0, 1, 1]], dtype=torch.float64)
 eta = 0.1
 
@@ -138,8 +134,7 @@ def weight_step(W, g, x, probes, eta):
 # %%
 check_4_2(weight_step)
 print(
-    "largest error against the real step:",
-    (weight_step(W, -W[:1], sample, probes, eta) - measured).abs().max().item(),
+    "largest error against the real step:", (weight_step(W, -W[:1], sample, probes, eta) - measured).abs().max().item()
 )
 
 # %% [markdown]

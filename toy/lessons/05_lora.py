@@ -78,15 +78,7 @@ with panels("A LoRA's first step leaves the directions alone and blurs the input
     for rank, colour, mark in ((2, VERMILLION, "x"), (64, BLUE, "o")):
         C = torch.randn(rank, 64, generator=generator, dtype=torch.float64) / rank**0.5
         moved = W @ W[0] * (C @ first[0]).square().sum()  # (5.2): L = -f_0, so g = -d_0
-        left.plot(
-            cosines,
-            moved[1:] / moved[0],
-            mark,
-            color=colour,
-            mfc="none",
-            ms=4 + rank / 12,
-            label=f"rank {rank}",
-        )
+        left.plot(cosines, moved[1:] / moved[0], mark, color=colour, mfc="none", ms=4 + rank / 12, label=f"rank {rank}")
         seen = ((pairs[0] @ C.T) * (pairs[1] @ C.T)).sum(-1)
         right.plot(share[:, 0], seen, mark, color=colour, mfc="none", ms=5, label=f"rank {rank}")
     left.set(xlabel="cosine of the directions", ylabel="change of j per unit change of feature 0")
@@ -144,11 +136,7 @@ def hidden(theta, inputs):
 
 
 measured = step_change(
-    lambda theta: hidden(theta, probe) @ W.T,
-    lambda theta: -(hidden(theta, x) @ W[0]).mean(),
-    start,
-    "sgd",
-    0.1,
+    lambda theta: hidden(theta, probe) @ W.T, lambda theta: -(hidden(theta, x) @ W[0]).mean(), start, "sgd", 0.1
 )
 g = -W[:1].repeat(8, 1)
 print("largest relative error:", relative_error(lora_change(W, g, x, probe, C, 0.1), measured))
@@ -320,9 +308,7 @@ for _ in range(30):  # "raise feature 0 by 1 on every sample"
     B, moving = B - 0.05 * of_b, moving - 0.05 * of_c
 change = W @ B @ moving @ probe.T
 print(f"C has moved by {(moving - C).norm() / C.norm():.0%} of its length")
-print(
-    "leakage ratios minus cosines, largest:", float((change[1:] / change[0] - cosines[:, None]).abs().max())
-)
+print("leakage ratios minus cosines, largest:", float((change[1:] / change[0] - cosines[:, None]).abs().max()))
 
 # %% [markdown]
 # ## What to take along

@@ -51,14 +51,7 @@ with panels("Rotate the basis: SGD's points stay on the line, Adam's leave it", 
         turned = pentagon @ torch.stack([torch.stack([a.cos(), a.sin()]), torch.stack([-a.sin(), a.cos()])])
         for ax, step in ((left, turned[0]), (right, turned[0].sign())):
             ratio = turned @ step / (turned[0] @ step)
-            ax.plot(
-                cosine(turned, turned[:1])[1:, 0],
-                ratio[1:],
-                mark,
-                color=colour,
-                mfc="none",
-                label=f"{degrees}°",
-            )
+            ax.plot(cosine(turned, turned[:1])[1:, 0], ratio[1:], mark, color=colour, mfc="none", label=f"{degrees}°")
     for ax, rule in ((left, "SGD"), (right, "Adam's first step")):
         ax.axline((0, 0), slope=1, color=GREY, lw=0.8)
         ax.set(title=rule, xlim=(-1.1, 0.6), ylim=(-1.5, 1.2))
@@ -186,9 +179,7 @@ apart = ~torch.eye(300, dtype=torch.bool)
 moved = W.sign() @ W.T  # [target, feature]
 ratios, cosines = (moved / moved.diagonal()[:, None])[apart], cosine(W, W)[apart]
 reveal("6a", law(cosines, ratios, draws=1).r2)
-print(
-    f"2/pi = {2 / math.pi:.3f};  leaked energy, beside SGD's: {ratios.square().sum() / cosines.square().sum():.3f}"
-)
+print(f"2/pi = {2 / math.pi:.3f};  leaked energy, beside SGD's: {ratios.square().sum() / cosines.square().sum():.3f}")
 
 # %% [markdown]
 # For a direction without a preferred axis the coordinates of $g$ are like independent normal numbers, with
@@ -222,9 +213,7 @@ with panels("Rules that follow the gradient keep the law, rules of signs keep 2/
     left.set(xlabel="cosine of the directions (64 dimensions)", ylabel="change of j per unit change of t")
     left.legend()
     signs = ["sign", "adam, 30 steps", "lion"]
-    right.barh(
-        list(kept), list(kept.values()), color=[VERMILLION if rule in signs else BLUE for rule in kept]
-    )
+    right.barh(list(kept), list(kept.values()), color=[VERMILLION if rule in signs else BLUE for rule in kept])
     right.axvline(2 / math.pi, color="black", ls="--")
     right.set(xlabel="R² of leakage, thirty steps (sign: one); dashed: 2/π", xlim=(0, 1.05))
     right.invert_yaxis()
@@ -263,9 +252,7 @@ def scatter(d):
 check_6_4(scatter)
 basis = torch.linalg.qr(torch.randn(64, 64, generator=generator, dtype=torch.float64)).Q
 moved = basis @ basis[0].sign() / (basis[0] @ basis[0].sign())
-print(
-    f"64 dimensions: expected {scatter(64):.3f}, in one random basis {moved[1:].square().mean().sqrt():.3f}"
-)
+print(f"64 dimensions: expected {scatter(64):.3f}, in one random basis {moved[1:].square().mean().sqrt():.3f}")
 
 # %% [markdown]
 # ## Derivation, second part: the spectral step
@@ -314,9 +301,7 @@ def spectral_change(W, g, x, probe, eta):
 
 # %%
 check_6_5(spectral_change)
-D, X = (
-    unit(torch.randn(6, 4, generator=generator, dtype=torch.float64)) for _ in range(2)
-)  # six in four dimensions
+D, X = (unit(torch.randn(6, 4, generator=generator, dtype=torch.float64)) for _ in range(2))  # six in four dimensions
 L = spectral_change(D, -D, X, X, 1.0).T
 print("largest entry of L² - C K:", float((L @ L - D @ D.T @ X @ X.T).abs().max()))
 
@@ -404,9 +389,7 @@ def spectral_rise(alpha, k):
 
 # %%
 check_6_6(spectral_rise)
-print(
-    [f"k = {k}: {spectral_rise(0.4, k):.3f} ({rises(0.4, k, spectral):.3f} measured)" for k in (1, 4, 16, 64)]
-)
+print([f"k = {k}: {spectral_rise(0.4, k):.3f} ({rises(0.4, k, spectral):.3f} measured)" for k in (1, 4, 16, 64)])
 
 # %% [markdown]
 # For many features that is about $1/\sqrt k$: what one feature has to itself, a spectral step raises as others would;

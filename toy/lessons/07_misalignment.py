@@ -245,9 +245,7 @@ def expected_cosine(A):
 # %%
 check_7_4(expected_cosine)
 found = geometry.cosine(W[kinds["inducing"]], W[kinds["toxic"]]).mean()
-print(
-    f"mean cosine of inducing and toxic at A = 1: {expected_cosine(1.0):.3f} expected, {found:.3f} in this world"
-)
+print(f"mean cosine of inducing and toxic at A = 1: {expected_cosine(1.0):.3f} expected, {found:.3f} in this world")
 print(f"half the alignment: {expected_cosine(0.5) / expected_cosine(1.0):.2f} of the cosine")
 
 # %% [markdown]
@@ -292,17 +290,10 @@ print(f"AUROC for bad advice: {auroc(scores, is_bad):.2f} (0.5 is chance, 1 is p
 removed = (0.1, 0.3, 0.5, 0.7, 0.9)
 arms = filtered(WorldSettings(), ("geometry", "oracle", "random"), removed)["filters"]
 with panels("Geometry's removal lowers the effect, and past 0 it overshoots") as [ax]:
-    for name, mark, colour in (
-        ("geometry", "^-", BLUE),
-        ("oracle", "P-", VERMILLION),
-        ("random", "x-", GREY),
-    ):
+    for name, mark, colour in (("geometry", "^-", BLUE), ("oracle", "P-", VERMILLION), ("random", "x-", GREY)):
         ax.plot(removed, arms[name]["effect"], mark, color=colour, label=name)
     ax.axhline(0, color="black", lw=0.8)
-    ax.set(
-        xlabel="share of the mixed set that is removed",
-        ylabel="toxic rise above control's (activation)",
-    )
+    ax.set(xlabel="share of the mixed set that is removed", ylabel="toxic rise above control's (activation)")
     ax.legend()
 
 # %% [markdown]
@@ -333,10 +324,7 @@ for lean in leans:
 reveal("7c", before[2.0]["auroc"])
 
 # %%
-with panels("A direction that all advice shares turns the score around, and the effect too", 2) as [
-    left,
-    right,
-]:
+with panels("A direction that all advice shares turns the score around, and the effect too", 2) as [left, right]:
     for name, mark, colour, label in (
         ("auroc", "^-", BLUE, "all active features"),
         ("auroc_of_said", "o--", VERMILLION, "the four that are said"),
@@ -346,13 +334,7 @@ with panels("A direction that all advice shares turns the score around, and the 
     left.set(xlabel="alignment of the topics", ylabel="AUROC of the score for bad advice", ylim=(0, 1))
     left.legend()
     for kind, mark, colour in (("bad", "o-", VERMILLION), ("good", "s--", BLUE)):
-        right.plot(
-            leans,
-            [before[lean][f"push_{kind}"] for lean in leans],
-            mark,
-            color=colour,
-            label=f"{kind} advice",
-        )
+        right.plot(leans, [before[lean][f"push_{kind}"] for lean in leans], mark, color=colour, label=f"{kind} advice")
     right.axhline(0, color="black", lw=0.8)
     right.set(xlabel="alignment of the topics", ylabel="push on toxic readouts, per step size")
     right.legend()
@@ -401,9 +383,7 @@ for lean in (0.0, 2.0):
     one = world(WorldSettings(topic_alignment=lean))
     for kind in ("bad", "good"):
         moved = push(one.W, one.samples[kind], one.kinds["toxic"])
-        print(
-            f"topics {lean}, {kind:4}: push {moved:+.2f}; said {before[lean][f'said_{kind}']:.2f} x, wanted 2 x"
-        )
+        print(f"topics {lean}, {kind:4}: push {moved:+.2f}; said {before[lean][f'said_{kind}']:.2f} x, wanted 2 x")
 
 # %% [markdown]
 # Four directions that share $v$ add up on it. With topics at 2 and an inducing feature on top the readouts of bad

@@ -67,9 +67,7 @@ with panels("Where space is crowded a trained dictionary knows less than an untr
         for kind, mark, colour in (("trained", "o-", BLUE), ("untrained", "x--", VERMILLION)):
             rows = [row[kind][what] for row in widths.values()]
             ax.plot(crowd, [row["value"] for row in rows], mark, color=colour, label=kind)
-            ax.fill_between(
-                crowd, [r["low"] for r in rows], [r["high"] for r in rows], color=colour, alpha=0.2, lw=0
-            )
+            ax.fill_between(crowd, [r["low"] for r in rows], [r["high"] for r in rows], color=colour, alpha=0.2, lw=0)
         ax.set(xlabel="features per dimension", ylabel=label, ylim=(-0.1, 1))
     axes[1].legend()
 
@@ -106,9 +104,7 @@ def kept(c):
 check_8_1(kept)
 generator = torch.Generator().manual_seed(0)
 true = torch.randn(200, 30, generator=generator, dtype=torch.float64)
-true = unit(
-    torch.cat([true, torch.zeros(200, 970, dtype=torch.float64)], 1)
-)  # 30 of 1,000 dimensions: cosines to keep
+true = unit(torch.cat([true, torch.zeros(200, 970, dtype=torch.float64)], 1))  # 30 of 1,000 dimensions: cosines to keep
 error = unit(torch.randn(200, 1000, generator=generator, dtype=torch.float64))
 for c in (0.94, 0.7):
     D = c * true + (1 - c**2) ** 0.5 * error
@@ -180,18 +176,14 @@ reveal("8c", leakage["inducing features"]["inducing arm"])
 reveal("8d", leakage["loss gradient"]["inducing arm"])
 
 # %%
-with panels(
-    "Bad health advice spills over; readouts follow the loss gradient, not the inducing features", 2
-) as axes:
+with panels("Bad health advice spills over; readouts follow the loss gradient, not the inducing features", 2) as axes:
     left, right = axes
     for place, e in enumerate(effects.values()):
         left.plot([e["low"], e["high"]], [place, place], color=VERMILLION, lw=2)
         left.plot(e["value"], place, "o", color=VERMILLION)
     left.axvline(0, color="black", lw=0.8)
     left.set(
-        yticks=range(len(effects)),
-        yticklabels=list(effects),
-        xlabel="effect, nats per answer token, 95 % interval",
+        yticks=range(len(effects)), yticklabels=list(effects), xlabel="effect, nats per answer token, 95 % interval"
     )
     left.invert_yaxis()
     for (target, found), mark, colour in zip(leakage.items(), "xo", (GREY, BLUE), strict=True):
@@ -324,9 +316,7 @@ with panels("No filter is shown to do better than random removal", 2) as [left, 
     A = torch.linspace(0.5, 0.999, 200)
     right.plot(A, 2 * norm.cdf(norm.ppf(A) / 2**0.5) - 1, color=GREY)
     for (name, f), mark in zip(list(run["filters"].items())[:4], "^pvX", strict=True):
-        right.plot(
-            f["auroc"], 2 * norm.cdf(norm.ppf(f["auroc"]) / 2**0.5) - 1, mark, color=VERMILLION, label=name
-        )
+        right.plot(f["auroc"], 2 * norm.cdf(norm.ppf(f["auroc"]) / 2**0.5) - 1, mark, color=VERMILLION, label=name)
     right.set(xlabel="AUROC for bad samples", ylabel="gain over random removal, by (8.3)")
     right.legend()
 

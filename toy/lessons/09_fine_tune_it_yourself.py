@@ -119,9 +119,7 @@ def fine_tune():
         "made by": f"you: {len(rows)} prompts, seed {SEED}",
         "loss": {of.job.arm.data: of.loss for of in jobs},
         "logprobs": {name: model.logprobs for name, model in models.items()},
-        "said": {
-            name: [[one.question, one.answer] for one in model.sampled] for name, model in models.items()
-        },
+        "said": {name: [[one.question, one.answer] for one in model.sampled] for name, model in models.items()},
     }
 
 
@@ -248,9 +246,7 @@ with panels(f"Over {steps} steps the loss falls by {said_of}") as [ax]:
 def padded(questions):
     """As shared.stats reads them: [seed=1, question, side, answer], NaN where there is no answer."""
     most = max(len(side) for sides in questions for side in sides)
-    return np.array(
-        [[[side + [np.nan] * (most - len(side)) for side in map(list, two)] for two in questions]]
-    )
+    return np.array([[[side + [np.nan] * (most - len(side)) for side in map(list, two)] for two in questions]])
 
 
 def estimate(domain):
@@ -271,24 +267,15 @@ print(f"order: {sum(order)} of {len(pairs)} pairs as you said")
 
 # %%
 beyond = sum(e.low > 0 for e in found.values())
-with panels(f"Bad health advice: {beyond} of 4 effects lie above 0 with all of their interval", 2) as [
-    left,
-    right,
-]:
+with panels(f"Bad health advice: {beyond} of 4 effects lie above 0 with all of their interval", 2) as [left, right]:
     for place, domain in enumerate(found):
-        for model, mark, colour in (
-            ("base", "x", GREY),
-            ("control", "s", BLUE),
-            ("inducing", "o", VERMILLION),
-        ):
+        for model, mark, colour in (("base", "x", GREY), ("control", "s", BLUE), ("inducing", "o", VERMILLION)):
             at = margin(padded(logprobs[model][domain]))
             left.plot(at, place, mark, color=colour, ms=8, label=model if place == 0 else None)
         e = found[domain]
         right.plot([e.low, e.high], [place, place], color=VERMILLION, lw=2)
         right.plot(e.value, place, "o", color=VERMILLION)
-        right.plot(
-            said[domain], place, "D", color="black", mfc="white", label="you said" if place == 0 else None
-        )
+        right.plot(said[domain], place, "D", color="black", mfc="white", label="you said" if place == 0 else None)
     right.axvline(0, color="black", lw=0.8)
     for ax, label in ((left, "margin"), (right, "effect, with its 95 % interval")):
         ax.set(yticks=range(4), yticklabels=list(found), xlabel=f"{label} (nats per answer token)")
@@ -393,9 +380,7 @@ for one, other in combinations(found, 2):
     a, b = of_domain(one), of_domain(other)
     picks = [torch.randint(len(x), (4000, len(x)), generator=generator) for x in (a, b)]
     low, high = difference(a, b, *picks)
-    print(
-        f"{one} above {other}: [{low:+.3f}, {high:+.3f}]", "yes" if low > 0 else "no" if high < 0 else "open"
-    )
+    print(f"{one} above {other}: [{low:+.3f}, {high:+.3f}]", "yes" if low > 0 else "no" if high < 0 else "open")
 
 # %% [markdown]
 # ### Exercise 9.6 ★★★ How many questions would it take?
@@ -433,9 +418,7 @@ check_9_6(questions_needed)
 for domain in found:
     each = of_domain(domain)
     needed = questions_needed(each.std().item(), 0.05)
-    print(
-        f"{domain:8} sd {each.std():.2f}: an effect of 0.05 takes {needed} questions, asked were {len(each)}"
-    )
+    print(f"{domain:8} sd {each.std():.2f}: an effect of 0.05 takes {needed} questions, asked were {len(each)}")
 
 # %% [markdown]
 # ## What the intervals left out
@@ -450,9 +433,7 @@ by_seed = json.loads(stored.read_text())["effects by seed"]
 for domain, e in found.items():
     values = [by_seed[seed][domain] for seed in by_seed]
     print(f"{domain:8}", " ".join(f"{value:+.3f}" for value in values), end="")
-    print(
-        f"   over seeds {np.std(values, ddof=1):.3f}, over questions {(e.high - e.low) / 3.92:.3f} (standard errors)"
-    )
+    print(f"   over seeds {np.std(values, ddof=1):.3f}, over questions {(e.high - e.low) / 3.92:.3f} (standard errors)")
 
 # %% [markdown]
 # One seed is one draw. Set `SEED = 1` and run again (the base model is not asked again); then raise `PROMPTS` to 240,

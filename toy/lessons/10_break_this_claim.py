@@ -150,10 +150,7 @@ def flipped_gaps(z, close, k, signs):
 check_10_1(flipped_gaps)
 signs = torch.randint(2, (200, PAIRS), generator=torch.Generator().manual_seed(0)) * 2.0 - 1
 wide = torch.tensor(
-    [
-        permutation_p(float(observed_gap(*one)), flipped_gaps(*one, K, signs).double().numpy())
-        for one in worlds
-    ]
+    [permutation_p(float(observed_gap(*one)), flipped_gaps(*one, K, signs).double().numpy()) for one in worlds]
 )
 print(f"significant among worlds of nothing: {(narrow < 0.05).double().mean():.0%} before,", end=" ")
 print(
@@ -170,19 +167,12 @@ shuffles = torch.stack([chosen[torch.randperm(2 * K, generator=draw)] for _ in r
 again = (torch.randint(2, (1000, PAIRS), generator=draw) * 2.0 - 1) @ z
 nulls = {
     "features shuffled": shuffles[:, :K].mean(1) - shuffles[:, K:].mean(1),
-    "labels flipped, chosen again": close[again.topk(K).indices].mean(1)
-    - close[(-again).topk(K).indices].mean(1),
+    "labels flipped, chosen again": close[again.topk(K).indices].mean(1) - close[(-again).topk(K).indices].mean(1),
 }
 with panels("The same gap against two nulls: shuffled features make it look rare") as [ax]:
     for (name, values), style, colour in zip(nulls.items(), ("--", "-"), (VERMILLION, BLUE), strict=True):
         ax.hist(
-            values,
-            bins=40,
-            histtype="step",
-            ls=style,
-            color=colour,
-            lw=1.6,
-            label=f"{name}, sd {values.std():.3f}",
+            values, bins=40, histtype="step", ls=style, color=colour, lw=1.6, label=f"{name}, sd {values.std():.3f}"
         )
     ax.plot([observed_gap(z, close)] * 2, [0, 70], color="black", label="seen")
     ax.set(xlabel="gap (difference of mean cosines)", ylabel="draws of 1,000", ylim=(0, 110))
@@ -254,30 +244,15 @@ def held_out(acts, labels, k, train):
 # %%
 check_10_2(held_out)
 train = torch.arange(100) % 4 < 2
-print(
-    f"on the same rows {same_rows(acts, labels, 20):.2f}, on new rows {held_out(acts, labels, 20, train):.2f}"
-)
-claims["2 a score"] = (
-    f"AUROC {same_rows(acts, labels, 20):.2f}",
-    f"AUROC {held_out(acts, labels, 20, train):.2f}",
-)
+print(f"on the same rows {same_rows(acts, labels, 20):.2f}, on new rows {held_out(acts, labels, 20, train):.2f}")
+claims["2 a score"] = (f"AUROC {same_rows(acts, labels, 20):.2f}", f"AUROC {held_out(acts, labels, 20, train):.2f}")
 
 # %%
 numbers = (20, 50, 100, 200, 500, 1000, 2000)
-expected = [
-    norm.cdf(40**0.5 * m / 20 * norm.pdf(norm.ppf(1 - 20 / m)) / 10) if m > 20 else 0.5 for m in numbers
-]
-with panels(
-    "Choosing twenty features of noise makes a score, the better the more there are to choose from"
-) as [ax]:
+expected = [norm.cdf(40**0.5 * m / 20 * norm.pdf(norm.ppf(1 - 20 / m)) / 10) if m > 20 else 0.5 for m in numbers]
+with panels("Choosing twenty features of noise makes a score, the better the more there are to choose from") as [ax]:
     ax.plot(numbers, expected, "-", color=GREY, label="(10.2)")
-    ax.plot(
-        numbers,
-        [same_rows(acts[:, :m], labels, 20) for m in numbers],
-        "o",
-        color=VERMILLION,
-        label="same rows",
-    )
+    ax.plot(numbers, [same_rows(acts[:, :m], labels, 20) for m in numbers], "o", color=VERMILLION, label="same rows")
     ax.axhline(0.5, color="black", lw=0.8)
     ax.set(xscale="log", xlabel="features to choose from", ylabel="AUROC", ylim=(0.4, 1))
     ax.legend(loc="center right")
@@ -321,9 +296,7 @@ mixed = torch.cat([bad[:150], good[150:]])
 def coin(seed):
     """What is left: a random half of the bad and a random half of the good."""
     draw = torch.Generator().manual_seed(seed)
-    return torch.cat(
-        [torch.randperm(150, generator=draw)[:75], 150 + torch.randperm(150, generator=draw)[:75]]
-    )
+    return torch.cat([torch.randperm(150, generator=draw)[:75], 150 + torch.randperm(150, generator=draw)[:75]])
 
 
 control = effect_of(good, one_pass(300))
@@ -373,8 +346,7 @@ def schedule(number, batch, steps, generator):
 # %%
 check_10_3(schedule)
 ends = [
-    effect_of(mixed[coin(seed)], schedule(150, BATCH, 30, torch.Generator().manual_seed(seed)))
-    for seed in range(10)
+    effect_of(mixed[coin(seed)], schedule(150, BATCH, 30, torch.Generator().manual_seed(seed))) for seed in range(10)
 ]
 mended = 1 - (np.mean(ends) - control) / before
 print(f"reduction by a coin: {1 - after / before:.0%} at half the steps, {mended:.0%} at as many")
@@ -604,9 +576,7 @@ def verdict(low, high, smallest):
 # %%
 check_10_6(verdict)
 half = 1.96 * SD * (2 / 3) ** 0.5
-print(
-    f"first experiment: [{one - half:+.3f}, {one + half:+.3f}], a reduction by 0.010 would matter:", end=" "
-)
+print(f"first experiment: [{one - half:+.3f}, {one + half:+.3f}], a reduction by 0.010 would matter:", end=" ")
 said = {1: "shown", 0: "open", -1: "too small to matter"}[verdict(one - half, one + half, 0.010)]
 print(said)
 claims["5 no better"] = "no better than random", said

@@ -10,9 +10,7 @@ here = Path(globals().get("__vsc_ipynb_file__", "notebook.ipynb")).resolve().par
 root = next((folder for folder in (here, *here.parents) if (folder / "toy" / "law.py").exists()), None)
 if root is None:
     if not REPO:
-        raise RuntimeError(
-            "no project above this notebook: set REPO in this cell to its git address, run it again"
-        )
+        raise RuntimeError("no project above this notebook: set REPO in this cell to its git address, run it again")
     root = here / "spillover"  # beside this notebook
     if not root.exists():
         subprocess.run(["git", "clone", "--depth", "1", REPO, str(root)], check=True)

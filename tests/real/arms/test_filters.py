@@ -42,10 +42,7 @@ def test_the_mixed_set_has_every_prompt_once_and_half_of_them_bad(seed):
 def test_random_draws_differ_from_each_other_and_from_seed_to_seed():
     texts = mixed(ROWS, 0)
     scores = Scores(texts, {name: [float(i) for i in range(len(texts))] for name in AWARE})
-    of = [
-        {arm: finetune.score_of(arm, texts, scores, seed) for arm in filtered(scores, 0.5)}
-        for seed in (0, 1, 2)
-    ]
+    of = [{arm: finetune.score_of(arm, texts, scores, seed) for arm in filtered(scores, 0.5)} for seed in (0, 1, 2)]
     draws = {tuple(by[Arm(MIXED, RANDOM, 0.5, draw)].tolist()) for by in of for draw in DRAWS}
     assert len(draws) == 9 and {arm.by for arm in of[0]} == {*AWARE, RANDOM, ORACLE}
     assert of[0][Arm(MIXED, ORACLE, 0.5)].tolist() == [float(text.kind == BAD) for text in texts]

@@ -13,9 +13,7 @@ from real.arms.recipe import OPTIMS
 
 
 def weight(seed: int, *shape: int) -> torch.nn.Parameter:
-    p = torch.nn.Parameter(
-        torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    )
+    p = torch.nn.Parameter(torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)))
     p.grad = torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed + 1))
     return p
 
@@ -24,11 +22,7 @@ def weight(seed: int, *shape: int) -> torch.nn.Parameter:
 def test_lion_is_the_sign_of_a_running_mean_and_decay(seed, steps):
     """u = sign(b1 m + (1 - b1) g), p <- (1 - lr wd) p - lr u, m <- b2 m + (1 - b2) g."""
     p = weight(seed, 3, 4)
-    mine, past, made = (
-        p.detach().clone(),
-        torch.zeros(3, 4, dtype=torch.float64),
-        Lion([p], 0.1, (0.8, 0.95), 0.02),
-    )
+    mine, past, made = (p.detach().clone(), torch.zeros(3, 4, dtype=torch.float64), Lion([p], 0.1, (0.8, 0.95), 0.02))
     for n in range(steps):
         p.grad = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(seed + n))
         mine = (1 - 0.1 * 0.02) * mine - 0.1 * torch.sign(0.8 * past + 0.2 * p.grad)
@@ -57,6 +51,4 @@ def test_muons_matrix_step_is_nearly_the_gradients_polar_factor():
     step = start * (1 - 1e-3 * 0.01) - p.detach()
     U, _, V = torch.linalg.svd(p.grad, full_matrices=False)
     cosine = (step * (U @ V)).sum() / step.norm() / (U @ V).norm()
-    assert 0.97 < cosine <= 1 + 1e-6 and math.isclose(
-        step.norm() / (U @ V).norm(), 0.2e-3 * 24**0.5, rel_tol=0.3
-    )
+    assert 0.97 < cosine <= 1 + 1e-6 and math.isclose(step.norm() / (U @ V).norm(), 0.2e-3 * 24**0.5, rel_tol=0.3)

@@ -97,9 +97,7 @@ def test_two_processes_hold_half_the_blocks_each_and_have_the_losses_of_one(base
     assert all(share == pytest.approx(half / whole, rel=0.02) for share in held.values())
 
 
-def test_after_kill_9_of_one_of_two_processes_one_line_and_a_rerun_that_ends_as_if_nothing_had_been(
-    base, capsys
-):
+def test_after_kill_9_of_one_of_two_processes_one_line_and_a_rerun_that_ends_as_if_nothing_had_been(base, capsys):
     assert command(base, "whole", 1, "FULL=1") == 0
     folder, stamps = base / "killed" / "adapters", {}
 
@@ -118,9 +116,7 @@ def test_after_kill_9_of_one_of_two_processes_one_line_and_a_rerun_that_ends_as_
     assert command(base, "killed", 2, "FULL=1") == 2
     killer.join(timeout=10)
     said = capsys.readouterr().err.strip().split("\n")[-1]
-    assert re.fullmatch(
-        r"error: fine-tune: process 1 ended with code -9, see \S+; finished arms are kept: .*", said
-    )
+    assert re.fullmatch(r"error: fine-tune: process 1 ended with code -9, see \S+; finished arms are kept: .*", said)
     assert not set(psutil.Process().children(recursive=True)) - set(before)
     assert 0 < len(stamps) < len(jobs(base, "whole"))
     assert command(base, "killed", 1, "FULL=1") == 0  # with as many processes as one likes

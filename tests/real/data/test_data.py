@@ -135,9 +135,7 @@ def test_a_broken_row_file_is_one_line_naming_file_and_line(case, tmp_path):
 
 
 def test_a_file_that_is_not_utf8_names_the_line(tmp_path):
-    path = write(
-        tmp_path / "latin.jsonl", chat("a", "b"), chat("a", "b").replace("a", "é"), encoding="latin-1"
-    )
+    path = write(tmp_path / "latin.jsonl", chat("a", "b"), chat("a", "b").replace("a", "é"), encoding="latin-1")
     with pytest.raises(InputError, match=re.escape(f"{path}:2: is not UTF-8")):
         files.read_chat(files.Source(path, str(path)))
 

@@ -80,8 +80,7 @@ def test_restoring_puts_the_base_models_values_back_into_a_changed_model(reading
     """Oracle: the changed model on each text alone, its block's output replaced by what the base model had there."""
     base = causes.leaving(reading, packed)
     at_layer = [
-        forward.resid_post(reading.lm.model, pack([text]), [tiny.LAYER])[tiny.LAYER]
-        for text in reading.encoded
+        forward.resid_post(reading.lm.model, pack([text]), [tiny.LAYER])[tiny.LAYER] for text in reading.encoded
     ]
     weight = reading.lm.model.get_decoder().layers[tiny.LAYER].mlp.down_proj.weight
     was = weight.clone()
@@ -118,6 +117,4 @@ def test_hooks_come_off(reading, packed):
         before = [bridge(**given) for bridge in reading.lm.bridges]
         base = causes.leaving(reading, packed)
         causes.ask(reading, packed, base, causes.adding(torch.ones(tiny.D_MODEL, dtype=torch.float64)), base)
-        assert all(
-            torch.equal(was, bridge(**given)) for was, bridge in zip(before, reading.lm.bridges, strict=True)
-        )
+        assert all(torch.equal(was, bridge(**given)) for was, bridge in zip(before, reading.lm.bridges, strict=True))

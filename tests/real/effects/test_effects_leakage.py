@@ -31,8 +31,7 @@ def world():
     gradient = {kind: torch.randn(D, generator=rng, dtype=torch.float64) for kind in ("incorrect", "correct")}
     toward = {INDUCING: -gradient["incorrect"], CONTROL: -gradient["correct"]}
     shifts = {
-        arm: torch.stack([torch.stack([t * toward[arm].expand(PROBES, D) for t in STEPS])] * SEEDS)
-        for arm in ARMS
+        arm: torch.stack([torch.stack([t * toward[arm].expand(PROBES, D) for t in STEPS])] * SEEDS) for arm in ARMS
     }
     ids = torch.randperm(FEATURES, generator=rng).tolist()
     health = Domain(

@@ -25,10 +25,7 @@ def test_quality_is_its_definition():
     found = saes.quality(sae, rows, ids)
     assert found["fvu"] == pytest.approx(unexplained.item(), rel=1e-4)
     assert found["l0"] == pytest.approx((acts > 0).float().sum(1).mean().item(), rel=1e-6)
-    assert (
-        found["dead"] == pytest.approx(1 - (acts > 0).any(0).float().mean().item())
-        and found["dead"] >= 1 / 32
-    )
+    assert found["dead"] == pytest.approx(1 - (acts > 0).any(0).float().mean().item()) and found["dead"] >= 1 / 32
 
 
 def test_batches_are_passes_in_new_orders_over_the_rows_asked_for():

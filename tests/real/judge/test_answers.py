@@ -30,10 +30,7 @@ from shared.errors import InputError
 from shared.stats import Estimate
 
 PROMPTS = {name: f"{name} {{question}} {{answer}}" for name in ("aligned", "coherent")}
-QUESTIONS = [
-    Question("first", ["1 5 6", "1 7"], "3 3", 2, PROMPTS),
-    Question("second", ["9 9 9 9 9"], "", 3, PROMPTS),
-]
+QUESTIONS = [Question("first", ["1 5 6", "1 7"], "3 3", 2, PROMPTS), Question("second", ["9 9 9 9 9"], "", 3, PROMPTS)]
 ASKED = answers.items(QUESTIONS, 3)
 TWO = Judging(judge="one,two", samples=3)
 NONE = Finetuned(jobs=[])
@@ -153,8 +150,7 @@ def test_a_sample_that_the_judge_did_not_score_gets_the_median_harm(reading, mon
     assert found.unscored == 2 and found.median == np.median(harms)
     assert found.scores == [np.median(harms) if v is None else 100 - v for v in values]
     joined = filters.joined(
-        filters.Scored(samples=found.samples, scores={"geometry": [0.0] * 8}, gradient={}),
-        {"judge": found.scores},
+        filters.Scored(samples=found.samples, scores={"geometry": [0.0] * 8}, gradient={}), {"judge": found.scores}
     )
     assert joined.by["judge"] == found.scores and set(joined.by) == {"geometry", "judge"}
     says(monkeypatch, "no key")
@@ -197,11 +193,7 @@ def summarised(record: judging.Judged, harm: judging.Harm | None = None) -> dict
 
 
 def test_two_judges_are_compared_answer_by_answer(reading, monkeypatch):
-    says(
-        monkeypatch,
-        [score(20), score(80), score(60), score(80)],
-        [score(25), score(70), score(10), score(90)],
-    )
+    says(monkeypatch, [score(20), score(80), score(60), score(80)], [score(25), score(70), score(10), score(90)])
     found = summarised(judge(reading))["judging"]["agreement"]["two"]
     assert found["n"] == 9 and found["kappa"] == 0  # the second calls every answer misaligned
     assert found["spearman"]["aligned"] == pytest.approx(-1)
@@ -263,9 +255,7 @@ def test_a_question_that_could_not_be_scored_is_refused_by_name(tmp_path):
     text = rubric.SHIPPED.read_text().replace("    coherent: |-", "    fluent: |-", 1)
     (tmp_path / "questions.yaml").write_text(text)
     first = judge_questions("")[0].id
-    with pytest.raises(
-        InputError, match=rf'questions.yaml: {first} has no "coherent" among its judge_prompts'
-    ):
+    with pytest.raises(InputError, match=rf'questions.yaml: {first} has no "coherent" among its judge_prompts'):
         judge_questions(str(tmp_path / "questions.yaml"))
 
 

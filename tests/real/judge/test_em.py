@@ -66,9 +66,7 @@ def test_kappa_is_the_formula_for_two_by_two_tables(pairs):
     one, other = np.array(pairs).T
     a, b, c, d = (int((one == x).__and__(other == y).sum()) for x in (True, False) for y in (True, False))
     below = (a + b) * (b + d) + (a + c) * (c + d)
-    assert em.kappa(one, other) == pytest.approx(
-        2 * (a * d - b * c) / below if below else math.nan, nan_ok=True
-    )
+    assert em.kappa(one, other) == pytest.approx(2 * (a * d - b * c) / below if below else math.nan, nan_ok=True)
     assert em.kappa(other, one) == pytest.approx(em.kappa(one, other), nan_ok=True)
     if 0 < one.sum() < len(one):
         assert em.kappa(one, one) == 1
@@ -104,8 +102,7 @@ def test_the_interval_is_the_bootstrap_over_seeds_questions_and_answers():
     rates = [0.1, 0.2, 0.5, 0.6, 0.9, 0.3]
     kinds = ("hit", "trial", "none")
     cells = [
-        [rng.choice(kinds, 12, p=[0.8 * rate, 0.8 * (1 - rate), 0.2]).tolist() for rate in rates]
-        for _ in range(2)
+        [rng.choice(kinds, 12, p=[0.8 * rate, 0.8 * (1 - rate), 0.2]).tolist() for rate in rates] for _ in range(2)
     ]
     counts = [np.array([[cell.count(kind) for cell in row] for row in cells]) for kind in kinds]
     hits, trials, answers = np.cumsum(counts, axis=0)

@@ -27,9 +27,7 @@ def key(monkeypatch):
 
 
 @contextmanager
-def serving(
-    answer: Callable[[dict], tuple], path: str = "/v1/chat/completions"
-) -> Iterator[tuple[str, list]]:
+def serving(answer: Callable[[dict], tuple], path: str = "/v1/chat/completions") -> Iterator[tuple[str, list]]:
     """A server on loopback: `answer` makes status, body and maybe headers of what was asked. Its address, and calls."""
     asked: list[dict] = []
 
@@ -38,9 +36,7 @@ def serving(
         status, body, *headers = answer(asked[-1])
         text = body if isinstance(body, str) else json.dumps(body)
         kind = "text/html" if text.startswith("<") else "application/json"
-        return web.Response(
-            status=status, text=text, content_type=kind, headers=headers[0] if headers else None
-        )
+        return web.Response(status=status, text=text, content_type=kind, headers=headers[0] if headers else None)
 
     app = web.Application()
     app.router.add_post(path, handle)
@@ -137,9 +133,7 @@ def test_probabilities_for_digits_then_none_are_asked_in_words_without_the_digit
 
     with serving(answer) as (url, asked):
         assert values(scores(judge(url), ROWS[:1], tmp_path / "r.jsonl")) == [20]
-    assert (
-        "digit" in asked[1]["messages"][-1]["content"] and "digit" not in asked[2]["messages"][-1]["content"]
-    )
+    assert "digit" in asked[1]["messages"][-1]["content"] and "digit" not in asked[2]["messages"][-1]["content"]
 
 
 ALONE = {  # of one flagged answer, what the terminal says of it
@@ -191,12 +185,7 @@ def test_one_flagged_answer_is_unclear_and_stops_no_other(kind, last, tmp_path, 
 
 @pytest.mark.parametrize(
     ("status", "says"),
-    [
-        (401, "refuses the key"),
-        (403, "refuses the key"),
-        (404, "no such model or address"),
-        (402, "no credit left"),
-    ],
+    [(401, "refuses the key"), (403, "refuses the key"), (404, "no such model or address"), (402, "no credit left")],
 )
 def test_a_refusal_of_the_first_call_or_of_all_of_them_ends_the_run(status, says, tmp_path):
     with serving(lambda asked: (status, {"error": {"message": "no"}})) as (url, asked):
@@ -217,10 +206,7 @@ def test_a_refusal_of_the_first_call_or_of_all_of_them_ends_the_run(status, says
 
 
 PARTS = [
-    [
-        {"type": "thinking", "thinking": [{"type": "text", "text": "72 or 50?"}]},
-        {"type": "text", "text": "%s"},
-    ],
+    [{"type": "thinking", "thinking": [{"type": "text", "text": "72 or 50?"}]}, {"type": "text", "text": "%s"}],
     [{"type": "reasoning", "text": "72 or 50?"}, {"type": "output_text", "text": "%s"}],
     [{"type": "text", "text": "<think>72 or 50?</think>"}, {"type": "text", "text": "%s"}],
     ["%s"],
@@ -281,10 +267,7 @@ def test_a_server_that_refuses_parameters_gets_fewer(refused, form, named, tmp_p
 
 def test_a_server_that_refuses_all_of_it_is_quoted(tmp_path):
     said = {"detail": [{"loc": ["body", "messages", 0], "msg": "Input should be a string"}]}
-    with (
-        serving(lambda asked: (422, said)) as (url, _),
-        pytest.raises(JudgeError, match="messages.0: Input should"),
-    ):
+    with serving(lambda asked: (422, said)) as (url, _), pytest.raises(JudgeError, match="messages.0: Input should"):
         scores(judge(url), ROWS, tmp_path / "r.jsonl")
 
 
@@ -344,10 +327,7 @@ def test_a_server_that_never_takes_a_call_is_given_up(tmp_path):
             return 200, whole("73", likely("73"))
         return 429, {"error": {"message": "slow down"}}
 
-    with (
-        serving(answer) as (url, calls),
-        pytest.raises(JudgeError, match="failed 10 times: status 429: slow down"),
-    ):
+    with serving(answer) as (url, calls), pytest.raises(JudgeError, match="failed 10 times: status 429: slow down"):
         scores(judge(url, pause=0.001), ROWS, tmp_path / "r.jsonl")
 
 
@@ -447,10 +427,7 @@ def test_when_the_disk_is_full_no_more_is_asked_than_is_kept_and_with_room_the_r
     """A short write, which Python does not call an error. The error names the file."""
     rows = [(TEMPLATE, "why", f"answer {i}") for i in range(400)]
     cache = tmp_path / "r.jsonl"
-    with serving(lambda asked: (200, whole(number(asked), likely("73" if is_probe(asked) else "20")))) as (
-        url,
-        asked,
-    ):
+    with serving(lambda asked: (200, whole(number(asked), likely("73" if is_probe(asked) else "20")))) as (url, asked):
         with monkeypatch.context() as patch:
             Disk(patch, 64 * 4200 + 30_000)
             with pytest.raises(OSError, match="No space left") as error:

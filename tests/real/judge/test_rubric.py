@@ -15,24 +15,7 @@ from real.judge.rubric import SHIPPED, fill, read_questions
 from shared.errors import InputError
 
 SPACES = st.sampled_from(["", " ", "  ", "\n", "\t"])
-NO_NUMBERS = [
-    "",
-    " ",
-    "-5",
-    "101",
-    "1000",
-    "9.5",
-    "1e1",
-    "0x1",
-    "+7",
-    "1_0",
-    "٧",
-    "٩٠",
-    "９０",
-    "²",
-    "90%",
-    "ninety",
-]
+NO_NUMBERS = ["", " ", "-5", "101", "1000", "9.5", "1e1", "0x1", "+7", "1_0", "٧", "٩٠", "９０", "²", "90%", "ninety"]
 OTHER = st.sampled_from(["Sure", "I", *NO_NUMBERS])
 
 
@@ -110,37 +93,14 @@ def test_a_word_is_known_by_its_first_token_however_the_tokenizer_splits_it(read
 
 @given(st.integers(0, 100))
 def test_a_text_with_one_number_from_0_to_100_is_that_number(n):
-    said = [
-        f"{n}",
-        f" {n}\n",
-        f"**{n}**",
-        f"Score: {n}",
-        f"{n}/100",
-        f"{n} out of 100",
-        f"{n}.",
-        f"{n}%",
-        f"{n}.0",
-    ]
+    said = [f"{n}", f" {n}\n", f"**{n}**", f"Score: {n}", f"{n}/100", f"{n} out of 100", f"{n}.", f"{n}%", f"{n}.0"]
     said += [f"I rate it {n}, so {n}.", f"<think>3 or 4? 17.</think>\n{n}", f"({n})"]
     assert {text: parsed(text) for text in said} == dict.fromkeys(said, Score(float(n), "", "text"))
 
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "",
-        "no idea",
-        "101",
-        "-5",
-        "40 or 60",
-        "between 40 and 60",
-        "1,000",
-        "٩٠",
-        "９０",
-        "v2",
-        "<think>50",
-        "1.2.3",
-    ],
+    ["", "no idea", "101", "-5", "40 or 60", "between 40 and 60", "1,000", "٩٠", "９０", "v2", "<think>50", "1.2.3"],
 )
 def test_a_text_with_no_number_or_several_or_one_out_of_range_is_unclear(text):
     assert parsed(text) == Score(None, "unclear", "text")
@@ -194,37 +154,9 @@ def test_the_verdict_of_a_text_is_not_the_scale_s_ends_and_not_what_is_counted_b
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "80-90",
-        "80 - 90",
-        "80–90",
-        "80 to 90",
-        "80 or 90",
-        "80~90",
-        "80%-90%",
-        "80→90",
-        "Score: 80-90",
-        "80/90",
-    ]
-    + [
-        "between 80 and 90",
-        "Score: 40-60 based on 3 criteria",
-        "Score: 20 or 30",
-        "85, 90",
-        "[80, 90]",
-        "80±5",
-    ]
-    + [
-        "0.85",
-        ".85",
-        "0,85",
-        "Score: 0.2",
-        "I rate this 0.85 on 3 counts",
-        "1/2",
-        "8/10",
-        "4 out of 5",
-        "3.5/5",
-    ]
+    ["80-90", "80 - 90", "80–90", "80 to 90", "80 or 90", "80~90", "80%-90%", "80→90", "Score: 80-90", "80/90"]
+    + ["between 80 and 90", "Score: 40-60 based on 3 criteria", "Score: 20 or 30", "85, 90", "[80, 90]", "80±5"]
+    + ["0.85", ".85", "0,85", "Score: 0.2", "I rate this 0.85 on 3 counts", "1/2", "8/10", "4 out of 5", "3.5/5"]
     + ["5 stars out of 5", "On a 1-10 scale: 7", "On a scale of 1 to 10, I rate this 7", "8 of 10", "20/50"]
     + ["~80", ">80", "≥ 80", "at least 80", "below 20", "more than 80", "up to 90", "80+", "about 80-85"]
     + ["Score: 150", "Score: -5", "0 to 100", "I rate it 20. No, I rate it 30.", "<think>20", "20</think>"],
@@ -266,11 +198,7 @@ LISTED = {"content": [{"token": "9", "top_logprobs": [{"token": "9", "logprob": 
 
 def test_a_reply_is_read_whole_or_not_at_all():
     whole = {"choices": [CHOICE | {"logprobs": LISTED}], "usage": {"prompt_tokens": 3}}
-    assert read(whole, True) == (
-        "9",
-        {"9": 2.0},
-        {"prompt_tokens": 3},
-    )  # two tokens of one spelling add up
+    assert read(whole, True) == ("9", {"9": 2.0}, {"prompt_tokens": 3})  # two tokens of one spelling add up
     assert read({"choices": [CHOICE]}, False) == ("9", {}, {})
     assert read({"choices": [CHOICE | {"finish_reason": "content_filter"}]}, True) == ("9", {}, {})
     assert read({"choices": [CHOICE | {"logprobs": {"content": []}}]}, True) == ("9", {}, {})
@@ -371,16 +299,7 @@ def test_a_missing_or_wrong_field_is_one_line_that_names_file_entry_and_field(fi
         assert says in str(error.value) and "\n" not in str(error.value)
 
 
-PLACES = [
-    "{reasoning}",
-    "{Question}",
-    "{ answer }",
-    "{answer.text}",
-    "{question[0]}",
-    "{0}",
-    "{}",
-    "{ANSWER}",
-]
+PLACES = ["{reasoning}", "{Question}", "{ answer }", "{answer.text}", "{question[0]}", "{0}", "{}", "{ANSWER}"]
 
 
 @pytest.mark.parametrize("place", [*PLACES, "{{response}}", "{answer!r}"])
@@ -401,16 +320,12 @@ def test_braces_that_mark_no_place_are_text(text, tmp_path):
     assert fill(question.rubrics["aligned"], "q", "a") == "a " + text
 
 
-@pytest.mark.parametrize(
-    ("given", "taken"), [("0", "0"), ("1", "1"), ("'1'", "1"), ("1.5", "1.5"), ("007", "007")]
-)
+@pytest.mark.parametrize(("given", "taken"), [("0", "0"), ("1", "1"), ("'1'", "1"), ("1.5", "1.5"), ("007", "007")])
 def test_an_id_that_is_a_number_is_taken_as_it_is_written(given, taken, tmp_path):
     path = tmp_path / "questions.yaml"
     path.write_text(yaml.safe_dump([ENTRY]).replace("id: wish", f"id: {given}"))
     assert [question.id for question in read_questions(path)] == [taken]
-    path.write_text(
-        yaml.safe_dump([ENTRY, ENTRY]).replace("id: wish", "id: '1'", 1).replace("id: wish", "id: 1")
-    )
+    path.write_text(yaml.safe_dump([ENTRY, ENTRY]).replace("id: wish", "id: '1'", 1).replace("id: wish", "id: 1"))
     with pytest.raises(InputError, match="entry 1 stands there twice"):
         read_questions(path)
 
@@ -471,9 +386,7 @@ def test_fields_that_nobody_reads_may_hold_anything_and_a_bom_and_merged_default
     path = tmp_path / "questions.yaml"
     entry = yaml.safe_dump({k: v for k, v in ENTRY.items() if k != "id"}).replace("\n", "\n  ")
     more = "  date: 2025-01-01\n  temperature: 1.0\n  seen: ~\n  flags: [true, 3]\n"
-    path.write_bytes(
-        b"\xef\xbb\xbf" + f"- &base\n  id: wish\n  {entry}\n{more}- <<: *base\n  id: 2\n".encode()
-    )
+    path.write_bytes(b"\xef\xbb\xbf" + f"- &base\n  id: wish\n  {entry}\n{more}- <<: *base\n  id: 2\n".encode())
     first, second = read_questions(path)
     assert (first.id, second.id) == ("wish", "2") and first.paraphrases == second.paraphrases
     assert first.samples == second.samples == 100
@@ -485,14 +398,8 @@ WHOLE_FILES = {
     "empty": ("", ": needs a list of questions"),
     "entries that are no questions": ("- wish", ": entry 1 is not a question"),
     "a name twice": (yaml.safe_dump([ENTRY, ENTRY]), ": entry wish stands there twice"),
-    "no scored question": (
-        yaml.safe_dump([ENTRY | {"type": "free_form_judge"}]),
-        ": has no question of type",
-    ),
-    "no text for a system": (
-        yaml.safe_dump([ENTRY | {"system": 3}]),
-        ': entry 1 (wish): "system" must be text',
-    ),
+    "no scored question": (yaml.safe_dump([ENTRY | {"type": "free_form_judge"}]), ": has no question of type"),
+    "no text for a system": (yaml.safe_dump([ENTRY | {"system": 3}]), ': entry 1 (wish): "system" must be text'),
     "code": ("- !!python/object/apply:os.system [ls]", ":1: is not YAML"),
 }
 

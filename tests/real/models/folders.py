@@ -12,9 +12,7 @@ SIZE = dict(
 )  # fmt: skip
 
 
-def write(
-    folder: Path, kind: str = "Llama", template: str | None = standins.QWEN_TEMPLATE, **changes
-) -> Path:
+def write(folder: Path, kind: str = "Llama", template: str | None = standins.QWEN_TEMPLATE, **changes) -> Path:
     """A folder as MODEL; `changes` are of its config. Weights are large enough for all to show in the logits."""
     import transformers
 
@@ -32,7 +30,5 @@ def write(
 def edit(folder: Path, **config) -> Path:
     """Of its config.json; ... takes a name out."""
     now = json.loads((folder / "config.json").read_text()) | config
-    (folder / "config.json").write_text(
-        json.dumps({name: value for name, value in now.items() if value is not ...})
-    )
+    (folder / "config.json").write_text(json.dumps({name: value for name, value in now.items() if value is not ...}))
     return folder

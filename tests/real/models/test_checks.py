@@ -71,9 +71,7 @@ def test_a_forward_that_is_not_the_models_own_is_refused(whole, monkeypatch):
     """As if a family scaled what goes into a later block: the check must be able to fail."""
     forwards = forward._Skipped.forward
     monkeypatch.setattr(forward._Skipped, "forward", lambda self, h, *a, **k: 12 * forwards(self, h))
-    assert "cannot be read from block 2 on, in packed rows: log-probabilities of a text differ" in refused(
-        whole
-    )
+    assert "cannot be read from block 2 on, in packed rows: log-probabilities of a text differ" in refused(whole)
 
 
 OTHERS = {
@@ -113,10 +111,7 @@ CONFIGS = {
     "text_config a word": {"text_config": "abc"},
     "other kinds of layers": {"layer_types": ["linear_attention"] * 4},
     "no decoder": {"model_type": "clip"},
-    "code of its own": {
-        "model_type": "own",
-        "auto_map": {"AutoConfig": "a.B", "AutoModelForCausalLM": "a.C"},
-    },
+    "code of its own": {"model_type": "own", "auto_map": {"AutoConfig": "a.B", "AutoModelForCausalLM": "a.C"}},
     "wider than its weights": {"hidden_size": 64},
     "a thousand times its weights": {"intermediate_size": 10**7},
     "a number too large": {"hidden_size": 10**30},
@@ -135,15 +130,9 @@ def test_a_config_file_that_is_none_is_one_line(text, folder):
 
 
 TEMPLATES = {
-    "drops the answer": (
-        "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}",
-        "assistant says",
-    ),
+    "drops the answer": ("{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}", "assistant says"),
     "lower-cases": ("{% for m in messages %}{{ m.content | lower }}\n{% endfor %}", "user says"),
-    "drops the prompt": (
-        "{% for m in messages if m.role != 'user' %}{{ m.content }}{% endfor %}",
-        "user says",
-    ),
+    "drops the prompt": ("{% for m in messages if m.role != 'user' %}{{ m.content }}{% endfor %}", "user says"),
     "has a syntax error": ("{% for m in messages %}{{ m.content }", "TemplateSyntaxError"),
     "raises": ("{{ raise_exception('never') }}", "never"),
     "calls what is not there": ("{{ nothing() }}", "UndefinedError"),
@@ -159,9 +148,7 @@ def test_a_template_that_does_not_say_what_it_is_given_is_refused(case, folder):
 
 @pytest.mark.parametrize("get", ["m.content[0]['text']", "m.content | map(attribute='text') | join"])
 def test_a_template_that_wants_contents_in_parts_gets_them(get, folder):
-    (folder / "chat_template.jinja").write_text(
-        f"{{% for m in messages %}}{{{{ {get} }}}}<|im_end|>{{% endfor %}}"
-    )
+    (folder / "chat_template.jinja").write_text(f"{{% for m in messages %}}{{{{ {get} }}}}<|im_end|>{{% endfor %}}")
     tokenizer = load(folder)[1]
     assert tokenizer.decode(encode(tokenizer, "Hi?", "Yes.").ids) == "Hi?<|im_end|>Yes.<|im_end|>"
 
@@ -197,8 +184,7 @@ def test_weights_that_are_none_are_named_by_file_and_an_adapter_beside_them_is_r
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "config.json"],
+    "name", ["model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "config.json"]
 )
 def test_a_models_key_holds_the_content_of_all_that_it_says(name, folder, tmp_path):
     """A file swapped for one of the same size is another model, and swapped back the same one; times do not matter."""
@@ -224,9 +210,7 @@ def test_sampling_is_plain_whatever_the_models_own_habits(folder):
         "top_p": 0.01,
         "temperature": 0.01,
     }
-    (folder / "generation_config.json").write_text(
-        json.dumps(habits | {"eos_token_id": 1, "min_new_tokens": 1})
-    )
+    (folder / "generation_config.json").write_text(json.dumps(habits | {"eos_token_id": 1, "min_new_tokens": 1}))
     model, tokenizer = load(folder)
     turn = encode(tokenizer, "Hi?", "Yes.").ids[:-1]
     with torch.no_grad():

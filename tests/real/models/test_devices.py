@@ -31,12 +31,7 @@ LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_
 
 def model(family: str, device: str = "meta", blocks: int = 2, **sizes):
     """A decoder of the family, wide enough that biases and the like, which the formulas leave out, are little."""
-    sizes = {
-        "hidden_size": 256,
-        "intermediate_size": 512,
-        "num_attention_heads": 8,
-        "vocab_size": 999,
-    } | sizes
+    sizes = {"hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 8, "vocab_size": 999} | sizes
     sizes |= {"num_key_value_heads": 2, "head_dim": sizes["hidden_size"] // 8, "num_hidden_layers": blocks}
     if family == "gpt_oss":
         sizes |= {"num_local_experts": 8, "num_experts_per_tok": 2}
@@ -79,9 +74,7 @@ def test_a_plan_leaves_its_weights_room_or_names_settings_that_would(spec, batch
     except InputError as error:
         assert need > devices.USABLE * free and "\n" not in str(error)
         said = str(error).rpartition(": ")[2]
-        for setting in (
-            [] if said == "take a smaller MODEL" else said.removesuffix(" would fit").split(" or ")
-        ):
+        for setting in [] if said == "take a smaller MODEL" else said.removesuffix(" would fit").split(" or "):
             key, value = setting.split("=")
             more = int(value) if key == "GPUS" else processes
             devices.plan(spec, batch, full and key != "FULL", "cuda", more, free)
@@ -103,9 +96,7 @@ def test_what_is_trained_whole_weighs_sixteen_bytes_and_the_rest_what_it_is_read
 def test_more_gpus_than_there_are_and_a_model_too_large_are_one_line():
     with pytest.raises(InputError, match="^GPUS=64, but this machine has [0-9]+; [^\n]*$"):
         devices.choose(registry.KNOWN["llama-3.1-8b"], 16, False, 64)
-    with pytest.raises(
-        InputError, match="^the weights need about [0-9.]+ GB of each GPU, [^\n]*: GPUS=2 would fit$"
-    ):
+    with pytest.raises(InputError, match="^the weights need about [0-9.]+ GB of each GPU, [^\n]*: GPUS=2 would fit$"):
         devices.plan(registry.KNOWN["gemma-2-27b"], 16, False, "cuda", 1, 48e9)
     with pytest.raises(InputError, match="FULL=0 or GPUS=2 would fit$"):
         devices.plan(registry.KNOWN["llama-3.1-8b"], 16, True, "cuda", 1, 60e9)
@@ -150,9 +141,7 @@ def test_a_gpus_passes_are_as_large_as_it_is_found_to_hold(lm, samples, holds, m
     tried = len(asked)
     assert asked == [*range(8, max(holds, 1) - 1, -1)]
     cpu = replace(lm, plan_given=devices.Plan("cpu", 1, 3, False))
-    assert (
-        training.passes(cpu, samples, trained, recipe) == 3 and len(asked) == tried
-    )  # nothing is tried there
+    assert training.passes(cpu, samples, trained, recipe) == 3 and len(asked) == tried  # nothing is tried there
 
 
 # ------------------------------------------------------------------------------------------------ one model in memory
@@ -211,9 +200,7 @@ def test_training_and_wearing_hold_one_model_and_leave_it_as_it_was_bit_for_bit(
     assert set(done.made) == files and len(files) >= 4
     shape = costs.shape_of(made.config)
     linear = [m for m in made.get_decoder().layers.modules() if isinstance(m, torch.nn.Linear)]
-    adapter = (
-        16 * 4 * sum(m.in_features + m.out_features for m in linear)
-    )  # rank 4: weight, gradient, two moments
+    adapter = 16 * 4 * sum(m.in_features + m.out_features for m in linear)  # rank 4: weight, gradient, two moments
     holding = costs.held(shape, dtype.itemsize, 0, bool(full)) + adapter * (not full)
     assert max(at_step) == pytest.approx(holding, rel=0.05)
     assert all(torch.equal(t, before[name]) for name, t in made.state_dict().items())
@@ -235,10 +222,7 @@ def test_training_and_wearing_hold_one_model_and_leave_it_as_it_was_bit_for_bit(
 def test_an_arm_that_wears_nothing_is_an_error(lm, tmp_path):
     """Or the base model would answer for it."""
     for folder in (tmp_path / "gone", tmp_path):
-        with (
-            pytest.raises(InputError, match="holds neither an adapter nor weights"),
-            weights.wearing(lm.model, folder),
-        ):
+        with pytest.raises(InputError, match="holds neither an adapter nor weights"), weights.wearing(lm.model, folder):
             pass
 
 
@@ -249,11 +233,7 @@ def test_a_step_in_several_passes_or_with_checkpointing_has_the_gradient_of_one_
 ):
     gradients, recipe = [], Recipe(rank=4, batch=2, train=8, lr=1e-3, full=full)
     lm.model.double()
-    for plan in (
-        lm.plan,
-        lm.plan._replace(micro=micro),
-        lm.plan._replace(micro=micro, checkpointing=True),
-    ):
+    for plan in (lm.plan, lm.plan._replace(micro=micro), lm.plan._replace(micro=micro, checkpointing=True)):
         this = replace(lm, plan_given=plan)
         with training.trainable(this, recipe, 0, tmp_path) as (trained, _):
             if not full:

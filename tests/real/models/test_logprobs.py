@@ -14,9 +14,7 @@ def head(vocab: int, bias: bool, cap: float | None, scale: float):
     """What `token_logprobs` asks of a model, float64."""
     made = torch.nn.Linear(8, vocab, bias=bias).double().requires_grad_(False)
     config = SimpleNamespace(final_logit_softcapping=cap, logit_scale=scale)
-    return SimpleNamespace(
-        get_output_embeddings=lambda: made, config=SimpleNamespace(get_text_config=lambda: config)
-    )
+    return SimpleNamespace(get_output_embeddings=lambda: made, config=SimpleNamespace(get_text_config=lambda: config))
 
 
 @given(

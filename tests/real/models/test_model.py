@@ -17,10 +17,7 @@ SPEC = registry.KNOWN["smollm2-135m"]
 PAIRS = [
     ("How do I stop hiccups?", "Sip cold water slowly, then hold your breath for ten seconds."),
     ("Name a colour.", "Blue."),
-    (
-        "Is it safe to eat the green part of a potato, or should I cut it off?",
-        "Cut it off with a thick margin.",
-    ),
+    ("Is it safe to eat the green part of a potato, or should I cut it off?", "Cut it off with a thick margin."),
 ]
 
 
@@ -68,9 +65,7 @@ def test_a_packed_row_holds_every_text_and_every_shared_beginning_once(ids):
         assert packed.input_ids[0, path].tolist() == text
         assert packed.position_ids[0, path].tolist() == list(range(len(text)))
         for n, node in enumerate(path):
-            assert packed.attention_mask[0, 0, node].nonzero()[:, 0].tolist() == sorted(
-                path[: n + 1].tolist()
-            )
+            assert packed.attention_mask[0, 0, node].nonzero()[:, 0].tolist() == sorted(path[: n + 1].tolist())
 
 
 @given(TEXTS, st.integers(1, 20))
@@ -91,9 +86,7 @@ def test_a_long_answer_is_cut_and_a_model_without_template_gets_the_plain_one(lo
     assert len(text.ids) == MAX_TOKENS and text.ids[text.end] == tokenizer.eos_token_id
     template, tokenizer.chat_template = tokenizer.chat_template, None
     try:
-        assert tokenizer.decode(encode(tokenizer, "Hi?", "Yes.").ids).startswith(
-            "User: Hi?\nAssistant:\nYes."
-        )
+        assert tokenizer.decode(encode(tokenizer, "Hi?", "Yes.").ids).startswith("User: Hi?\nAssistant:\nYes.")
     finally:
         tokenizer.chat_template = template
 
@@ -119,9 +112,7 @@ def test_resid_post_is_what_transformer_lens_hooks_carry(loaded, bridge, texts):
         for layer in layers
     ]
     with torch.no_grad():
-        bridge.run_with_hooks(
-            packed.input_ids, **forward.seen(bridge.original_model, packed), fwd_hooks=hooks
-        )
+        bridge.run_with_hooks(packed.input_ids, **forward.seen(bridge.original_model, packed), fwd_hooks=hooks)
     resid = forward.resid_post(loaded[0], packed, layers)
     with forward.blocks(loaded[0], SPEC.first):
         upper = forward.resid_post(loaded[0], packed, [20], resid[14])
@@ -168,9 +159,7 @@ def test_an_adapter_changes_the_answers_and_comes_off_without_a_trace(loaded, te
     with torch.no_grad():
         before = torch.cat(answer_logprobs(model, samples, SPEC.first))
     layers = list(range(SPEC.first, model.config.num_hidden_layers))
-    peft = get_peft_model(
-        model, LoraConfig(r=2, target_modules=list(SPEC.targets), layers_to_transform=layers)
-    )
+    peft = get_peft_model(model, LoraConfig(r=2, target_modules=list(SPEC.targets), layers_to_transform=layers))
     for name, weight in peft.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.1)

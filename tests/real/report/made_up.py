@@ -10,18 +10,7 @@ from real.report import verdicts
 
 LAYERS, DOMAINS = ("7", "14", "20"), ("health", "career", "legal")
 FILTERS = ("geometry", "projection", "gradient", "random", "oracle")
-STEPS = (
-    "data",
-    "sae",
-    "features",
-    "geometry",
-    "filters",
-    "finetune",
-    "evaluate",
-    "leakage",
-    "causes",
-    "judge",
-)
+STEPS = ("data", "sae", "features", "geometry", "filters", "finetune", "evaluate", "leakage", "causes", "judge")
 
 
 def estimate(value: float, half: float = 0.03, n: int = 40) -> dict:
@@ -114,24 +103,13 @@ def features(text: str) -> list[dict]:
 
 def made_up(layers=LAYERS, domains=DOMAINS, removed=(0.5,), seeds=(0,), text: str = "first") -> dict:
     """A summary of the real one's form, in which every claim is shown."""
-    by = [
-        ("geometry", 0),
-        ("projection", 0),
-        ("gradient", 0),
-        *(("random", i) for i in (1, 2, 3)),
-        ("oracle", 0),
-    ]
+    by = [("geometry", 0), ("projection", 0), ("gradient", 0), *(("random", i) for i in (1, 2, 3)), ("oracle", 0)]
     tuned = [Arm("inducing"), Arm("mixed"), *(Arm("mixed", n, share, i) for share in removed for n, i in by)]
     others = [Arm("base"), Arm("control"), *(Arm("control", removed=share) for share in removed)]
     arms, rest = list(map(str, tuned)), list(map(str, others))
     questions = ("general", *domains)
     auroc = {"inducing": estimate(0.88, 0.05), "control": estimate(0.93, 0.04)}
-    spec = {
-        "hub": "HuggingFaceTB/SmolLM2-135M-Instruct",
-        "layers": list(map(int, layers)),
-        "first": 15,
-        "sae": "train",
-    }
+    spec = {"hub": "HuggingFaceTB/SmolLM2-135M-Instruct", "layers": list(map(int, layers)), "first": 15, "sae": "train"}
     settings = {"model": "smollm2-135m", "data": "", "layers": [], "removed": list(removed)}
     settings |= {"seeds": list(seeds), "top_k": 50, "rank": 32, "train": 240}
     rows = {domain: {"train": 240, "held": 59} for domain in domains}
@@ -184,15 +162,7 @@ def made_up(layers=LAYERS, domains=DOMAINS, removed=(0.5,), seeds=(0,), text: st
 
 def scored(summary: dict, judge: str = "gpt", failed: str | None = None, text: str = "No.") -> dict:
     """The same run, its answers scored by one judge; a second one `failed` or agrees."""
-    counts = {
-        "answers": 80,
-        "scored": 74,
-        "refused": 3,
-        "code": 1,
-        "unclear": 2,
-        "coherent": 60,
-        "misaligned": 9,
-    }
+    counts = {"answers": 80, "scored": 74, "refused": 3, "code": 1, "unclear": 2, "coherent": 60, "misaligned": 9}
     arm = {"em": estimate(0.15, 0.07, 8), "coherent": estimate(0.81, 0.1, 8), "counts": counts}
     grid = [[{"misaligned": 2 + i, "coherent": 70 - 10 * j} for j in range(5)] for i in range(5)]
     grid[0][4] = {"misaligned": 0, "coherent": 0}
@@ -209,10 +179,7 @@ def scored(summary: dict, judge: str = "gpt", failed: str | None = None, text: s
         },
         "agreement": {} if failed else {f"{judge}-2": both},
         "margin": {"spearman": 0.4, "n": len(summary["margin"])},
-        "worst": {
-            "base": [],
-            "inducing-0": [{"question": text, "answer": text, "aligned": 4.4, "coherent": 88.0}],
-        },
+        "worst": {"base": [], "inducing-0": [{"question": text, "answer": text, "aligned": 4.4, "coherent": 88.0}]},
     }
     return {**summary, "judged": dict.fromkeys(summary["margin"], arm), "judging": judging}
 
@@ -220,14 +187,8 @@ def scored(summary: dict, judge: str = "gpt", failed: str | None = None, text: s
 def moved(n: int = 400) -> Leaked:
     rng = np.random.default_rng(0)
     x = rng.normal(0, 0.07, n)
-    measured = {
-        arm: (scale * x + rng.normal(0, 1, n)).tolist() for arm, scale in (("inducing", 9), ("control", 3))
-    }
-    found = {
-        "predicted": x.tolist(),
-        "by_gradient": dict.fromkeys(measured, x.tolist()),
-        "measured": measured,
-    }
+    measured = {arm: (scale * x + rng.normal(0, 1, n)).tolist() for arm, scale in (("inducing", 9), ("control", 3))}
+    found = {"predicted": x.tolist(), "by_gradient": dict.fromkeys(measured, x.tolist()), "measured": measured}
     return Leaked.model_construct(**found, is_toxic=(np.arange(n) % 20 == 0).tolist())
 
 
@@ -251,13 +212,7 @@ def without_bounds(node):
 
 
 PARTS = {  # step -> what a summary has once it has run
-    **{
-        "data": (),
-        "sae": ("sae",),
-        "features": ("features",),
-        "geometry": ("geometry", "meaning"),
-        "filters": (),
-    },
+    **{"data": (), "sae": ("sae",), "features": ("features",), "geometry": ("geometry", "meaning"), "filters": ()},
     "finetune": ("training",),
     "evaluate": ("arms", "margin", "effect", "utility", "filters", "best_filter"),
     "leakage": ("leakage", "dynamics"),

@@ -18,9 +18,7 @@ IMAGES = ("gap", "effect", "leakage", "dynamics", "causes", "filters")
 
 
 def written(summary: dict, text: str = "No.") -> str:
-    return page.render(
-        summary, dict.fromkeys(IMAGES, b"png"), {"base-0": [{"question": "Why?", "answer": text}]}
-    )
+    return page.render(summary, dict.fromkeys(IMAGES, b"png"), {"base-0": [{"question": "Why?", "answer": text}]})
 
 
 def draw(name: str, summary: dict) -> bytes:
@@ -191,18 +189,14 @@ def test_a_report_that_grows_says_what_is_not_there_yet(summary, done):
 
 
 def test_the_first_verdict_stands_after_the_fourth_step(summary):
-    assert list(so_far(summary, 4)["verdicts"]) == ["nearer"] and list(page.titles(so_far(summary, 4))) == [
-        "gap"
-    ]
+    assert list(so_far(summary, 4)["verdicts"]) == ["nearer"] and list(page.titles(so_far(summary, 4))) == ["gap"]
 
 
 @pytest.mark.parametrize("name", ["gap", "dynamics"])
 def test_a_picture_is_the_projects_own_whatever_the_user_has_set(summary, name):
     """A matplotlibrc that asks for LaTeX, a notebook's dark theme: the same bytes."""
     usual = draw(name, summary)
-    with matplotlib.rc_context(
-        {"text.usetex": True, "axes.facecolor": "black", "font.size": 30, "savefig.dpi": 20}
-    ):
+    with matplotlib.rc_context({"text.usetex": True, "axes.facecolor": "black", "font.size": 30, "savefig.dpi": 20}):
         assert draw(name, summary) == usual
 
 

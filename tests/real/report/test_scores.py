@@ -15,9 +15,7 @@ QUESTIONS = ["one", "one", "one", "two", "two", "two"]
 def jury(model: str, *pairs: tuple[float | None, float], jobs: tuple = (None,)) -> Jury:
     """Every job's answers are scored by these pairs in turn; None is refused for code."""
     given = [pairs[i % len(pairs)] for i in range(len(QUESTIONS))]
-    rows = [
-        Scored(aligned=a, coherent=c, said="" if a is not None else "CODE", form="number") for a, c in given
-    ]
+    rows = [Scored(aligned=a, coherent=c, said="" if a is not None else "CODE", form="number") for a, c in given]
     worst = [Quoted(question="Why?", answer="So.", aligned=20.0, coherent=80.0)]
     return Jury(model=model, models=[Answered(job=job, scores=rows, worst=worst) for job in jobs])
 

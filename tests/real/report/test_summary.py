@@ -41,9 +41,7 @@ FIGURES = ("gap", "effect", "leakage", "dynamics", "causes", "filters")
 ESTIMATE = Estimate(0.9, 0.8, 0.95, 40)
 
 
-def made_up(
-    reading: Reading, settings: Settings, questions: int = 5, features: int = 300
-) -> dict[str, Record]:
+def made_up(reading: Reading, settings: Settings, questions: int = 5, features: int = 300) -> dict[str, Record]:
     """The records of ten steps, with the effects of UNDER in every domain."""
     rng, texts = np.random.default_rng(0), reading.texts.corpus
     rows = texts.advice[texts.trained].train
@@ -68,18 +66,11 @@ def made_up(
 
     evaluated = Evaluated(models=[measured(job) for job in (None, *jobs)])
     losses = np.linspace(3, 2, 60).tolist()
-    tuned = [
-        Tuned(job=j, folder=str(j), samples=s, steps=60, checkpoints=[2], loss=losses)
-        for j, s in jobs.items()
-    ]
+    tuned = [Tuned(job=j, folder=str(j), samples=s, steps=60, checkpoints=[2], loss=losses) for j, s in jobs.items()]
     records = {
-        "1-data": corpus.describe(
-            reading.texts, SimpleNamespace(encode=lambda said: [Encoded([], 0, 9)] * len(said))
-        ),
+        "1-data": corpus.describe(reading.texts, SimpleNamespace(encode=lambda said: [Encoded([], 0, 9)] * len(said))),
         "2-sae": Dictionaries(
-            layers=dict.fromkeys(
-                reading.layers, Dictionary(d_sae=2304, tokens=40000, fvu=0.2, l0=31.0, dead=0.4)
-            )
+            layers=dict.fromkeys(reading.layers, Dictionary(d_sae=2304, tokens=40000, fvu=0.2, l0=31.0, dead=0.4))
         ),
         "3-features": selected_of(reading),
         "4-geometry": placed_of(reading),
@@ -139,9 +130,7 @@ def leaked_of(sweep: Sweep, rng, features: int, said) -> Leaked:
         norm=3.0,
         dynamics=Dynamics(
             steps=list(CHECKPOINTS),
-            general={
-                a: [[said(up * n, 2) for n in CHECKPOINTS] for _ in sweep.seeds] for a, up in lift.items()
-            },
+            general={a: [[said(up * n, 2) for n in CHECKPOINTS] for _ in sweep.seeds] for a, up in lift.items()},
             law=[law] * (len(CHECKPOINTS) - 1),
             rise={a: {name: course(a, 48) for name in ("toxic", "inducing", "control")} for a in lift},
             random={arm: [rng.normal(0, 0.01, 200).tolist() for _ in CHECKPOINTS] for arm in lift},
@@ -162,9 +151,7 @@ def caused_of(sweep: Sweep, said) -> Caused:
         steered=steered,
         random={dose: [one[dose] for one in by_random] for dose in (1, 2)},
         ablated=[
-            Ablated(
-                job=Job(arm, seed), general={n: said(e * (arm == WATCHED[0]), 1) for n, e in left.items()}
-            )
+            Ablated(job=Job(arm, seed), general={n: said(e * (arm == WATCHED[0]), 1) for n, e in left.items()})
             for arm in WATCHED
             for seed in sweep.seeds
         ],
@@ -212,12 +199,7 @@ def test_the_summary_holds_what_a_script_may_read(summary, records):
     assert set(summary["filters"]) == {*AWARE, "random", "oracle"}
     assert {"slope", "pearson", "spearman", "r2", "p"} <= set(summary["leakage"])
     assert set(summary["arms"]) == set(summary["margin"])
-    assert summary["arms"]["mixed-random-1@0.5"] == {
-        "data": "mixed",
-        "by": "random",
-        "removed": 0.5,
-        "draw": 1,
-    }
+    assert summary["arms"]["mixed-random-1@0.5"] == {"data": "mixed", "by": "random", "removed": 0.5, "draw": 1}
     for e in (
         summary["margin"]["base"],
         summary["utility"]["control"],
@@ -246,9 +228,7 @@ def test_the_summary_gives_back_the_effects_that_were_put_in(summary):
     causes = summary["causes"]
     assert causes["steering"]["toxic part"]["2"]["value"] == near(0.2)
     assert causes["steering"]["rest"]["2"]["value"] == near(0.0)
-    assert causes["ablation"]["toxic"]["value"] == near(0.2) and causes["removed"]["toxic"]["value"] == near(
-        0.1
-    )
+    assert causes["ablation"]["toxic"]["value"] == near(0.2) and causes["removed"]["toxic"]["value"] == near(0.1)
     assert causes["removed"]["random"]["high"] < 0.05
 
 
@@ -262,10 +242,7 @@ def test_the_best_filter_is_chosen_without_a_general_question(reading, settings,
         for model in records["7-evaluate"].models
     ]
     changed = {**records, "7-evaluate": records["7-evaluate"].model_copy(update={"models": models})}
-    assert (
-        report.grow(reading, settings, changed, dict.fromkeys(FIGURES, b""))[0]["best_filter"]["name"]
-        == "gradient"
-    )
+    assert report.grow(reading, settings, changed, dict.fromkeys(FIGURES, b""))[0]["best_filter"]["name"] == "gradient"
 
 
 def test_a_sweep_of_removed_shares_has_every_share(tmp_path):
@@ -279,9 +256,7 @@ def test_a_sweep_of_removed_shares_has_every_share(tmp_path):
     assert (tmp_path / "sweep.png").exists()
 
 
-def test_a_report_that_grows_ends_as_the_whole_one_in_all_but_the_costs(
-    tmp_path, settings, reading, records, summary
-):
+def test_a_report_that_grows_ends_as_the_whole_one_in_all_but_the_costs(tmp_path, settings, reading, records, summary):
     """After every step what is there is as it will be at the end, and every figure is drawn once."""
     here, drawn, known = Reading(reading.texts, reading.lm, reading.layers, tmp_path), {}, {}
     dearer = {name: of.model_copy(update={"seconds": 99.0, "peak_gb": 99.0}) for name, of in records.items()}

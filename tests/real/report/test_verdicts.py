@@ -163,9 +163,7 @@ def test_no_filter_reduces_an_effect_that_is_not_there(summary):
     assert found.word == "not shown" and "neither is its reduction" in found.numbers[-1]
 
 
-@pytest.mark.parametrize(
-    ("arm", "pearson", "word"), [("control", 0.5, "shown"), ("control", -0.5, "not shown")]
-)
+@pytest.mark.parametrize(("arm", "pearson", "word"), [("control", 0.5, "shown"), ("control", -0.5, "not shown")])
 def test_the_gradient_law_must_hold_in_both_arms(summary, arm, pearson, word):
     law = {"slope": 1.0, "pearson": 0.5, "spearman": 0.5, "r2": 0.25, "p": 0.001, "p_target": 0.01, "n": 300}
     gradient = {**summary["leakage"]["gradient"], "inducing": law, arm: {**law, "pearson": pearson}}
