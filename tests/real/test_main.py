@@ -117,6 +117,7 @@ def test_ctrl_c_is_one_line_that_says_how_to_go_on(moment, tmp_path):
 
 
 def test_ctrl_c_that_a_half_imported_module_turns_into_another_error_or_into_nothing_is_still_one():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job starts without
     for turned in (RecursionError, None):
         with pytest.raises(KeyboardInterrupt), _importing():
             try:
