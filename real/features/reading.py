@@ -116,7 +116,7 @@ class Reading:
     def sae(self, layer: int) -> Any:
         """The dictionary at a layer, float32. Raises InputError when a published one does not fit the model."""
         if self.lm.spec.sae != TRAIN:
-            return dictionaries.published(self.lm.spec.sae, layer, self.lm.spec.d_model)
+            return dictionaries.published(self.lm.spec.sae, layer, self.lm.shape.d_model)
         return _learned(self, layer)
 
     def __hash__(self) -> int:

@@ -2,15 +2,17 @@
 
 import gc
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from real.data.hub import config_of
 from real.data.tokens import Encoded, encode
 from real.models import devices, forward, loading
+from real.models.costs import Shape, shape_of
 from real.models.registry import ModelSpec
 from shared.errors import InputError
 from shared.records import digest
@@ -38,11 +40,16 @@ class LM:
         return digest(sorted(files.items()), self.spec.dtype, self.spec.plain, self.spec.first, self.spec.targets)
 
     @cached_property
+    def shape(self) -> Shape:
+        """As the model's own config has it: no model need be loaded to plan, or to refuse a dictionary."""
+        return self.spec.shape if self.spec.package else shape_of(config_of(self.spec.hub))
+
+    @cached_property
     def plan(self) -> devices.Plan:
         """Where this run computes, decided from the memory that is free now and printed."""
         if self.plan_given:
             return self.plan_given
-        found = devices.choose(self.spec, self.batch, self.full, self.gpus)
+        found = devices.choose(replace(self.spec, shape=self.shape), self.batch, self.full, self.gpus)
         print(f"{self.spec.hub} in {self.spec.dtype}: {found}", flush=True)
         return found
 
