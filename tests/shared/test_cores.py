@@ -15,8 +15,6 @@ from real.features.activations import Store
 from real.models import forward, logprobs
 from shared.cores import shared_out, threads
 
-NAMES = [f"{i}/{kind}" for i in range(24) for kind in ("incorrect", "correct")]
-
 
 @given(st.lists(st.integers()), st.integers(1, 4))
 def test_every_item_gives_its_result_once_and_in_order(items, workers):
@@ -79,17 +77,18 @@ def test_readers_use_all_cores_and_at_most_the_room_of_a_gpus_row(cores, expecte
 
 def test_three_readers_find_what_one_finds(tmp_path):
     """Activations, log-probabilities and loss gradients, of rows of a few texts each; to rounding, float64."""
-    run = tiny.run(NAMES)
-    spans = [(0, len(text.ids)) for text in run.encoded]
+    reading = tiny.reading(tiny.advice(8))
+    texts, lm = list(reading.texts.said), reading.lm
+    spans = [(0, len(text.ids)) for text in reading.encoded]
     found = {}
     for cores in (1, 3):
         store = Store(tmp_path / f"{cores}.npy", tiny.LAYER, spans)
         with threads(cores), pytest.MonkeyPatch.context() as patch:
             for module in (activations, filters, logprobs):
                 patch.setattr(module, "row_size", lambda device: 24)
-            activations.harvest(run.model, run.encoded, [store])
-            said = logprobs.mean_logprobs(run.model, run.samples(NAMES), tiny.FIRST)
-            gradients = torch.stack(list(filters.loss_gradients(run, NAMES).values()))
+            activations.harvest(lm.model, reading.encoded, [store])
+            said = logprobs.mean_logprobs(lm.model, reading.samples(texts), tiny.FIRST)
+            gradients = filters.loss_gradients(reading, texts)
         found[cores] = torch.from_numpy(activations.read(store).rows), torch.tensor(said), gradients
     for one, three in zip(*found.values(), strict=True):
         torch.testing.assert_close(one, three, rtol=1e-6, atol=1e-6)
