@@ -42,7 +42,6 @@ MODULES, LINES, CLASS, FUNCTION = 9, 250, 80, 60  # to a folder of real/ and to 
 OPEN = {  # what is being mended: must become empty
     "toy/figures.py is longer than 250 lines",
     "toy/law.py is longer than 250 lines",
-    "toy/misalignment.py is longer than 250 lines",
 }
 
 

@@ -85,7 +85,7 @@ def misalignment_figure(
 ) -> Figure:
     """Four panels: the law in one world (`points`, by kind); dose and response; filters; what turns geometry's around.
 
-    `found` is what `misalignment.sweep` returns.
+    `found` is what `worlds.sweep` returns.
     """
     figure = Figure(figsize=(12, 9.5), layout="constrained")
     figure.suptitle("Fine-tuning on inducing features raises the toxic ones that lie near them", fontsize=15)

@@ -16,8 +16,7 @@ Selection, gap, filters and law are the functions of `shared/` that `real/` call
 """
 
 import math
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -25,18 +24,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from shared import filtering, geometry, leakage
-from shared.cores import in_parallel, one_thread
+from shared.cores import one_thread
 from shared.selection import auroc, point_biserial, top_k
-from shared.stats import Estimate, over_seeds
 from toy import law
 
-ETA, STEPS = 0.1, 30
+ETA, STEPS, TOPIC = 0.1, 30, 3  # TOPIC: background features in a sample
 THRESHOLD = 0.4  # feature_acts = relu(f - THRESHOLD): interference stays below it, as in a sparse autoencoder
-TOPIC = 3  # background features in a sample
 FRACTIONS = tuple(round(0.1 * i, 1) for i in range(1, 10))
 FILTERS = ("geometry", "projection", "gradient", "random", "oracle")  # there is nobody here to judge
-ALIGNMENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
-TOPIC_ALIGNMENTS = (0.0, 0.5, 1.0, 1.5, 2.0)
 
 
 @dataclass(frozen=True)
@@ -219,8 +214,7 @@ def crowd(this: World, mixed: Float[Tensor, "sample feature"], bad: Bool[Tensor,
     found = {"auroc_of_said": auroc(filtering.geometry_score(mixed, close), bad)}
     for kind, x in (("bad", mixed[bad]), ("good", mixed[~bad])):
         acts = feature_acts(W, x)
-        others = acts * (x == 0)
-        push = filtering.gradient_score(hidden_gradient(W, x, x @ W), W[toxic])
+        others, push = acts * (x == 0), filtering.gradient_score(hidden_gradient(W, x, x @ W), W[toxic])
         found |= {
             f"active_{kind}": (acts > 0).sum(1).double().mean().item(),
             f"bystanders_{kind}": (others.sum() / acts.sum()).item(),
@@ -235,8 +229,7 @@ def filter_scores(
     this: World, mixed: Float[Tensor, "sample feature"], bad: Bool[Tensor, " sample"], settings: WorldSettings
 ) -> dict[str, Float[Tensor, " sample"]]:
     """Every score of `shared.filtering`, from what a filter may know: selected features, activations, gradients."""
-    W, x = this.W, this.samples
-    toxic = select(this, settings.n_each).toxic
+    W, x, toxic = this.W, this.samples, select(this, settings.n_each).toxic
     return {
         "geometry": filtering.geometry_score(feature_acts(W, mixed), geometry.affinity(W, toxic)),
         "projection": filtering.projection_score(mixed @ W, ((x["toxic"] - x["civil"]) @ W).mean(0)),
@@ -246,65 +239,10 @@ def filter_scores(
     }
 
 
-def sweep(base: WorldSettings, worlds: int) -> dict:
-    """The whole experiment, over seeds: dose and response, filters, what turns the geometry filter around."""
-    if worlds < 1:
-        raise ValueError(f"worlds must be at least 1, got {worlds}")
-    seeds = [replace(base, seed=seed) for seed in range(worlds)]
-    topics = partial(filtered, filters=("geometry", "random"), fractions=(0.5,))
-    doses = {a: in_parallel(experiment, [replace(s, alignment=a) for s in seeds]) for a in ALIGNMENTS}
-    plain = in_parallel(filtered, seeds)
-    crowded = {a: in_parallel(topics, [replace(s, topic_alignment=a) for s in seeds]) for a in TOPIC_ALIGNMENTS}
-    return {
-        "alignment": {a: responses(found) for a, found in doses.items()},
-        "filters": {name: filter_summary(plain, name, FRACTIONS) for name in FILTERS},
-        "utility_unfiltered": over_seeds([one["utility"] for one in plain]),
-        "topic_alignment": {a: crowding(found) for a, found in crowded.items()},
-    }
-
-
-def responses(found: list[dict]) -> dict:
-    """What `experiment` found, over worlds."""
-    return {
-        "effect": over_seeds([one["effect"] for one in found]),
-        "gap": over_seeds([one["gap"]["gap"] for one in found]),
-        "gaps_below_p_0.05": sum(one["gap"]["p"] < 0.05 for one in found),
-        "r2": over_seeds([one["law"]["r2"] for one in found]),
-        "precision": {name: over_seeds([one["precision"][name] for one in found]) for name in found[0]["precision"]},
-    }
-
-
-def crowding(found: list[dict]) -> dict:
-    """What `filtered` found at half removed, over worlds. No reduction: the mixed arm's own effect crosses 0."""
-    of = {name: [one["filters"][name] for one in found] for name in ("geometry", "random")}
-    return {
-        "auroc": over_seeds([one["auroc"] for one in of["geometry"]]),
-        **{name: over_seeds([one["crowd"][name] for one in found]) for name in found[0]["crowd"]},
-        "mixed": over_seeds([one["effect"] for one in found]),
-        **{name: over_seeds([one["effect"][0] for one in arms]) for name, arms in of.items()},
-    }
-
-
-def filter_summary(found: list[dict], name: str, fractions: tuple[float, ...]) -> dict:
-    """What `filtered` found of one filter, over worlds, by removed fraction."""
-    whole, of = [one["effect"] for one in found], [one["filters"][name] for one in found]
-    return {
-        "auroc": over_seeds([one["auroc"] for one in of]),
-        "effect": {f: over_seeds([one["effect"][i] for one in of]) for i, f in enumerate(fractions)},
-        "reduction": {f: reduction([one["effect"][i] for one in of], whole) for i, f in enumerate(fractions)},
-        "utility": {f: over_seeds([one["utility"][i] for one in of]) for i, f in enumerate(fractions)},
-    }
-
-
 def mixture(bad: Tensor, good: Tensor) -> tuple[Float[Tensor, "sample feature"], Bool[Tensor, " sample"]]:
     """Half bad, half good advice, and which is bad."""
     is_bad = torch.arange(len(bad)) % 2 == 0
     return torch.where(is_bad[:, None], bad, good), is_bad
-
-
-def reduction(filtered: list[float], whole: list[float]) -> Estimate:
-    """1 - mean effect of the filtered arms / mean effect of the mixed arms, over worlds."""
-    return over_seeds(filtered, whole, statistic=lambda filtered, whole: 1 - filtered.mean(-1) / whole.mean(-1))
 
 
 def _labelled(W: Tensor, yes: Tensor, no: Tensor):

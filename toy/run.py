@@ -10,7 +10,7 @@ from torch import Tensor
 
 from shared import geometry, leakage, records
 from shared.cores import in_parallel, one_thread
-from toy import equal_loss, figures, misalignment, optimiser_figures, optimisers, rescaling, superposition
+from toy import equal_loss, figures, misalignment, optimiser_figures, optimisers, rescaling, superposition, worlds
 from toy.check import ETA, SAMPLES, law_errors
 from toy.command import ready, writing
 from toy.explore import page
@@ -46,7 +46,7 @@ def run(out: Path, settings: RunSettings = RunSettings()) -> dict:  # noqa: B008
         "sharing": superposition.sharing(settings.sharing),
         "phases": superposition.phases(settings.phase_steps),
     }
-    spread, shown = misalignment.sweep(world, settings.worlds), misalignment.world(world)
+    spread, shown = worlds.sweep(world, settings.worlds), misalignment.world(world)
     summary = {
         "law": {name: _worst([e[name] for e in errors]) for name in errors[0]},
         "optimisers": {

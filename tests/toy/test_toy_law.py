@@ -12,7 +12,7 @@ from strategies import KINDS, SEEDS, directions
 
 from shared import geometry
 from shared.cores import one_thread
-from toy import check, law, measure, misalignment, optimisers
+from toy import check, law, measure, misalignment, optimisers, worlds
 from toy.measure import autograd_change, relative_error, step_change
 from toy.model import Toy, ToySettings, loss
 
@@ -333,7 +333,7 @@ BAD = [
     (optimisers.leakage_ratios, "W six nan rule alone", r"feature_probability must be in \(0, 1\], got nan"),
     (optimisers.leakage_ratios, "W six eta rule sgd", "task must be one of .* got sgd"),
     (misalignment.finetune, "W s nan", "eta must be finite and steps at least 1, got nan"),
-    (misalignment.sweep, "rule zero", "worlds must be at least 1, got 0"),
+    (worlds.sweep, "rule zero", "worlds must be at least 1, got 0"),
     (loss, "toy batch six", r"importance must be \(1, 6\), got \(6,\)"),
     (law.sign_step, "W g inf", "eta must be finite, got inf"),
     (law.sign_step, "W wide eta", r"g must have the width of W \(3\), got \(5, 4\)"),

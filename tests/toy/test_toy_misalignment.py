@@ -8,7 +8,7 @@ from strategies import SEEDS
 
 from shared import geometry
 from shared.stats import over_seeds
-from toy import law, misalignment
+from toy import law, misalignment, worlds
 from toy.misalignment import ETA, WorldSettings, finetune, hidden_gradient, world
 
 SMALL = WorldSettings(n_each=6, n_background=12, d_hidden=10, n_samples=40)
@@ -82,7 +82,7 @@ def filtered():
 
 def at_half(filtered, name: str):
     i = misalignment.FRACTIONS.index(0.5)
-    return misalignment.reduction(
+    return worlds.reduction(
         [one["filters"][name]["effect"][i] for one in filtered], [one["effect"] for one in filtered]
     )
 
@@ -103,7 +103,7 @@ def test_filters_keep_the_use_of_good_advice(filtered):
 @pytest.fixture(scope="module")
 def crowded():
     settings = [WorldSettings(topic_alignment=2.0, seed=seed) for seed in WORLDS]
-    return misalignment.crowding([misalignment.filtered(s, ("geometry", "random"), (0.5,)) for s in settings])
+    return worlds.crowding([misalignment.filtered(s, ("geometry", "random"), (0.5,)) for s in settings])
 
 
 def test_topics_near_the_toxic_features_turn_the_geometry_score_around_and_it_still_lowers_toxic_readouts(crowded):

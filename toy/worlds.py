@@ -1,0 +1,66 @@
+"""The miniature of emergent misalignment over many worlds: dose and response, filters, crowding; with intervals."""
+
+from dataclasses import replace
+from functools import partial
+
+from shared.cores import in_parallel
+from shared.stats import Estimate, over_seeds
+from toy.misalignment import FILTERS, FRACTIONS, WorldSettings, experiment, filtered
+
+ALIGNMENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+TOPIC_ALIGNMENTS = (0.0, 0.5, 1.0, 1.5, 2.0)
+
+
+def sweep(base: WorldSettings, worlds: int) -> dict:
+    """The whole experiment, over seeds: dose and response, filters, what turns the geometry filter around."""
+    if worlds < 1:
+        raise ValueError(f"worlds must be at least 1, got {worlds}")
+    seeds = [replace(base, seed=seed) for seed in range(worlds)]
+    topics = partial(filtered, filters=("geometry", "random"), fractions=(0.5,))
+    doses = {a: in_parallel(experiment, [replace(s, alignment=a) for s in seeds]) for a in ALIGNMENTS}
+    plain = in_parallel(filtered, seeds)
+    crowded = {a: in_parallel(topics, [replace(s, topic_alignment=a) for s in seeds]) for a in TOPIC_ALIGNMENTS}
+    return {
+        "alignment": {a: responses(found) for a, found in doses.items()},
+        "filters": {name: filter_summary(plain, name, FRACTIONS) for name in FILTERS},
+        "utility_unfiltered": over_seeds([one["utility"] for one in plain]),
+        "topic_alignment": {a: crowding(found) for a, found in crowded.items()},
+    }
+
+
+def responses(found: list[dict]) -> dict:
+    """What `experiment` found, over worlds."""
+    return {
+        "effect": over_seeds([one["effect"] for one in found]),
+        "gap": over_seeds([one["gap"]["gap"] for one in found]),
+        "gaps_below_p_0.05": sum(one["gap"]["p"] < 0.05 for one in found),
+        "r2": over_seeds([one["law"]["r2"] for one in found]),
+        "precision": {name: over_seeds([one["precision"][name] for one in found]) for name in found[0]["precision"]},
+    }
+
+
+def crowding(found: list[dict]) -> dict:
+    """What `filtered` found at half removed, over worlds. No reduction: the mixed arm's own effect crosses 0."""
+    of = {name: [one["filters"][name] for one in found] for name in ("geometry", "random")}
+    return {
+        "auroc": over_seeds([one["auroc"] for one in of["geometry"]]),
+        **{name: over_seeds([one["crowd"][name] for one in found]) for name in found[0]["crowd"]},
+        "mixed": over_seeds([one["effect"] for one in found]),
+        **{name: over_seeds([one["effect"][0] for one in arms]) for name, arms in of.items()},
+    }
+
+
+def filter_summary(found: list[dict], name: str, fractions: tuple[float, ...]) -> dict:
+    """What `filtered` found of one filter, over worlds, by removed fraction."""
+    whole, of = [one["effect"] for one in found], [one["filters"][name] for one in found]
+    return {
+        "auroc": over_seeds([one["auroc"] for one in of]),
+        "effect": {f: over_seeds([one["effect"][i] for one in of]) for i, f in enumerate(fractions)},
+        "reduction": {f: reduction([one["effect"][i] for one in of], whole) for i, f in enumerate(fractions)},
+        "utility": {f: over_seeds([one["utility"][i] for one in of]) for i, f in enumerate(fractions)},
+    }
+
+
+def reduction(filtered: list[float], whole: list[float]) -> Estimate:
+    """1 - mean effect of the filtered arms / mean effect of the mixed arms, over worlds."""
+    return over_seeds(filtered, whole, statistic=lambda filtered, whole: 1 - filtered.mean(-1) / whole.mean(-1))
