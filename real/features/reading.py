@@ -56,7 +56,7 @@ class Reading:
 
     @cached_property
     def key(self) -> str:
-        """Names the activations by all that decides them: model, layers and texts."""
+        """All that decides what is read: model, layers, texts, and which dictionaries."""
         return digest(self.lm, self.layers, self.texts, self.lm.spec.sae, code(activations.harvest))
 
     @cached_property
@@ -95,7 +95,8 @@ class Reading:
             activations.harvest(self.lm.model, self.encoded, list(stores.values()))
             return Harvest(made={store.path.name: "" for store in stores.values()})
 
-        cached(self.folder / "activations" / "harvest.json", self.key, Harvest, harvest)
+        key = digest(self.lm, self.layers, self.texts, code(activations.harvest))  # another SAE reads the same
+        cached(self.folder / "activations" / "harvest.json", key, Harvest, harvest)
         return {name: activations.read(store) for name, store in stores.items()}
 
     def activations(self, layer: int) -> Activations:
