@@ -114,7 +114,8 @@ def descend(lm: LM, step: list[Sample], trained: list[Tensor], full: bool, micro
     mine = mine + step[: share - own]  # every process passes as often: the others wait for its share of the weights
     total = torch.zeros((), device=lm.model.device)
     for at in range(0, share, micro):
-        said = answer_logprobs(lm.model, mine[at : at + micro], lm.spec.first)
+        with _computing(lm.model):
+            said = answer_logprobs(lm.model, mine[at : at + micro], lm.spec.first)
         counted = torch.cat(said[: own - at]) if own > at else 0 * said[0]
         loss = -counted.sum() / tokens
         (size * loss).backward()  # what is shared out is averaged over processes
@@ -124,6 +125,15 @@ def descend(lm: LM, step: list[Sample], trained: list[Tensor], full: bool, micro
         if not full:
             _average([p.grad for p in trained if p.grad is not None])
     return total.item()
+
+
+def _computing(model):
+    """A model in bfloat16 computes in it with what is trained, which is in float32.
+
+    For one pass: autocast keeps its bfloat16 copy of a weight until it is left, whatever a step has made of the weight.
+    """
+    bfloat16 = model.dtype == torch.bfloat16
+    return torch.autocast(model.device.type, dtype=torch.bfloat16) if bfloat16 else nullcontext()
 
 
 def _average(gradients: list[Tensor]) -> None:
@@ -141,8 +151,6 @@ def trainable(lm: LM, recipe: Recipe, seed: int, near: Path):
     with ExitStack() as stack:
         if lm.plan.checkpointing:
             stack.enter_context(_checkpointing(lm.model))
-        if lm.model.dtype == torch.bfloat16:  # what is trained is in float32
-            stack.enter_context(torch.autocast(lm.model.device.type, dtype=torch.bfloat16))
         opened = _whole_blocks(lm, near) if recipe.full else _adapter(lm, recipe.rank, seed)
         yield stack.enter_context(opened)
 
