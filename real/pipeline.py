@@ -26,11 +26,11 @@ def run(s: Settings) -> None:
 
 def join(plan: str, s: Settings) -> None:
     """Fine-tune as one of several processes, which the run of the same settings has started."""
-    reading = _reading(s, Plan(*json.loads(plan)))
+    reading = reading_of(s, Plan(*json.loads(plan)))
     worker.work(reading, s.recipe)
 
 
-def _reading(s: Settings, plan: Plan | None = None) -> Reading:
+def reading_of(s: Settings, plan: Plan | None = None) -> Reading:
     sources, recipe = s.sources, s.recipe
     least = recipes.least(recipe, s.sweep)
     texts = Texts(corpus.load(sources.data, sources.control, recipe.train, least, sources.toxic))
@@ -39,7 +39,7 @@ def _reading(s: Settings, plan: Plan | None = None) -> Reading:
 
 
 def _run(s: Settings) -> None:
-    questions, read = rubric.judge_questions(s.sources.questions), _reading(s)
+    questions, read = rubric.judge_questions(s.sources.questions), reading_of(s)
     k, seeds, j, drawn = s.reads.top_k, s.sweep.seeds, s.judging, {}
 
     def grown(records: dict[str, Record]) -> None:

@@ -14,7 +14,7 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from real.__main__ import main
-from real.data import corpus, texts
+from real.data import corpus
 from real.effects import causes, leakage, margins
 from real.features import dictionaries
 from real.judge import answers
@@ -38,7 +38,6 @@ def small(data: Path) -> Iterator[None]:
     """Within, the command reads the texts in `data`, and asks for little."""
     changes = {
         corpus: {"SHIPPED": data},
-        texts: {"PROMPTS": 2},
         dictionaries: {"DRAWS": 5_000},
         causes: {"RANDOM": 1, "DOSES": (1,)},
         margins: {"SAMPLED": 1, "NEW_TOKENS": 8},

@@ -36,6 +36,7 @@ class Order(Part):
 
     job: Job
     samples: list[Text]
+    draws: int  # samples that the optimiser sees in all, the same for every arm: fewer are passed over more often
     checkpoints: tuple[float, ...]  # shares of the steps after which the weights are saved, too
     key: str  # of all that decides the result
 
@@ -58,8 +59,7 @@ def train(lm: LM, recipe: Recipe, order: Order, samples: list[Sample], into: Pat
     from transformers import get_linear_schedule_with_warmup
 
     rank, size = team()
-    epochs = [batches(len(samples), recipe.batch, order.job.seed + 1000 * n) for n in range(recipe.epochs)]
-    steps = [step for epoch in epochs for step in epoch]
+    steps = batches(len(samples), order.draws, recipe.batch, order.job.seed)
     saved, losses = {round(share * len(steps)) for share in order.checkpoints} - {0, len(steps)}, []
     bar = {"desc": f"fine-tune {order.job}", "unit": "step", "disable": rank > 0}
     with trainable(lm, recipe, order.job.seed, into.parent) as (trained, save):
@@ -222,6 +222,8 @@ def adapted(lm: LM, rank: int, seed: int):
     return get_peft_model(lm.model, config)
 
 
-def batches(samples: int, batch: int, seed: int) -> list[list[int]]:
-    order = np.random.default_rng(seed).permutation(samples).tolist()
-    return [order[at : at + batch] for at in range(0, samples, batch)]
+def batches(samples: int, draws: int, batch: int, seed: int) -> list[list[int]]:
+    """Which samples each step takes: pass after pass over all, each in an order of its own, until `draws` are taken."""
+    passes = [np.random.default_rng(seed + 1000 * n).permutation(samples) for n in range(-(-draws // samples))]
+    order = np.concatenate(passes)[:draws].tolist()
+    return [order[at : at + batch] for at in range(0, draws, batch)]

@@ -8,7 +8,6 @@ from real.data.rows import ADVICE, GENERAL, TOXIC, Corpus, Text, answers
 from shared.records import digest
 
 REMARK = "Say something to me."  # toxic and civil remarks are read as answers to it
-PROMPTS = 16  # of every domain of advice, that margins are read on
 
 
 class Sides(NamedTuple):
@@ -46,7 +45,7 @@ class Texts:
         found = {"general": [sides(q) for q in self.corpus.questions]}
         for domain, split in self.corpus.advice.items():
             unseen = split.held if domain == self.corpus.trained else [*split.held, *split.train]
-            found[domain] = [Sides(*([Text(row.id, kind)] for kind in ADVICE)) for row in unseen[:PROMPTS]]
+            found[domain] = [Sides(*([Text(row.id, kind)] for kind in ADVICE)) for row in unseen]
         return found
 
     @cached_property
