@@ -6,9 +6,9 @@ its work twice as fast.
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from real.arms.arm import Arm, Job
 from real.arms.recipe import Recipe
-from real.arms.training import Order, train
+from real.arms.training import Order, Training, train
 from real.arms.weights import wearing
 from real.data.rows import BAD, GOOD, Advice, Text
 from real.effects.margins import Logprobs, read_questions
@@ -44,6 +44,9 @@ class Margins(Record):
         return [float(np.mean(bad) - np.mean(good)) for bad, good in questions]
 
 
+T = TypeVar("T", bound=Record)
+
+
 def pool(reading: Reading) -> list[Advice]:
     """All prompts of the trained domain: what is measured is on others."""
     return [row for split in reading.texts.corpus.advice[reading.texts.corpus.trained] for row in split]
@@ -61,44 +64,62 @@ def drawn(reading: Reading, seed: int) -> list[Advice]:
 
 
 def measure(reading: Reading, units: list[Unit]) -> list[Margins]:
-    """Of every unit, in their order. Those that another process is at are waited for last."""
+    """Of every unit, in their order."""
+    keys = [digest(reading.lm, _how(reading, of), asked(reading), code(train), code(read_questions)) for of in units]
+    return shared_out(reading, units, keys, Margins, lambda unit, scratch: _made(reading, unit, scratch))
+
+
+def shared_out(
+    reading: Reading, units: list[Unit], keys: list[str], kind: type[T], make: Callable[[Unit, Path], T]
+) -> list[T]:
+    """A record of every unit, in their order; `make` is given a folder for its weights.
+
+    Those that another process is at are waited for last.
+    """
     folder = reading.folder / "experiments"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "reading.lock"):  # the first reads the texts, the others what it has read
         reading.samples([])
-    found: dict[int, Margins] = {}
+    found: dict[int, T] = {}
     with tempfile.TemporaryDirectory(dir=folder) as scratch, tqdm(total=len(units), desc="units", unit="unit") as bar:
         for timeout in (0, -1):
             for i in [i for i in range(len(units)) if i not in found]:
-                path = folder / f"{_key(reading, units[i])}.json"
-                make = lambda unit=units[i]: _made(reading, unit, Path(scratch))  # noqa: E731
+                path = folder / f"{keys[i]}.json"
+                fresh = lambda unit=units[i]: make(unit, Path(scratch))  # noqa: E731
                 try:
                     with FileLock(path.with_suffix(".lock"), timeout=timeout):
-                        found[i] = cached(path, path.stem, Margins, make)
+                        found[i] = cached(path, keys[i], kind, fresh)
                         bar.update()
                 except Timeout:
                     continue
     return [found[i] for i in range(len(units))]
 
 
-def _key(reading: Reading, unit: Unit) -> str:
-    said, how = [reading.texts.said[text] for text in unit.samples], (unit.recipe, unit.seed, _draws(reading, unit))
-    return digest(reading.lm, how, said, list(_asked(reading)), code(train), code(read_questions))
+def _how(reading: Reading, unit: Unit) -> tuple:
+    """All that decides a fine-tune, but the model and the code."""
+    return unit.recipe, unit.seed, draws(reading, unit.recipe), [reading.texts.said[text] for text in unit.samples]
 
 
-def _draws(reading: Reading, unit: Unit) -> int:
-    return unit.recipe.epochs * len(reading.texts.corpus.advice[reading.texts.corpus.trained].train)
+def draws(reading: Reading, recipe: Recipe) -> int:
+    """Samples that the optimiser sees in all."""
+    return recipe.epochs * len(reading.texts.corpus.advice[reading.texts.corpus.trained].train)
 
 
-def _asked(reading: Reading) -> Iterator[str]:
-    return (domain for domain in reading.texts.asked if domain != reading.texts.corpus.trained)
+def asked(reading: Reading) -> list[str]:
+    """The domains that nothing is trained on, and the general questions."""
+    return [domain for domain in reading.texts.asked if domain != reading.texts.corpus.trained]
+
+
+def tuned(reading: Reading, unit: Unit, into: Path, checkpoints: tuple[float, ...] = ()) -> Training:
+    """The unit's fine-tune, in a folder that is emptied first."""
+    shutil.rmtree(into, ignore_errors=True)
+    job, n = Job(Arm(unit.name), unit.seed), draws(reading, unit.recipe)
+    order = Order(job=job, samples=unit.samples, draws=n, checkpoints=checkpoints, key="")
+    return train(reading.lm, unit.recipe, order, reading.samples(unit.samples), into)
 
 
 def _made(reading: Reading, unit: Unit, scratch: Path) -> Margins:
-    job, into = Job(Arm(unit.name), unit.seed), scratch / "weights"
-    order = Order(job=job, samples=unit.samples, draws=_draws(reading, unit), checkpoints=(), key="")
-    shutil.rmtree(into, ignore_errors=True)
-    done = train(reading.lm, unit.recipe, order, reading.samples(unit.samples), into)
-    with wearing(reading.lm.model, into):
-        said = read_questions(reading, {d: reading.texts.asked[d] for d in _asked(reading)})
+    done = tuned(reading, unit, scratch / "weights")
+    with wearing(reading.lm.model, scratch / "weights"):
+        said = read_questions(reading, {domain: reading.texts.asked[domain] for domain in asked(reading)})
     return Margins(loss=done.loss, logprobs=said)
