@@ -15,6 +15,7 @@ from real.arms.recipe import Recipe, Sweep
 from real.arms.training import Order, Training, train
 from real.data.rows import BAD, GOOD, Advice, Text
 from real.features.reading import Reading
+from real.models.forward import Without
 from shared import filtering
 from shared.code import code
 from shared.records import Part, Record, cached, digest, whole
@@ -94,21 +95,21 @@ def finetune(reading: Reading, scores: Scores, recipe: Recipe, sweep: Sweep) -> 
     return Finetuned(jobs=found, made=made)
 
 
-def order(reading: Reading, job: Job, samples: list[Text], recipe: Recipe) -> Order:
+def order(reading: Reading, job: Job, samples: list[Text], recipe: Recipe, without: Without | None = None) -> Order:
     """Its key holds all that decides the weights, so that a changed setting never meets a stale adapter."""
     checkpoints = CHECKPOINTS if job.arm in WATCHED else ()
     said = [reading.texts.said[text] for text in samples]
-    how = (recipe, job.seed, checkpoints)
+    how = (recipe, job.seed, checkpoints, *([without] if without else []))
     return Order(job=job, samples=samples, checkpoints=checkpoints, key=digest(reading.lm, how, said, code(train)))
 
 
-def tune(reading: Reading, order: Order, recipe: Recipe) -> Training:
+def tune(reading: Reading, order: Order, recipe: Recipe, without: Without | None = None) -> Training:
     """One arm under one seed, trained unless its folder is whole."""
     path = _record(reading, order)
 
     def fresh() -> Training:
         shutil.rmtree(path.parent, ignore_errors=True)
-        return train(reading.lm, recipe, order, reading.samples(order.samples), path.parent)
+        return train(reading.lm, recipe, order, reading.samples(order.samples), path.parent, without)
 
     return cached(path, order.key, Training, fresh)
 
