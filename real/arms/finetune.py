@@ -14,6 +14,7 @@ from real.arms.recipe import Recipe, Sweep
 from real.arms.training import Order, Training, train
 from real.data.rows import BAD, GOOD, Advice, Text
 from real.features.reading import Reading
+from real.models.forward import Without
 from shared import filtering
 from shared.code import code
 from shared.records import Part, Record, cached, digest, whole
@@ -93,23 +94,24 @@ def finetune(reading: Reading, scores: Scores, recipe: Recipe, sweep: Sweep) -> 
     return Finetuned(jobs=found, made=made)
 
 
-def order(reading: Reading, job: Job, samples: list[Text], recipe: Recipe) -> Order:
+def order(reading: Reading, job: Job, samples: list[Text], recipe: Recipe, without: Without | None = None) -> Order:
     """Its key holds all that decides the weights, so that a changed setting never meets a stale adapter."""
     checkpoints = CHECKPOINTS if job.arm in WATCHED else ()
     said = [reading.texts.said[text] for text in samples]
     corpus = reading.texts.corpus
     draws = recipe.epochs * len(corpus.advice[corpus.trained].train)
-    key = digest(reading.lm, recipe, job.seed, draws, checkpoints, said, code(train))
+    how = (recipe, job.seed, draws, checkpoints, *([without] if without else []))
+    key = digest(reading.lm, how, said, code(train))
     return Order(job=job, samples=samples, draws=draws, checkpoints=checkpoints, key=key)
 
 
-def tune(reading: Reading, order: Order, recipe: Recipe) -> Training:
+def tune(reading: Reading, order: Order, recipe: Recipe, without: Without | None = None) -> Training:
     """One arm under one seed, trained unless its folder is whole."""
     path = _record(reading, order)
 
     def fresh() -> Training:
         shutil.rmtree(path.parent, ignore_errors=True)
-        return train(reading.lm, recipe, order, reading.samples(order.samples), path.parent)
+        return train(reading.lm, recipe, order, reading.samples(order.samples), path.parent, without)
 
     return cached(path, order.key, Training, fresh)
 

@@ -22,7 +22,7 @@ from real.arms.optimisers import optimisers
 from real.arms.recipe import Recipe
 from real.data.rows import Text
 from real.models.devices import team
-from real.models.forward import Sample
+from real.models.forward import Sample, Without, stopping
 from real.models.lm import LM
 from real.models.logprobs import answer_logprobs
 from shared.errors import InputError
@@ -51,7 +51,9 @@ class Training(Record):
     loss: list[float]
 
 
-def train(lm: LM, recipe: Recipe, order: Order, samples: list[Sample], into: Path) -> Training:
+def train(  # noqa: PLR0913 what is trained on what, how, and what of the gradient is held back
+    lm: LM, recipe: Recipe, order: Order, samples: list[Sample], into: Path, without: Without | None = None
+) -> Training:
     """One arm: linear decay of the learning rate, mean loss over the tokens of the answers and their end of turn.
 
     What is trained goes to `into`, as it was after a share of the steps to `into`/step-<n>.
@@ -62,7 +64,7 @@ def train(lm: LM, recipe: Recipe, order: Order, samples: list[Sample], into: Pat
     steps = batches(len(samples), order.draws, recipe.batch, order.job.seed)
     saved, losses = {round(share * len(steps)) for share in order.checkpoints} - {0, len(steps)}, []
     bar = {"desc": f"fine-tune {order.job}", "unit": "step", "disable": rank > 0}
-    with trainable(lm, recipe, order.job.seed, into.parent) as (trained, save):
+    with trainable(lm, recipe, order.job.seed, into.parent) as (trained, save), stopping(lm.model, without):
         fused = lm.model.device.type == "cuda" or None
         micro = passes(lm, samples, trained, recipe)
         made = optimisers(recipe.optim, trained, recipe.lr, fused)

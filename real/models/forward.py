@@ -7,6 +7,7 @@ Hugging Face's `hidden_states[L + 1]` (but for the last block, whose HF state ha
 import copy
 from collections.abc import Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -141,6 +142,37 @@ def blocks(model: nn.Module, first: int = 0, last: int | None = None):
         yield decoder
     finally:
         decoder.layers = layers
+
+
+class Without(NamedTuple):
+    """A span along which no gradient flows back through a block's output."""
+
+    layer: int
+    P: Float[Tensor, "d_model d_model"]  # the orthogonal projection onto it
+
+
+@contextmanager
+def stopping(model, without: Without | None):
+    """Within, the gradient of the block's output reaches what is below it without its component in the span.
+
+    That component is what (E1) says moves the span's readouts: nothing at or below the block is trained along it.
+    """
+
+    def project(gradient: Tensor) -> Tensor:
+        P = without.P.to(gradient.device)
+        return gradient - (gradient.to(P.dtype) @ P).to(gradient.dtype)
+
+    def hook(module, args, out) -> None:
+        resid = out[0] if isinstance(out, tuple) else out
+        if resid.requires_grad:
+            resid.register_hook(project)
+
+    handle = model.get_decoder().layers[without.layer].register_forward_hook(hook) if without else None
+    try:
+        yield
+    finally:
+        if handle:
+            handle.remove()
 
 
 # a text and what goes into the first adapted block; None, its tokens, where every block is adapted
