@@ -2,13 +2,14 @@
 
 import json
 
-from real.arms import filters, finetune, worker
+from real.arms import finetune, worker
 from real.arms import recipe as recipes
 from real.data import corpus
 from real.data.texts import Texts
 from real.effects import causes, leakage, margins
 from real.features import gaps, reading, selection
 from real.features.reading import Reading
+from real.filters import scoring as filters
 from real.judge import rubric, scoring
 from real.models.devices import Plan
 from real.models.lm import LM

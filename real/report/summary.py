@@ -5,12 +5,12 @@ from dataclasses import asdict
 from typing import Any
 
 from real.arms.arm import Arm
-from real.arms.filters import joined
 from real.arms.finetune import Tuned
 from real.effects.leakage import MINUS, Leaked
 from real.features.gaps import Placed
 from real.features.reading import Reading
 from real.features.selection import Selected
+from real.filters.scoring import joined
 from real.report import estimates, figures, page, scores, verdicts
 from real.settings import Settings, flat, words
 from shared.records import Record, rounded, versions, write_bytes, write_json, write_text

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from real.arms.arm import AWARE, DRAWS, RANDOM, WATCHED, Arm, Job, Scores
-from real.arms.filters import Scored
 from real.arms.finetune import Finetuned, Tuned, arms
 from real.arms.recipe import Sweep
 from real.data import corpus
@@ -21,6 +20,7 @@ from real.features.gaps import Cell, Placed
 from real.features.meaning import Meaning, Snippet
 from real.features.reading import Dictionaries, Dictionary, Reading
 from real.features.selection import Domain, Features, Layer, Selected
+from real.filters.scoring import Scored
 from real.judge.scoring import Judged
 from real.models.lm import LM
 from real.report import summary as report
