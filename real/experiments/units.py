@@ -65,7 +65,7 @@ def drawn(reading: Reading, seed: int) -> list[Advice]:
 
 def measure(reading: Reading, units: list[Unit]) -> list[Margins]:
     """Of every unit, in their order."""
-    keys = [digest(reading.lm, _how(reading, of), asked(reading), code(train), code(read_questions)) for of in units]
+    keys = [digest(key(reading, of), asked(reading), code(train), code(read_questions)) for of in units]
     return shared_out(reading, units, keys, Margins, lambda unit, scratch: _made(reading, unit, scratch))
 
 
@@ -95,9 +95,10 @@ def shared_out(
     return [found[i] for i in range(len(units))]
 
 
-def _how(reading: Reading, unit: Unit) -> tuple:
-    """All that decides a fine-tune, but the model and the code."""
-    return unit.recipe, unit.seed, draws(reading, unit.recipe), [reading.texts.said[text] for text in unit.samples]
+def key(reading: Reading, unit: Unit) -> str:
+    """All that decides a fine-tune, but the code."""
+    said = [reading.texts.said[text] for text in unit.samples]
+    return digest(reading.lm, unit.recipe, unit.seed, draws(reading, unit.recipe), said)
 
 
 def draws(reading: Reading, recipe: Recipe) -> int:
