@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 
 from shared.errors import InputError
 
-EXPERIMENTS = ("dose", "optimisers")
+EXPERIMENTS = ("dose", "mechanism", "blocked", "optimisers")
 STOPPED = "stopped: what is finished is kept, and the same command goes on from there"
 
 

@@ -37,6 +37,7 @@ ROOMS["report"] = {*ROOMS}
 ROOMS["steps"] = {"models"}
 ROOMS["catalogue"] = {*ROOMS}
 ROOMS["pipeline"] = {*ROOMS} - {"catalogue"}
+ROOMS["experiments"] = {*ROOMS} - {"report", "judge", "steps", "catalogue"}
 ROOMS["__main__"] = {*ROOMS}
 MODULES, LINES, CLASS, FUNCTION = 9, 250, 80, 60  # to a folder of real/ and to a file; lines of each
 OPEN = {  # what is being mended: must become empty

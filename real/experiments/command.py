@@ -11,7 +11,7 @@ def perform(name: str, s: Settings) -> None:
     """Resumable; start it twice to use two cores. Raises InputError."""
     experiment, reading = import_module(f"real.experiments.{name}"), reading_of(s)
     with reading.lm.memory():
-        found = experiment.run(reading, s.recipe)
+        found = experiment.run(reading, s)
     path = reading.folder / "experiments" / f"{name}.json"
     write_json(path, rounded(found))
     print("\n".join(_lines(found)))

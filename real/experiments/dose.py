@@ -11,11 +11,13 @@ AUROC of A leaves G = 2 Phi(Phi^-1(A) / sqrt 2) - 1 less of them, relatively, if
 """
 
 import numpy as np
+from jaxtyping import Float
 from scipy.stats import norm
 
 from real.arms.recipe import Recipe
-from real.experiments.units import Margins, Unit, blend, drawn, measure
+from real.experiments.units import Unit, blend, drawn, measure, outcomes
 from real.features.reading import Reading
+from real.settings import Settings
 from shared.stats import Estimate, crossed
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -34,15 +36,13 @@ def units(reading: Reading, recipe: Recipe) -> list[Unit]:
     return found
 
 
-def run(reading: Reading, recipe: Recipe) -> dict:
+def run(reading: Reading, s: Settings) -> dict:
     """By outcome: the margin at every share, the slope, its curvature, and what filters could then do."""
-    made = measure(reading, units(reading, recipe))
-    domains = [d for d in made[0].logprobs if d != "general"]
-    return {"unseen": _outcome(made, tuple(domains)), "general": _outcome(made, ("general",))}
+    made = measure(reading, units(reading, s.recipe))
+    return {name: _about(table) for name, table in outcomes(made, len(SEEDS), len(SHARES)).items()}
 
 
-def _outcome(made: list[Margins], domains: tuple[str, ...]) -> dict:
-    table = np.array([of.change(domains) for of in made]).reshape(len(SEEDS), len(SHARES), -1)  # [seed share question]
+def _about(table: Float[np.ndarray, "seed share question"]) -> dict:
     shares = np.array(SHARES) - np.mean(SHARES)
     slope = np.einsum("sdq,d->sq", table, shares / (shares @ shares))
     bend = shares**2 - (shares**2).mean()  # what a straight line knows nothing of

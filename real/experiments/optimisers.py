@@ -39,6 +39,7 @@ from real.features.reading import Reading
 from real.filters.gradients import loss_gradients
 from real.models import forward
 from real.models.logprobs import mean_logprobs
+from real.settings import Settings
 from shared.code import code
 from shared.errors import InputError
 from shared.geometry import cosine, unit
@@ -78,8 +79,9 @@ class Cell(NamedTuple):
     lr: float
 
 
-def run(reading: Reading, recipe: Recipe) -> dict:
+def run(reading: Reading, s: Settings) -> dict:
     """The sweep whole, and at the common drop every cell's effect, spectrum, shared part and law."""
+    recipe = s.recipe
     if not recipe.full:
         raise InputError("the factors of an adapter are not the weight: add FULL=1")
     cells, ends = _swept(reading, recipe)

@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 from filelock import FileLock, Timeout
+from jaxtyping import Float
 from tqdm import tqdm
 
 from real.arms.arm import Arm, Job
@@ -21,6 +22,7 @@ from real.arms.weights import wearing
 from real.data.rows import BAD, GOOD, Advice, Text
 from real.effects.margins import Logprobs, read_questions
 from real.features.reading import Reading
+from real.models.forward import Without
 from shared.code import code
 from shared.records import Record, cached, digest
 
@@ -30,6 +32,7 @@ class Unit(NamedTuple):
     samples: list[Text]
     seed: int
     recipe: Recipe
+    without: Without | None = None  # along which nothing is learnt
 
 
 class Margins(Record):
@@ -37,11 +40,6 @@ class Margins(Record):
 
     loss: list[float]  # nats per token, by step
     logprobs: dict[str, Logprobs]  # of the general questions and of every prompt of the domains that are not trained on
-
-    def change(self, domains: tuple[str, ...]) -> list[float]:
-        """Question -> misaligned minus aligned, nats per token."""
-        questions = [sides for domain in domains for sides in self.logprobs[domain]]
-        return [float(np.mean(bad) - np.mean(good)) for bad, good in questions]
 
 
 T = TypeVar("T", bound=Record)
@@ -67,6 +65,20 @@ def measure(reading: Reading, units: list[Unit]) -> list[Margins]:
     """Of every unit, in their order."""
     keys = [digest(key(reading, of), asked(reading), code(train), code(read_questions)) for of in units]
     return shared_out(reading, units, keys, Margins, lambda unit, scratch: _made(reading, unit, scratch))
+
+
+def outcomes(made: list[Margins], *shape: int) -> dict[str, Float[np.ndarray, "... question"]]:
+    """Outcome -> question's misaligned minus aligned answers, nats per token, of units in this order.
+
+    "unseen", the first: all prompts of the domains that nothing is trained on; "general": the general questions.
+    """
+
+    def table(domains: list[str]) -> np.ndarray:
+        asked = [[sides for domain in domains for sides in of.logprobs[domain]] for of in made]
+        values = [[np.mean(bad) - np.mean(good) for bad, good in questions] for questions in asked]
+        return np.array(values).reshape(*shape, -1)
+
+    return {"unseen": table([d for d in made[0].logprobs if d != "general"]), "general": table(["general"])}
 
 
 def shared_out(
@@ -98,7 +110,8 @@ def shared_out(
 def key(reading: Reading, unit: Unit) -> str:
     """All that decides a fine-tune, but the code."""
     said = [reading.texts.said[text] for text in unit.samples]
-    return digest(reading.lm, unit.recipe, unit.seed, draws(reading, unit.recipe), said)
+    how = (unit.recipe, unit.seed, draws(reading, unit.recipe), *([unit.without] if unit.without else []))
+    return digest(reading.lm, how, said)
 
 
 def draws(reading: Reading, recipe: Recipe) -> int:
@@ -116,7 +129,7 @@ def tuned(reading: Reading, unit: Unit, into: Path, checkpoints: tuple[float, ..
     shutil.rmtree(into, ignore_errors=True)
     job, n = Job(Arm(unit.name), unit.seed), draws(reading, unit.recipe)
     order = Order(job=job, samples=unit.samples, draws=n, checkpoints=checkpoints, key="")
-    return train(reading.lm, unit.recipe, order, reading.samples(unit.samples), into)
+    return train(reading.lm, unit.recipe, order, reading.samples(unit.samples), into, unit.without)
 
 
 def _made(reading: Reading, unit: Unit, scratch: Path) -> Margins:
