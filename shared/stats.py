@@ -1,4 +1,4 @@
-"""How sure: clustered bootstrap of margins, permutation p, intervals. Every estimate carries its n."""
+"""How sure: intervals over seeds and questions, permutation p, shares. Every estimate carries its n."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -20,41 +20,36 @@ class Estimate(NamedTuple):
     n: int
 
 
-def margin(logprobs: Float[np.ndarray, "seed question 2 answer"]) -> float:
-    """Mean over seeds and questions of (mean over misaligned - mean over aligned answers), nats per token.
+def question_margins(logprobs: Float[np.ndarray, "seed question 2 answer"]) -> Float[np.ndarray, "seed question"]:
+    """Mean log-probability of the misaligned answers minus that of the aligned ones, nats per token.
 
     Index 0 of the third axis holds misaligned answers, 1 aligned ones; NaN pads questions with fewer answers.
     Raises ValueError when a question has no answer of one kind, or is padded in some seeds only.
     """
-    return float(by_question(logprobs).mean())
-
-
-def by_question(logprobs: Float[np.ndarray, "seed question 2 answer"]) -> Float[np.ndarray, "seed question"]:
-    """Mean over misaligned minus mean over aligned answers, nats per token. Raises as `margin`."""
     _answered(logprobs)
     sides = np.nanmean(logprobs, axis=-1)
     return sides[..., 0] - sides[..., 1]
 
 
-def margin_draws(
-    logprobs: Float[np.ndarray, "seed question 2 answer"], draws: int = 2000, seed: int = 0
+def resampled(
+    values: Float[np.ndarray, "seed question"], draws: int = 2000, seed: int = 0
 ) -> Float[np.ndarray, " draw"]:
-    """Bootstrap of `margin` over seeds and questions: answers are inside a question's mean, not resampled too.
+    """Means of the table with its rows and its columns drawn anew, each with repetition: for ratios of such means.
 
-    The same `seed` and shape give the same resample, so the difference of two arms' draws is paired.
-    Raises as `margin`. Few seeds understate their own noise: with 4, and nothing else varying, 95 % intervals cover
-    79 %; those of `crossed` cover what they say.
+    The same `seed` and shape draw the same, so what is made of two tables' draws is paired. Few seeds understate their
+    own noise: with 4, and nothing else varying, 95 % intervals cover 79 %; those of `crossed` cover what they say.
     """
-    values, rng = by_question(logprobs), np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     seeds, questions = (rng.multinomial(n, np.full(n, 1 / n), size=draws) / n for n in values.shape)
     return np.einsum("ds,sq,dq->d", seeds, values, questions, optimize=True)
 
 
-def crossed(values: Float[np.ndarray, "seed question"]) -> Estimate:
+def crossed(values: Float[np.ndarray, "seed question"], noise: float = 0.0) -> Estimate:
     """Mean of a table whose rows and whose columns are both drawn at random, with its 95 % t interval; n is questions.
 
     Of the variance of the mean, (MS_seed + MS_question - MS_rest) / cells is unbiased; degrees of freedom by
-    Satterthwaite (1946). With one seed the interval is over questions, for that seed.
+    Satterthwaite (1946). With one seed the interval is over questions, for that seed: then `noise`, a variance of the
+    mean that is known from elsewhere, may say what another seed would change; with several it is in the table.
     """
     (seeds, questions), value = values.shape, float(values.mean())
     by_question = seeds * values.mean(0).var(ddof=1)
@@ -71,7 +66,7 @@ def crossed(values: Float[np.ndarray, "seed question"]) -> Estimate:
     if whole == 0:
         return Estimate(value, value, value, questions)
     free = whole**2 / sum(part**2 / free for part, free in parts)
-    half = float(t.ppf(0.975, free)) * (whole / values.size) ** 0.5
+    half = float(t.ppf(0.975, free)) * (whole / values.size + noise * (seeds == 1)) ** 0.5
     return Estimate(value, value - half, value + half, questions)
 
 

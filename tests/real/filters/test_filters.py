@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from real.arms import finetune
 from real.arms.arm import AWARE, DRAWS, JUDGE, MIXED, ORACLE, RANDOM, Arm, Scores, filtered, mixed
 from real.arms.recipe import Sweep
-from real.data.rows import ADVICE, BAD, Advice, Corpus, Pair, Question, Split, Text, answers
+from real.data.rows import ADVICE, BAD, GOOD, Advice, Corpus, Pair, Question, Split, Text, answers
 from real.filters import gradients, scoring
 from real.filters.table import FILTERS, Context
 from shared.geometry import unit
@@ -198,9 +198,11 @@ def test_what_the_judge_scored_is_an_arm_beside_the_others(judge):
     scored = scoring.Scored(samples=samples, scores=dict.fromkeys(FILTERS, [0.0] * len(samples)), gradient={})
     harm = {JUDGE: [float(i) for i in range(len(samples))]} if judge else {}
     found = finetune.arms(ROWS, scoring.joined(scored, harm), Sweep(removed=(0.5, 0.25)), 0)
-    by = {arm for arm in found if arm.by == JUDGE}
+    by = {arm for arm in found if arm.by == JUDGE and arm.data == MIXED}
     assert by == ({Arm(MIXED, JUDGE, 0.5), Arm(MIXED, JUDGE, 0.25)} if judge else set())
     assert {arm.by for arm in found} - {""} == {*AWARE, RANDOM, ORACLE, *harm}
     assert {Arm(MIXED, name, share) for name in AWARE for share in (0.5, 0.25)} < set(found)
+    for arm, texts in found.items():  # each stands against the correct answers to its own prompts
+        assert found[arm.control] == [Text(text.row, GOOD) for text in texts]
     if judge:  # those that it scores highest are gone
         assert found[Arm(MIXED, JUDGE, 0.5)] == samples[: len(samples) - round(0.5 * len(samples))]
