@@ -10,6 +10,7 @@ from scipy.stats import pearsonr
 from real.arms.arm import AWARE, CONTROL, DRAWS, INDUCING, MIXED, RANDOM, WATCHED, Arm, Job, Scores
 from real.arms.finetune import Finetuned, score_of
 from real.data.rows import BAD
+from real.data.texts import CHECKS
 from real.effects.causes import Caused
 from real.effects.leakage import Leaked
 from real.effects.margins import Evaluated, Logprobs
@@ -28,7 +29,7 @@ class Arms:
         self.by_seed: dict[Arm | None, list[dict[str, Logprobs]]] = {}
         for model in evaluated.models:
             self.by_seed.setdefault(model.job and model.job.arm, []).append(model.logprobs)
-        self.domains = list(self.by_seed[None][0])
+        self.domains = [domain for domain in self.by_seed[None][0] if domain not in CHECKS]
 
     def table(self, arm: Arm | None, domain: str) -> np.ndarray:
         """[seed question 2 answer]; random removal without a draw is the mean of its draws."""

@@ -44,6 +44,7 @@ def gap(title: str, summary: dict) -> Figure:
         for (k, found), marker, offset in zip(row["by_k"].items(), "^osDvP", offsets, strict=False):
             at, size = domains.index(row["domain"]) + offset, 8 if k == main else 5
             _band(panel, at, {"low": found["null_low"], "high": found["null_high"]}, lw=5)
+            _band(panel, at, found["untrained"], lw=1, colour="black")
             face = colour if gap_word(found, len(rows)) == SHOWN else "white"
             panel.plot(*_numbers(found["gap"]), at, marker, ms=size, mfc=face, mec=colour)
     for panel, layer in zip(panels[0], layers, strict=True):
@@ -53,9 +54,10 @@ def gap(title: str, summary: dict) -> Figure:
     first.set(yticks=range(len(domains)), yticklabels=domains, ylim=(len(domains) - 0.5, -0.5))
     for k, marker in zip(ks, "^osDvP", strict=False):
         first.plot([], [], marker, mfc="white", mec=colour, ms=7, label=f"k = {k}")
-    first.plot([], [], "o", color=colour, ms=7, label="filled: beyond both nulls, corrected")
+    first.plot([], [], "o", color=colour, ms=7, label="filled: beyond all of it")
     first.plot([], [], color=BAND, lw=5, label="95 % of random sets")
-    return _explained(fig, first, ncols=len(ks) + 2)
+    first.plot([], [], color="black", lw=1, label="95 % of untrained dictionaries")
+    return _explained(fig, first, ncols=3)
 
 
 def effect(title: str, summary: dict) -> Figure:
@@ -64,8 +66,7 @@ def effect(title: str, summary: dict) -> Figure:
     arms = {arm: e for arm, e in summary["effect"].items() if about[arm]["removed"] in (0, main)}
     label, panels = "effect: margin above the control arm's, nats per answer token, 95 % interval", {}
     for domain, e in next(iter(arms.values())).items():
-        name = textwrap.fill(domain.replace("_", " "), 14)
-        panels[f"{name}\nn = {e['n']}"] = _by_arm(arms, domain, about)
+        panels[textwrap.fill(domain.replace("_", " "), 14) + f"\nn = {e['n']}"] = _by_arm(arms, domain, about)
     return _bars(title, panels, label)
 
 
@@ -93,8 +94,7 @@ def leakage(title: str, summary: dict, moved: Leaked) -> Figure:
             ring = {"facecolor": "none", "edgecolor": MARKS[arm][0], "lw": 0.7, "alpha": 0.5}
             panel.scatter(x, y, s=12, label=f"{len(x)} live features", **ring)
             panel.scatter(x[is_toxic], y[is_toxic], c="black", marker="x", s=26, lw=1.2, label="toxic ones")
-            fit = _numbers(law["slope"]) * ends
-            panel.plot(ends, fit, color="black", lw=1.2, label="fit through the origin")
+            panel.plot(ends, _numbers(law["slope"]) * ends, color="black", lw=1.2, label="fit through the origin")
             said = f"R² {number(law['r2'], 2)}, r {number(law['pearson'], 2)}, p against random targets "
             panel.set(title=f"{arm} arm\n{said}{chance(law['p_target'])}")
             panel.set(xlabel=f"predicted: cosine to {target}")
@@ -225,8 +225,8 @@ def _numbers(*values: float | None) -> np.ndarray:
     return np.array(values, dtype=float)
 
 
-def _band(panel: Axes, y: float, null: dict, lw: int) -> None:
-    panel.plot(_numbers(null["low"], null["high"]), [y, y], color=BAND, lw=lw, zorder=0.5)
+def _band(panel: Axes, y: float, null: dict, lw: int, colour: str = BAND) -> None:
+    panel.plot(_numbers(null["low"], null["high"]), [y, y], color=colour, lw=lw, zorder=0.5)
 
 
 def _bar(panel: Axes, y: int, e: dict, mark: tuple[str, str]) -> None:

@@ -11,7 +11,7 @@ from real.features.gaps import Placed
 from real.features.reading import Reading
 from real.features.selection import Selected
 from real.filters.scoring import joined
-from real.report import estimates, figures, page, scores, verdicts
+from real.report import estimates, figures, page, scores, tone, verdicts
 from real.settings import Settings, flat, words
 from shared.records import Record, rounded, versions, write_bytes, write_json, write_text
 
@@ -92,6 +92,7 @@ def _measured(reading: Reading, settings: Settings, records: dict[str, Record]) 
         **estimates.effects(arms, trained),
         "filters": removal,
         "best_filter": estimates.best_filter(removal, trained),
+        "tone": tone.summarise(reading.texts, records["evaluate"], by),
     }
     if "leakage" in records:
         moved = records["leakage"]
@@ -139,13 +140,13 @@ def _features(selected: Selected, layer: int, trained: str) -> dict:
 
 
 def _geometry(placed: Placed, k: int) -> dict:
-    """The gap at the main k, and, `by_k`, at all."""
+    """The gap at the main k, and, `by_k`, at all; what trained and untrained dictionaries are worth."""
     found = _plain(placed)
     cells = {
         layer: {domain: {**by_k[k], "by_k": by_k} for domain, by_k in domains.items()}
         for layer, domains in found["gaps"].items()
     }
-    return {"meaning": found["meaning"], "geometry": cells}
+    return {"meaning": found["meaning"], "geometry": cells, "dictionaries": found["compared"]}
 
 
 def _training(of: Tuned) -> dict:

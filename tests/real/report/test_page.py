@@ -73,7 +73,7 @@ def test_the_page_is_well_formed_and_its_links_lead_somewhere(hostile, summary):
 
     Balance().feed(hostile)
     assert open_tags == []
-    assert set(re.findall(r'href="#([^"]*)"', hostile)) == anchors and len(anchors) == 12
+    assert set(re.findall(r'href="#([^"]*)"', hostile)) == anchors and len(anchors) == 13
     for verdict in summary["verdicts"].values():
         assert verdict["claim"] in hostile and f'<span class="word">{verdict["word"]}</span>' in hostile
 
