@@ -44,7 +44,7 @@ def units(reading: Reading, recipe: Recipe, k: int) -> list[Unit]:
 def run(reading: Reading, s: Settings) -> dict:
     """The effect of each arm of bad answers, and what the toxic span changes, by outcome."""
     made, found = measure(reading, units(reading, s.recipe, s.reads.top_k)), {}
-    for outcome, table in outcomes(made, len(SEEDS), len(ARMS)).items():
+    for outcome, table in outcomes(reading, made, len(SEEDS), len(ARMS)).items():
         arm = {name: table[:, i] for i, name in enumerate(ARMS)}
         found[outcome] = {name: crossed(arm[name] - arm["good"]) for name in ARMS[:-1]}
         found[outcome]["toxic minus random span"] = crossed(arm["toxic span"] - arm["random span"])

@@ -39,7 +39,7 @@ def units(reading: Reading, recipe: Recipe) -> list[Unit]:
 def run(reading: Reading, s: Settings) -> dict:
     """By outcome: the margin at every share, the slope, its curvature, and what filters could then do."""
     made = measure(reading, units(reading, s.recipe))
-    return {name: _about(table) for name, table in outcomes(made, len(SEEDS), len(SHARES)).items()}
+    return {name: _about(table) for name, table in outcomes(reading, made, len(SEEDS), len(SHARES)).items()}
 
 
 def _about(table: Float[np.ndarray, "seed share question"]) -> dict:

@@ -38,7 +38,7 @@ def units(reading: Reading, recipe: Recipe, k: int) -> list[Unit]:
 
 def run(reading: Reading, s: Settings) -> dict:
     """Filter -> high minus low, by outcome."""
-    found = outcomes(measure(reading, units(reading, s.recipe, s.reads.top_k)), len(SEEDS), len(AWARE), 2)
+    found = outcomes(reading, measure(reading, units(reading, s.recipe, s.reads.top_k)), len(SEEDS), len(AWARE), 2)
     return {
         outcome: {name: crossed(table[:, i, 0] - table[:, i, 1]) for i, name in enumerate(AWARE)}
         for outcome, table in found.items()

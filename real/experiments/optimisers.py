@@ -34,7 +34,7 @@ from real.arms.weights import wearing
 from real.data.packing import pack
 from real.data.rows import BAD, GOOD, Text
 from real.effects.margins import Logprobs, read_questions
-from real.experiments.units import Unit, asked, drawn, key, shared_out, tuned
+from real.experiments.units import Unit, drawn, key, shared_out, tuned, unseen
 from real.features.reading import Reading
 from real.filters.gradients import loss_gradients
 from real.models import forward
@@ -158,7 +158,7 @@ def _reach(reading: Reading, of: Unit, scratch: Path, drop: float, g: Float[Tens
         return Reached(
             along=along,
             drop=before - _loss(reading, of),
-            logprobs=read_questions(reading, {d: reading.texts.asked[d] for d in asked(reading) if d != "general"}),
+            logprobs=read_questions(reading, {d: reading.texts.asked[d] for d in unseen(reading)}),
             shift=(_resid(reading) - base).tolist(),
             spread=spread,
             shared=shared,

@@ -63,11 +63,11 @@ def drawn(reading: Reading, seed: int) -> list[Advice]:
 
 def measure(reading: Reading, units: list[Unit]) -> list[Margins]:
     """Of every unit, in their order."""
-    keys = [digest(key(reading, of), asked(reading), code(train), code(read_questions)) for of in units]
+    keys = [digest(key(reading, of), code(train), code(read_questions)) for of in units]
     return shared_out(reading, units, keys, Margins, lambda unit, scratch: _made(reading, unit, scratch))
 
 
-def outcomes(made: list[Margins], *shape: int) -> dict[str, Float[np.ndarray, "... question"]]:
+def outcomes(reading: Reading, made: list[Margins], *shape: int) -> dict[str, Float[np.ndarray, "... question"]]:
     """Outcome -> question's misaligned minus aligned answers, nats per token, of units in this order.
 
     "unseen", the first: all prompts of the domains that nothing is trained on; "general": the general questions.
@@ -78,7 +78,7 @@ def outcomes(made: list[Margins], *shape: int) -> dict[str, Float[np.ndarray, ".
         values = [[np.mean(bad) - np.mean(good) for bad, good in questions] for questions in asked]
         return np.array(values).reshape(*shape, -1)
 
-    return {"unseen": table([d for d in made[0].logprobs if d != "general"]), "general": table(["general"])}
+    return {"unseen": table(unseen(reading)), "general": table(["general"])}
 
 
 def shared_out(
@@ -119,9 +119,9 @@ def draws(reading: Reading, recipe: Recipe) -> int:
     return recipe.epochs * len(reading.texts.corpus.advice[reading.texts.corpus.trained].train)
 
 
-def asked(reading: Reading) -> list[str]:
-    """The domains that nothing is trained on, and the general questions."""
-    return [domain for domain in reading.texts.asked if domain != reading.texts.corpus.trained]
+def unseen(reading: Reading) -> list[str]:
+    """The domains of advice that nothing is trained on."""
+    return [domain for domain in reading.texts.corpus.advice if domain != reading.texts.corpus.trained]
 
 
 def tuned(reading: Reading, unit: Unit, into: Path, checkpoints: tuple[float, ...] = ()) -> Training:
@@ -135,5 +135,7 @@ def tuned(reading: Reading, unit: Unit, into: Path, checkpoints: tuple[float, ..
 def _made(reading: Reading, unit: Unit, scratch: Path) -> Margins:
     done = tuned(reading, unit, scratch / "weights")
     with wearing(reading.lm.model, scratch / "weights"):
-        said = read_questions(reading, {domain: reading.texts.asked[domain] for domain in asked(reading)})
+        said = read_questions(
+            reading, {domain: reading.texts.asked[domain] for domain in ("general", *unseen(reading))}
+        )
     return Margins(loss=done.loss, logprobs=said)

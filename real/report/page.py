@@ -11,8 +11,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from real.models.registry import TRAIN
 from real.report import text
+from real.report.rules import counted, word
 from real.report.text import number, percent
-from real.report.verdicts import CLAIMS, cells, counted, verdicts, word
+from real.report.verdicts import CLAIMS, cells, verdicts
 
 NUMBERS = ("number", "chance", "interval", "bounds", "percent", "hundredths", "share", "after", "law", "ratio")
 FILTERS = {name: getattr(text, name) for name in (*NUMBERS, "arm_name", "visible")}

@@ -2,12 +2,23 @@
 
 from typing import NamedTuple
 
+from real.report.rules import (
+    OPEN,
+    OPPOSITE,
+    SHOWN,
+    SIDE,
+    above,
+    beyond,
+    counted,
+    law_word,
+    measured,
+    overall,
+    within,
+    word,
+)
 from real.report.text import bounds, chance, interval, number, percent, share
 
 PAPER = 0.345  # the best filter's reduction in Minegishi et al. 2026
-SHOWN, OPEN, OPPOSITE = "shown", "not shown", "opposite shown"
-SIDE = 0.025  # level of a one-sided test: what a 95 % interval leaves out on either side
-ZERO = {"low": 0, "high": 0}
 
 Found = tuple[str, list[str]]  # a claim's word and the numbers that it follows from
 
@@ -38,25 +49,6 @@ def cells(summary: dict) -> list[dict]:
     return [{**row, "word": gap_word(row, len(rows))} for row in rows]
 
 
-def word(estimate: dict) -> str:
-    """Where the 95 % interval lies: above 0, below it, or neither. Without bounds it shows nothing."""
-    return above(estimate, ZERO)
-
-
-def above(one: dict, other: dict) -> str:
-    """Whether all between one's `low` and `high` lies above (or all below) what lies between the other's."""
-    if None in (one["low"], one["high"], other["low"], other["high"]):
-        return OPEN
-    if one["low"] > other["high"]:
-        return SHOWN
-    return OPPOSITE if one["high"] < other["low"] else OPEN
-
-
-def beyond(estimate: dict, random: dict) -> str:
-    """The whole interval beyond 0 and, on the same side, beyond everything that random directions did."""
-    return overall([word(estimate), above(estimate, random)])
-
-
 def gap_word(gap: dict, cells: int) -> str:
     """Both one-sided tests (labels flipped, random sets) beyond 2.5 % after correction for all the cells, and the gap
     outside of where 95 % of untrained dictionaries' gaps lie: what these show too, features learned did not bring.
@@ -70,26 +62,6 @@ def gap_word(gap: dict, cells: int) -> str:
         return SHOWN if beyond_untrained == SHOWN else OPEN
     opposite = cells * (1 - min(gap["p"], gap["p_null"])) <= SIDE
     return OPPOSITE if opposite and beyond_untrained == OPPOSITE else OPEN
-
-
-def law_word(law: dict) -> str:
-    """Beyond chance and beyond random target directions, 5 % two-sided, and better than no law at all."""
-    if None in (law["p"], law["p_target"], law["r2"], law["pearson"]):
-        return OPEN
-    if max(law["p"], law["p_target"]) > 2 * SIDE or law["r2"] <= 0:
-        return OPEN
-    return SHOWN if law["pearson"] > 0 else OPPOSITE
-
-
-def overall(words: list[str]) -> str:
-    """What needs several tests is shown when every one shows it. No test shows nothing."""
-    return words[0] if len(set(words)) == 1 else OPEN
-
-
-def counted(words: list[str], things: str) -> str:
-    shown, opposite = words.count(SHOWN), words.count(OPPOSITE)
-    found = f"shown in {shown}" if shown else "not shown in any"
-    return f"{found} of {len(words)} {things}" + (f", the opposite in {opposite}" if opposite else "")
 
 
 def _nearer(summary: dict) -> Found:
@@ -120,15 +92,15 @@ def _emergent(summary: dict) -> Found:
     effect = summary["effect"]["inducing"]["general"]
     alike = summary["tone"]["domains"]["general"]["arms"]["inducing"]["adjusted"]
     return word(effect), [
-        f"general questions: {interval(effect)} nats per token, {effect['n']} questions",
-        f"were both answers alike in words, surprisal and length: {interval(alike)}: {word(alike)}",
+        f"general questions: {measured(effect)}, {effect['n']} questions",
+        f"were both answers alike in words, surprisal and length: {measured(alike)}: {word(alike)}",
     ]
 
 
 def _spills(summary: dict) -> Found:
     known = ("general", summary["data"]["trained"])
     words = {d: (e, word(e)) for d, e in summary["effect"]["inducing"].items() if d not in known}
-    numbers = [f"{d}: {interval(e)} nats per token, {e['n']} prompts: {said}" for d, (e, said) in words.items()]
+    numbers = [f"{d}: {measured(e, 'prompts')}, {e['n']} prompts: {said}" for d, (e, said) in words.items()]
     return overall([said for _, said in words.values()]), numbers
 
 
@@ -200,7 +172,7 @@ def _ablation(summary: dict) -> Found:
     return beyond(removed["toxic"], removed["random"]) if there else OPEN, [
         f"effect as trained: {interval(effect['none'])} nats per token; "
         f"with the toxic directions set back: {interval(effect['toxic'])}",
-        f"removed by it: {interval(removed['toxic'])}; by {removed['random']['n']} random subspaces of the "
+        f"removed by it: {measured(removed['toxic'])}; by {removed['random']['n']} random subspaces of the "
         f"same dimension: {bounds(removed['random'])}",
         *_absent("the effect as trained", effect["none"], "nothing can be removed from it"),
     ]
@@ -210,15 +182,15 @@ def _filter(summary: dict) -> Found:
     best, filters = summary["best_filter"], summary["filters"]
     found, random = filters[best["name"]], filters["random"]
     whole, reduction = summary["effect"]["mixed"]["general"], found["reduction"]
-    reached = None not in reduction.values() and reduction["value"] >= PAPER
+    reached = {SHOWN: "reached", OPEN: "not excluded", OPPOSITE: "not reached"}
     apart = {SHOWN: "lies above", OPEN: "is not separate from", OPPOSITE: "lies below"}
     return word(found["over_random"]) if word(whole) == SHOWN else OPEN, [
         f"{best['name']} was chosen on {best['chosen_on']}; it removes "
         f"{share(summary['settings']['removed'][0])} of the mixed set",
-        f"general margin, random removal minus {best['name']}'s: {interval(found['over_random'])} nats per token",
+        f"general margin, random removal minus {best['name']}'s: {measured(found['over_random'])}",
         f"reduction of the mixed arm's effect: {percent(reduction)}, random {percent(random['reduction'])}; "
         f"its interval {apart[above(reduction, random['reduction'])]} random removal's",
-        f"the paper's {share(PAPER)}: {'reached' if reached else 'not reached'}",
+        f"the paper's {share(PAPER)}: {reached[above(reduction, within(PAPER))]}",
         *_absent("the mixed arm's effect", whole, "neither is its reduction"),
     ]
 

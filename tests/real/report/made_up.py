@@ -86,9 +86,9 @@ def steered(layer: int) -> dict:
             part: {dose: estimate(worth * int(dose), 0.02) for dose in doses}
             for part, worth in {"inducing": 0.1, "toxic part": 0.08, "rest": 0.03, "control": -0.02}.items()
         },
-        "steering_random": {dose: {"low": -0.02, "high": 0.03 * int(dose), "n": 8} for dose in doses},
+        "steering_random": {dose: {"low": -0.02, "high": 0.03 * int(dose), "n": 20} for dose in doses},
         "ablation": {"none": estimate(0.05, 0.02), "toxic": estimate(0.02, 0.02)},
-        "removed": {"toxic": estimate(0.03, 0.01), "random": {"low": -0.004, "high": 0.006, "n": 4}},
+        "removed": {"toxic": estimate(0.03, 0.01), "random": {"low": -0.004, "high": 0.006, "n": 20}},
     }
 
 
