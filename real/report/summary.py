@@ -142,10 +142,11 @@ def _features(selected: Selected, layer: int, trained: str) -> dict:
 def _geometry(placed: Placed, k: int) -> dict:
     """The gap at the main k, and, `by_k`, at all; what trained and untrained dictionaries are worth."""
     found = _plain(placed)
-    cells = {
-        layer: {domain: {**by_k[k], "by_k": by_k} for domain, by_k in domains.items()}
-        for layer, domains in found["gaps"].items()
-    }
+    cells = {layer: {} for layer in placed.gaps}
+    for layer, domains in placed.gaps.items():
+        for domain, by_k in domains.items():
+            by = {size: dict(cell) for size, cell in by_k.items()}
+            cells[layer][domain] = {**by[k], "by_k": by}
     return {"meaning": found["meaning"], "geometry": cells, "dictionaries": found["compared"]}
 
 

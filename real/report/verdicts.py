@@ -57,7 +57,8 @@ def gap_word(gap: dict, cells: int) -> str:
     """
     if None in (gap["p"], gap["p_null"], gap["p_holm"]):
         return OPEN
-    beyond_untrained = above({"low": gap["gap"], "high": gap["gap"]}, gap["untrained"])
+    others = {end: gap["untrained"][end] for end in ("low", "high")}  # Student's, which knows how few they are
+    beyond_untrained = above(within(gap["gap"]), others)
     if gap["p_holm"] <= SIDE:
         return SHOWN if beyond_untrained == SHOWN else OPEN
     opposite = cells * (1 - min(gap["p"], gap["p_null"])) <= SIDE

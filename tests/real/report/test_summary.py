@@ -85,7 +85,7 @@ def made_up(reading: Reading, settings: Settings, features: int = 300) -> dict[s
         "5-filters": Scored(samples=samples, scores=scores, gradient={}),
         "6-finetune": Finetuned(jobs=tuned),
         "7-evaluate": evaluated,
-        "8-leakage": leaked_of(settings.sweep, rng, features, said),
+        "8-leakage": leaked_of(settings.sweep, rng, features, lambda lift: read(lift, reading.texts.asked["general"])),
         "9-causes": caused_of(settings.sweep, said),
         "10-judge": Judged(),
     }
@@ -141,7 +141,7 @@ def leaked_of(sweep: Sweep, rng, features: int, said) -> Leaked:
         norm=3.0,
         dynamics=Dynamics(
             steps=list(CHECKPOINTS),
-            general={a: [[said(up * n, 2) for n in CHECKPOINTS] for _ in sweep.seeds] for a, up in lift.items()},
+            general={a: [[said(up * n) for n in CHECKPOINTS] for _ in sweep.seeds] for a, up in lift.items()},
             law=[law] * (len(CHECKPOINTS) - 1),
             rise={a: {name: course(a, 48) for name in ("toxic", "inducing", "control")} for a in lift},
             random={arm: [rng.normal(0, 0.01, 200).tolist() for _ in CHECKPOINTS] for arm in lift},
@@ -245,7 +245,7 @@ def test_the_summary_gives_back_the_effects_that_were_put_in(summary):
 
 def test_the_best_filter_is_chosen_without_a_general_question(reading, settings, records):
     """Whatever is said about general questions, the choice stays."""
-    other = [([-9.0] * 2, [-1.0] * 2) for _ in range(5)]
+    other = [([-9.0] * 2, [-1.0] * 2) for _ in reading.texts.asked["general"]]
     models = [
         model.model_copy(update={"logprobs": {**model.logprobs, "general": other}})
         if model.job and model.job.arm.by == "projection"
