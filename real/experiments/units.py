@@ -124,12 +124,16 @@ def unseen(reading: Reading) -> list[str]:
     return [domain for domain in reading.texts.corpus.advice if domain != reading.texts.corpus.trained]
 
 
-def tuned(reading: Reading, unit: Unit, into: Path, checkpoints: tuple[float, ...] = ()) -> Training:
+def order_of(reading: Reading, unit: Unit) -> Order:
+    job, n = Job(Arm(unit.name), unit.seed), draws(reading, unit.recipe)
+    return Order(job=job, samples=unit.samples, draws=n, checkpoints=(), key="")
+
+
+def tuned(reading: Reading, unit: Unit, into: Path) -> Training:
     """The unit's fine-tune, in a folder that is emptied first."""
     shutil.rmtree(into, ignore_errors=True)
-    job, n = Job(Arm(unit.name), unit.seed), draws(reading, unit.recipe)
-    order = Order(job=job, samples=unit.samples, draws=n, checkpoints=checkpoints, key="")
-    return train(reading.lm, unit.recipe, order, reading.samples(unit.samples), into, unit.without)
+    samples = reading.samples(unit.samples)
+    return train(reading.lm, unit.recipe, order_of(reading, unit), samples, into, unit.without)
 
 
 def _made(reading: Reading, unit: Unit, scratch: Path) -> Margins:
