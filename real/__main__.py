@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 
 from shared.errors import InputError
 
-EXPERIMENTS = ("dose", "mechanism", "blocked", "optimisers")
+EXPERIMENTS = ("dose", "mechanism", "blocked", "overlap", "optimisers")
 STOPPED = "stopped: what is finished is kept, and the same command goes on from there"
 
 

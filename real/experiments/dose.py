@@ -44,15 +44,20 @@ def run(reading: Reading, s: Settings) -> dict:
 
 def _about(table: Float[np.ndarray, "seed share question"]) -> dict:
     shares = np.array(SHARES) - np.mean(SHARES)
-    slope = np.einsum("sdq,d->sq", table, shares / (shares @ shares))
     bend = shares**2 - (shares**2).mean()  # what a straight line knows nothing of
-    found = crossed(slope)
+    found = crossed(slopes(table))
     return {
         "effect": {f"{q:g}": crossed(table[:, i] - table[:, 0]) for i, q in enumerate(SHARES) if i},
         "slope": found,
         "curvature": crossed(np.einsum("sdq,d->sq", table, bend / (bend @ bend))),
         "filter": {f"{auroc:g}": Estimate(*(0.5 * gained(auroc) * x for x in found[:3]), found.n) for auroc in AUROCS},
     }
+
+
+def slopes(table: Float[np.ndarray, "seed share question"]) -> Float[np.ndarray, "seed question"]:
+    """By least squares, nats per token from no bad answer to nothing else."""
+    shares = np.array(SHARES) - np.mean(SHARES)
+    return np.einsum("sdq,d->sq", table, shares / (shares @ shares))
 
 
 def gained(auroc: float) -> float:
