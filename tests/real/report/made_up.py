@@ -230,9 +230,15 @@ def without_bounds(node):
 
 
 PARTS = {  # step -> what a summary has once it has run
-    **{"data": (), "sae": ("sae",), "features": ("features",), "geometry": ("geometry", "meaning"), "filters": ()},
+    **{
+        "data": (),
+        "sae": ("sae",),
+        "features": ("features",),
+        "geometry": ("geometry", "meaning", "dictionaries"),
+        "filters": (),
+    },
     "finetune": ("training",),
-    "evaluate": ("arms", "margin", "effect", "utility", "filters", "best_filter"),
+    "evaluate": ("arms", "margin", "effect", "utility", "filters", "best_filter", "tone"),
     "leakage": ("leakage", "dynamics"),
     **{"causes": ("causes",), "judge": ("judged", "judging")},
 }

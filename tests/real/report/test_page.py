@@ -166,7 +166,7 @@ def test_a_judge_of_any_name_and_what_it_read_come_out_as_text(summary):
 
 WAITING = {  # sections that have nothing to say until their step has run
     "geometry": ("geometry", "what-the-features-are"),
-    "evaluate": ("misalignment", "filters", "sampled-answers"),
+    "evaluate": ("misalignment", "tone-and-length", "filters", "sampled-answers"),
     "leakage": ("leakage", "dynamics"),
     "causes": ("cause",),
     "judge": ("judged-answers",),
