@@ -146,7 +146,7 @@ def _geometry(placed: Placed, k: int) -> dict:
         layer: {domain: {**by_k[k], "by_k": by_k} for domain, by_k in domains.items()}
         for layer, domains in found["gaps"].items()
     }
-    return {"meaning": found["meaning"], "geometry": cells, "dictionaries": found["compared"]}
+    return {"meaning": found["meaning"], "geometry": cells, "worth": found["worth"]}
 
 
 def _training(of: Tuned) -> dict:
