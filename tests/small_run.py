@@ -19,7 +19,7 @@ from real.effects import causes, leakage, margins
 from real.features import dictionaries
 from real.judge import answers
 
-KEEP = {"health": 20, "career": 10, "legal": 10, "toxic": 20, "questions": 2, "probes": 2}
+KEEP = {"health": 20, "career": 10, "legal": 10, "toxic": 20, "questions": 2, "placebo": 2, "probes": 2}
 SETTINGS = ("SAE=train", "TRAIN=8", "BATCH=2", "TOP_K=20", "RANK=4")
 
 

@@ -1,5 +1,6 @@
 """Step 4: how the sets of features lie, against nulls and untrained dictionaries, and what the best of them are."""
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -44,30 +45,23 @@ class Worth(Part):
     geometry: float
 
 
-class Compared(Part):
-    trained: Worth
-    untrained: list[Worth]
-
-
 class Placed(Record):
     """Step 4: block -> domain -> k."""
 
     gaps: dict[int, dict[str, dict[int, Cell]]]
-    compared: dict[int, dict[str, Compared]]
+    worth: dict[int, list[dict[str, Worth]]]  # block -> of the trained dictionary, then of the untrained -> domain
     meaning: dict[str, list[Meaning]]
 
 
 def place(reading: Reading, selected: Selected, k: int) -> Placed:
     """Step 4. How the sets lie, and what the features are."""
-    compared, untrained = {}, {}
-    for layer in reading.layers:
+    worths, untrained = {}, {}
+    for layer, chosen in selected.layers.items():
         others = [_untrained(reading, layer, k, seed) for seed in range(UNTRAINED)]
         untrained[layer] = [found for found, _ in others]
-        trained = worth(reading, layer, reading.sae(layer), selected.layers[layer], k)
-        compared[layer] = {d: Compared(trained=trained[d], untrained=[of[d] for _, of in others]) for d in trained}
-    return Placed(
-        gaps=gaps(reading, selected, k, untrained), compared=compared, meaning=meaning.describe(reading, selected)
-    )
+        worths[layer] = [worth(reading, layer, reading.sae(layer), chosen, k), *(of for _, of in others)]
+    placed = gaps(reading, selected, k, untrained)
+    return Placed(gaps=placed, worth=worths, meaning=meaning.describe(reading, selected))
 
 
 def gaps(reading: Reading, selected: Selected, k: int, untrained: dict[int, list[dict]]) -> dict:
@@ -81,12 +75,10 @@ def gaps(reading: Reading, selected: Selected, k: int, untrained: dict[int, list
         for size, gap in _gaps(reading, layer, selected.layers[layer], domain, ks, draws).items()
     }
     corrected = iter(holm([max(gap.p, gap.p_null) for gap in found.values()]))
-    cells = {
-        (layer, *at): Cell(
-            **gap._asdict(), p_holm=next(corrected), untrained=predicted([of[tuple(at)] for of in untrained[layer]])
-        )
-        for (layer, *at), gap in found.items()
+    beside = {
+        (layer, *at): predicted([of[at] for of in others]) for layer, others in untrained.items() for at in others[0]
     }
+    cells = {at: Cell(**gap._asdict(), p_holm=next(corrected), untrained=beside[at]) for at, gap in found.items()}
     return {
         layer: {domain: {size: cells[layer, domain, size] for size in ks} for domain in domains}
         for layer in reading.layers
@@ -116,13 +108,11 @@ def _untrained(reading: Reading, layer: int, k: int, seed: int) -> tuple[dict, d
     with torch.no_grad():
         l0 = (sae.encode(rows) > 0).sum().item() / len(rows)
     random = dictionary.untrained(sae.W_dec.shape[0], rows, l0, seed)
-    chosen = choose(reading, layer, random, k)
-    found = {}
-    for domain in chosen.domains:
-        for size in {*KS, k}:
-            of = sets(chosen, domain, size)
-            close = geometry.affinity(random.W_dec, of["toxic"])
-            found[domain, size] = (close[of["inducing"]].mean() - close[of["control"]].mean()).item()
+    chosen, found = choose(reading, layer, random, k), {}
+    for domain, size in product(chosen.domains, {*KS, k}):
+        of = sets(chosen, domain, size)
+        close = geometry.affinity(random.W_dec, of["toxic"])
+        found[domain, size] = (close[of["inducing"]].mean() - close[of["control"]].mean()).item()
     return found, worth(reading, layer, random, chosen, k)
 
 
@@ -133,12 +123,9 @@ def worth(reading: Reading, layer: int, sae: Any, chosen: Layer, k: int) -> dict
         read = batches(reading, layer, sae, reading.texts.corpus.advice[domain].train, ADVICE)
         scored = [(filtering.geometry_score(acts, close), labels) for acts, labels in read]
         score, bad = (torch.cat(column) for column in zip(*scored, strict=True))
-        found[domain] = Worth(
-            inducing=of.inducing.auroc.value,
-            control=of.control.auroc.value,
-            toxic=chosen.toxic.auroc.value,
-            geometry=auroc(score, bad),
-        )
+        known = {"inducing": of.inducing, "control": of.control, "toxic": chosen.toxic}
+        known = {name: features.auroc.value for name, features in known.items()}
+        found[domain] = Worth(**known, geometry=auroc(score, bad))
     return found
 
 

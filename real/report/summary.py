@@ -147,7 +147,7 @@ def _geometry(placed: Placed, k: int) -> dict:
         for domain, by_k in domains.items():
             by = {size: dict(cell) for size, cell in by_k.items()}
             cells[layer][domain] = {**by[k], "by_k": by}
-    return {"meaning": found["meaning"], "geometry": cells, "dictionaries": found["compared"]}
+    return {"meaning": found["meaning"], "geometry": cells, "worth": found["worth"]}
 
 
 def _training(of: Tuned) -> dict:

@@ -153,7 +153,7 @@ def made_up(layers=LAYERS, domains=DOMAINS, removed=(0.5,), seeds=(0,), text: st
         },
         "meaning": {name: features(text) for name in ("inducing", "control", "toxic")},
         "geometry": geometry(layers, domains, (25, 50, 100)),
-        "dictionaries": dict.fromkeys(layers, dict.fromkeys(domains, {"trained": worth, "untrained": [worth, worth]})),
+        "worth": dict.fromkeys(layers, [dict.fromkeys(domains, worth)] * 3),
         "tone": toned(questions, ["base", "inducing", "control", "mixed"]),
         "training": {
             f"{arm}-{seed}": {"samples": 240, "steps": 60, "first_loss": 3.0, "last_loss": 2.0}
@@ -230,9 +230,15 @@ def without_bounds(node):
 
 
 PARTS = {  # step -> what a summary has once it has run
-    **{"data": (), "sae": ("sae",), "features": ("features",), "geometry": ("geometry", "meaning"), "filters": ()},
+    **{
+        "data": (),
+        "sae": ("sae",),
+        "features": ("features",),
+        "geometry": ("geometry", "meaning", "worth"),
+        "filters": (),
+    },
     "finetune": ("training",),
-    "evaluate": ("arms", "margin", "effect", "utility", "filters", "best_filter"),
+    "evaluate": ("arms", "margin", "effect", "utility", "filters", "best_filter", "tone"),
     "leakage": ("leakage", "dynamics"),
     **{"causes": ("causes",), "judge": ("judged", "judging")},
 }

@@ -16,7 +16,7 @@ from real.data.tokens import Encoded
 from real.effects.causes import Ablated, Caused
 from real.effects.leakage import MINUS, Dynamics, Fit, Leaked
 from real.effects.margins import Evaluated, Measured, Said
-from real.features.gaps import Cell, Compared, Placed, Worth
+from real.features.gaps import Cell, Placed, Worth
 from real.features.meaning import Meaning, Snippet
 from real.features.reading import Dictionaries, Dictionary, Reading
 from real.features.selection import Domain, Features, Layer, Selected
@@ -110,10 +110,10 @@ def placed_of(reading: Reading) -> Placed:
     feature = Meaning(id=7, r=0.4, tokens=["a"] * 8, snippets=[snippet])
     by_k = dict.fromkeys((25, 50, 100), cell)
     worth = Worth(inducing=0.8, control=0.8, toxic=0.9, geometry=0.6)
-    compared, domains = Compared(trained=worth, untrained=[worth] * 5), reading.texts.corpus.advice
+    domains = reading.texts.corpus.advice
     return Placed(
         gaps={layer: dict.fromkeys(domains, by_k) for layer in reading.layers},
-        compared={layer: dict.fromkeys(domains, compared) for layer in reading.layers},
+        worth={layer: [dict.fromkeys(domains, worth)] * 6 for layer in reading.layers},
         meaning=dict.fromkeys(("inducing", "control", "toxic"), [feature]),
     )
 
