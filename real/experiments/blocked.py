@@ -5,7 +5,7 @@ directions is taken out where it leaves the main layer backwards: by (E1) nothin
 trained to move their readouts. Arms: bad answers so, bad answers without a span of random features that fire as
 often, bad answers as they are, and correct answers as they are; eight seeds. If emergent misalignment flows along the
 toxic directions, the first arm is less misaligned than the second. Outcome: margin on all prompts of the domains that
-are not trained on, toxic span minus random span. Null: no difference. Power: with .028 of noise for an arm the
+are not trained on, random span minus toxic span. Null: no difference. Power: with .028 of noise for an arm the
 difference has a standard error of .014: .039 of an effect of about .115 is seen four times of five.
 """
 
@@ -23,6 +23,8 @@ from real.settings import Settings
 from shared.geometry import matched
 from shared.stats import crossed
 
+CLAIM = "A fine-tune without the gradient along the toxic directions is less misaligned than one without random ones"
+MAIN = "unseen, random minus toxic span"
 SEEDS = tuple(range(50, 58))
 ARMS = ("toxic span", "random span", "bad", "good")
 
@@ -47,5 +49,5 @@ def run(reading: Reading, s: Settings) -> dict:
     for outcome, table in outcomes(reading, made, len(SEEDS), len(ARMS)).items():
         arm = {name: table[:, i] for i, name in enumerate(ARMS)}
         found[outcome] = {name: crossed(arm[name] - arm["good"]) for name in ARMS[:-1]}
-        found[outcome]["toxic minus random span"] = crossed(arm["toxic span"] - arm["random span"])
+        found[outcome]["random minus toxic span"] = crossed(arm["random span"] - arm["toxic span"])
     return found

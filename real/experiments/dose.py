@@ -20,6 +20,8 @@ from real.features.reading import Reading
 from real.settings import Settings
 from shared.stats import Estimate, crossed
 
+CLAIM = "More bad answers among the training samples, more misalignment"
+MAIN = "unseen, slope"
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 SEEDS = tuple(range(10, 18))
 AUROCS = (0.6, 0.65, 0.7, 0.8, 0.9, 1.0)

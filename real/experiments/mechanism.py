@@ -19,6 +19,8 @@ from real.features.reading import Reading
 from real.settings import Settings
 from shared.stats import crossed
 
+CLAIM = "Of as many bad answers, those that geometry scores high misalign more"
+MAIN = "unseen, geometry"
 SEEDS = tuple(range(30, 42))
 
 

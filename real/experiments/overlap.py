@@ -21,8 +21,10 @@ from real.experiments.units import measure, outcomes, pool, unseen
 from real.features.reading import Reading
 from real.settings import Settings
 from shared.geometry import cosine
-from shared.stats import permutation_p
+from shared.stats import Estimate, permutation_p
 
+CLAIM = "Questions whose answers overlap with the training answers are moved more"
+MAIN = "correlation"
 DRAWS = 10_000
 
 
@@ -43,12 +45,12 @@ def run(reading: Reading, s: Settings) -> dict:
         ]
     )
     value, (low, high) = float(np.mean(observed)), np.percentile(null, [2.5, 97.5])
+    half = 1.96 * (1 - value**2) / (sum(sizes) - 3 * len(sizes)) ** 0.5
     return {
-        "correlation": value,
+        "correlation": Estimate(value, value - half, value + half, sum(sizes)),
         "p": permutation_p(abs(value), np.abs(null)),
         "by chance": [float(low), float(high)],
         "by domain": dict(zip(unseen(reading), observed, strict=True)),
-        "questions": sum(sizes),
     }
 
 
