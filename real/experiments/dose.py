@@ -49,10 +49,12 @@ def _about(table: Float[np.ndarray, "seed share question"]) -> dict:
     bend = shares**2 - (shares**2).mean()  # what a straight line knows nothing of
     found = crossed(slopes(table))
     return {
-        "effect": {f"{q:g}": crossed(table[:, i] - table[:, 0]) for i, q in enumerate(SHARES) if i},
+        "effect of a share": {f"{q:g}": crossed(table[:, i] - table[:, 0]) for i, q in enumerate(SHARES) if i},
         "slope": found,
         "curvature": crossed(np.einsum("sdq,d->sq", table, bend / (bend @ bend))),
-        "filter": {f"{auroc:g}": Estimate(*(0.5 * gained(auroc) * x for x in found[:3]), found.n) for auroc in AUROCS},
+        "removed by a filter of AUROC": {
+            f"{auroc:g}": Estimate(*(0.5 * gained(auroc) * x for x in found[:3]), found.n) for auroc in AUROCS
+        },
     }
 
 

@@ -99,7 +99,7 @@ def test_the_slope_is_that_of_a_straight_line_and_its_curvature_none(slope, seed
     found = dose._about(level + slope * np.array(dose.SHARES)[None, :, None])
     assert found["slope"].value == pytest.approx(slope, abs=1e-9)
     assert found["curvature"].value == pytest.approx(0, abs=1e-9)
-    assert found["effect"]["0.5"].value == pytest.approx(slope / 2, abs=1e-9)
+    assert found["effect of a share"]["0.5"].value == pytest.approx(slope / 2, abs=1e-9)
 
 
 def test_the_weights_go_back_to_where_the_loss_has_dropped_as_far_as_was_asked(reading):
