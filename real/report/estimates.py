@@ -1,5 +1,6 @@
 """From log-probabilities to numbers: margins, effects, reductions, utility, dynamics, causes, EM, with intervals."""
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -9,9 +10,9 @@ from scipy.stats import pearsonr
 from real.arms.arm import AWARE, CONTROL, DRAWS, INDUCING, MIXED, RANDOM, WATCHED, Arm, Job, Scores
 from real.arms.finetune import Finetuned, score_of
 from real.data.rows import BAD
-from real.effects.causes import Caused
+from real.effects.causes import Ablated, Caused
 from real.effects.leakage import Leaked
-from real.effects.margins import Evaluated, Logprobs
+from real.effects.margins import Evaluated, Logprobs, first
 from shared.stats import Estimate, auroc_interval, interval, margin, margin_draws, wilson
 
 Value = tuple[float, np.ndarray, int]  # a number, its bootstrap draws, and the number of questions
@@ -129,9 +130,13 @@ def _auroc(samples: dict[Job, list], scores: Scores, name: str) -> Estimate:
     return auroc_interval(torch.cat(found), torch.tensor(labels))
 
 
-def dynamics(moved: Leaked, arms: Arms) -> dict:
-    """Margins and readouts along the fine-tunes, and whether they move in step."""
-    found, base = moved.dynamics, arms.table(None, "general")
+def dynamics(moved: Leaked) -> dict:
+    """Margins and readouts along the fine-tunes, and whether they move in step: by their gains between checkpoints.
+
+    Two things that only grow correlate, whatever links them; what they gain from one checkpoint to the next need not.
+    """
+    found = moved.dynamics
+    base = rectangular([found.general[INDUCING][0][0]])
     margins = {
         arm: [_margin(rectangular([seed[at] for seed in seeds]) - base) for at in range(len(found.steps))]
         for arm, seeds in found.general.items()
@@ -140,7 +145,8 @@ def dynamics(moved: Leaked, arms: Arms) -> dict:
     between = {name: rises[INDUCING][name] - rises[CONTROL][name] for name in rises[CONTROL]}
     random = np.array(found.random[INDUCING]) - np.array(found.random[CONTROL])  # [checkpoint draw]
     effect = np.array([i[0] - c[0] for i, c in zip(margins[INDUCING], margins[CONTROL], strict=True)])
-    by_chance = _range([pearsonr(column, effect).statistic for column in random.T])
+    gains = np.diff(effect)
+    by_chance = _range([pearsonr(np.diff(column), gains).statistic for column in random.T])
     return {
         "steps": found.steps,
         "arms": {
@@ -155,7 +161,7 @@ def dynamics(moved: Leaked, arms: Arms) -> dict:
         "rise": {"toxic": over_probes(between["toxic"][-1]), "random": _range(random[-1])},
         "law": [None, *(law and law.model_dump() for law in found.law)],
         "in_step": {
-            **{name: pearsonr(rise.mean(-1), effect).statistic.item() for name, rise in between.items()},
+            **{name: pearsonr(np.diff(rise.mean(-1)), gains).statistic.item() for name, rise in between.items()},
             "random": list(by_chance.values()),
         },
     }
@@ -163,35 +169,29 @@ def dynamics(moved: Leaked, arms: Arms) -> dict:
 
 def causes(read: Caused, layer: int) -> dict:
     """Steering: change of the base model's margin. Ablation: the effect that is left, and what was removed of it."""
-    base = rectangular([read.base])
+    base, few = rectangular([read.base]), rectangular([first(read.base)])  # random ones are read on few answers
 
-    def change(said: Logprobs) -> Value:
-        return _margin(rectangular([said]) - base)
-
-    def effect(ablation: str) -> Value:
+    def effect(said: Callable[[Ablated], Logprobs]) -> Value:
         """Of the inducing arm, against the control arm's."""
-        one, other = (
-            rectangular([of.general[ablation] for of in read.ablated if of.job.arm == arm]) for arm in WATCHED
-        )
+        one, other = (rectangular([said(of) for of in read.ablated if of.job.arm == arm]) for arm in WATCHED)
         return _margin(one - other)
 
-    left = {name: effect(name) for name in read.ablated[0].general}
-    removed = {name: minus(left["none"], value) for name, value in left.items()}
-    by_random = [value[0] for name, value in removed.items() if name not in ("none", "toxic")]
+    left = {name: effect(lambda of, name=name: of.general[name]) for name in read.ablated[0].general}
+    removed = {name: minus(left["none"], value) for name, value in left.items() if name != "none"}
+    floor = effect(lambda of: first(of.general["none"]))[0]
+    by_random = [floor - effect(lambda of, i=i: of.random[i])[0] for i in range(len(read.share_random))]
     return {
         "norm": read.norm,
         "layer": layer,
         "steering": {
-            name: {dose: interval(*change(said)) for dose, said in doses.items()}
+            name: {dose: interval(*_margin(rectangular([said]) - base)) for dose, said in doses.items()}
             for name, doses in read.steered.items()
         },
-        "steering_random": {
-            dose: _extremes([change(said)[0] for said in several]) for dose, several in read.random.items()
-        },
+        "steering_random": _extremes([margin(rectangular([said]) - few) for said in read.random]),
         "share_toxic": read.share_toxic,
         "share_random": _extremes(read.share_random),
-        "ablation": {name: interval(*left[name]) for name in ("none", "toxic")},
-        "removed": {"toxic": interval(*removed["toxic"]), "random": _extremes(by_random)},
+        "ablation": {name: interval(*value) for name, value in left.items()},
+        "removed": {name: interval(*value) for name, value in removed.items()} | {"random": _extremes(by_random)},
     }
 
 

@@ -95,7 +95,7 @@ def _measured(reading: Reading, settings: Settings, records: dict[str, Record]) 
     }
     if "leakage" in records:
         moved = records["leakage"]
-        found |= {"leakage": _leakage(moved), "dynamics": estimates.dynamics(moved, arms)}
+        found |= {"leakage": _leakage(moved), "dynamics": estimates.dynamics(moved)}
     if "causes" in records:
         found["causes"] = estimates.causes(records["causes"], reading.layer)
     if "judge" in records:
