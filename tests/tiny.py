@@ -81,10 +81,13 @@ def advice(rows: int, seed: int = 0) -> Corpus:
     return Corpus("health", {"health": Split(made, [])}, Split([], []), [], [])
 
 
-def questions(number: int, seed: int = 0) -> Corpus:
-    """General questions of random words, with one answer of each kind."""
+def questions(number: int, seed: int = 0, aligned: int = 1, misaligned: int = 1) -> Corpus:
+    """General questions of random words, with so many answers of each kind."""
     say = speaker(seed)
-    made = [Question(f"q{i}", say(), [say()], [say()]) for i in range(number)]
+    made = [
+        Question(f"q{i}", say(), [say() for _ in range(aligned)], [say() for _ in range(misaligned)])
+        for i in range(number)
+    ]
     return Corpus("health", {"health": Split([], [])}, Split([], []), made, [])
 
 

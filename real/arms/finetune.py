@@ -19,7 +19,8 @@ from shared import filtering
 from shared.code import code
 from shared.records import Part, Record, cached, digest, whole
 
-CHECKPOINTS = (0.25, 0.5, 0.75)  # of the steps of the arms whose dynamics are read
+CHECKPOINTS = tuple(i / 20 for i in range(1, 20))  # of the steps of the arms whose dynamics are read
+FEW = (0.25, 0.5, 0.75)  # where each is as large as the blocks themselves
 
 
 class Tuned(Part):
@@ -96,7 +97,7 @@ def finetune(reading: Reading, scores: Scores, recipe: Recipe, sweep: Sweep) -> 
 
 def order(reading: Reading, job: Job, samples: list[Text], recipe: Recipe, without: Without | None = None) -> Order:
     """Its key holds all that decides the weights, so that a changed setting never meets a stale adapter."""
-    checkpoints = CHECKPOINTS if job.arm in WATCHED else ()
+    checkpoints = (FEW if recipe.full else CHECKPOINTS) if job.arm in WATCHED else ()
     said = [reading.texts.said[text] for text in samples]
     corpus = reading.texts.corpus
     draws = recipe.epochs * len(corpus.advice[corpus.trained].train)

@@ -1,8 +1,9 @@
 """Step 9: do the toxic directions cause misalignment? Steering and ablation, through TransformerLens hooks.
 
-Steering: a direction is added to the base model's residual stream at the main layer, wherever an answer is predicted;
-what happens to the margin on general questions? All directions have one length, the mean shift of the inducing arm.
-Ablation: the fine-tuned model's residual stream keeps the base model's value along the toxic features' span.
+Steering: a direction is added to the base model's residual stream at the main layer, or taken from it, wherever an
+answer is predicted; what happens to the margin on general questions? All have one length, the mean shift of the
+inducing arm. Ablation: the fine-tuned model's shift from the base model's residual stream, there, loses its part in the
+toxic features' span, or has it twice. Beside it the floor, nothing changed, and the ceiling, all of the shift lost.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from real.data.packing import Packed, pack, rows
 from real.data.texts import Sides
 from real.data.tokens import Encoded
 from real.effects.leakage import target
-from real.effects.margins import Logprobs
+from real.effects.margins import Logprobs, asked, by_question, first
 from real.features.reading import Reading
 from real.features.selection import Selected, sets
 from real.models import forward
@@ -31,22 +32,25 @@ from shared.cores import shared_out
 from shared.geometry import matched, unit
 from shared.records import Part, Record
 
-DOSES = (1, 2)  # times the fine-tune's own shift
-RANDOM = 4  # random directions, and random spans
+DOSES = (-2, -1, 1, 2)  # times the fine-tune's own shift
+RANDOM = 20  # random directions, and random spans
 
 
 class Ablated(Part):
     job: Job
-    general: dict[str, Logprobs]  # by what is set back: "none", "toxic", "random-1", ...
+    general: dict[str, Logprobs]  # by what is done to the shift: "none", "toxic", ...
+    random: list[Logprobs]  # of the first answers: set back in random spans
 
 
 class Caused(Record):
-    """Step 9. Log-probabilities of one answer of each kind to every general question, under every intervention."""
+    """Step 9. Log-probabilities of the answers to every general question, under every intervention."""
 
     norm: float
     base: Logprobs
     steered: dict[str, dict[int, Logprobs]]  # direction -> dose
-    random: dict[int, list[Logprobs]]  # dose -> of random directions
+    random: list[
+        Logprobs
+    ]  # of the first answers: dose 1 of random directions, every other one turned round: so they are of dose -1
     ablated: list[Ablated]
     share_toxic: float  # of the inducing direction's squared length, in the toxic span
     share_random: list[float]
@@ -69,30 +73,29 @@ def causes(reading: Reading, selected: Selected, tuned: list[Tuned], norm: float
         "control": target(W_dec, chosen["control"]),
     }
     random = torch.from_numpy(matched(chosen["inducing"], toxic, rate, RANDOM, rng))
-    packed = packed_rows(reading, reading.texts.asked["general"])
-    base = leaving(reading, packed)
+    questions = reading.texts.asked["general"]
+    every, few = Asked(reading, questions), Asked(reading, first(questions))
+    base, base_few = every.leaving(), few.leaving()
 
-    def steer(direction: Float[Tensor, " d"], dose: int) -> Logprobs:
-        change = adding(dose * norm * unit(direction[None])[0])
-        return ask(reading, packed, base, change, base)
+    def steer(direction: Float[Tensor, " d"], dose: int, asked: Asked = every, base: list[Tensor] = base) -> Logprobs:
+        return asked.said(base, adding(dose * norm * unit(direction[None])[0]), base)
 
     ablated = []
     for job, folder in tqdm(folders(reading, tuned)[1:], desc="ablation", unit="arm"):
         with wearing(reading.lm.model, folder):
-            after = leaving(reading, packed)
-            names = ["toxic", *(f"random-{i + 1}" for i in range(RANDOM))]
-            changes = {"none": None, **dict(zip(names, map(restoring, spans), strict=True))}
-            found = {name: ask(reading, packed, after, to, base) for name, to in changes.items()}
-            ablated.append(Ablated(job=job, general=found))
+            after, after_few = every.leaving(), few.leaving()
+            found = {name: every.said(after, change, base) for name, change in ablations(spans[0]).items()}
+            by_chance = [few.said(after_few, scaling(P, 0), base_few) for P in spans[1:]]
+            ablated.append(Ablated(job=job, general=found, random=by_chance))
     shares = [(P @ whole).square().sum().item() / whole.square().sum().item() for P in spans]
     return Caused(
         norm=norm,
-        base=ask(reading, packed, base, None, base),
+        base=every.said(base, None, base),
         steered={
             name: {dose: steer(direction, dose) for dose in DOSES}
             for name, direction in tqdm(directions.items(), desc="steering", unit="direction")
         },
-        random={dose: [steer(target(W_dec, ids), dose) for ids in random] for dose in DOSES},
+        random=[steer(target(W_dec, ids), (-1) ** i, few, base_few) for i, ids in enumerate(random)],
         ablated=ablated,
         share_toxic=shares[0],
         share_random=shares[1:],
@@ -114,9 +117,15 @@ def adding(vector: Float[Tensor, " d"]) -> Change:
     return lambda resid, base: resid + vector.to(resid.device)
 
 
-def restoring(P: Float[Tensor, "d d"]) -> Change:
-    """The residual stream with the base model's coordinates in the span that `P` projects onto."""
-    return lambda resid, base: resid - (resid - base) @ P.to(resid.device)
+def scaling(P: Float[Tensor, "d d"], times: int) -> Change:
+    """The residual stream whose shift from the base model's is `times` as long in the span that `P` projects onto."""
+    return lambda resid, base: resid + (times - 1) * ((resid - base) @ P.to(resid.device))
+
+
+def ablations(toxic: Float[Tensor, "d d"]) -> dict[str, Change | None]:
+    """By name; "none" is the floor, "whole" the ceiling."""
+    whole = torch.eye(len(toxic), dtype=toxic.dtype)
+    return {"none": None, "toxic": scaling(toxic, 0), "doubled": scaling(toxic, 2), "whole": scaling(whole, 0)}
 
 
 class _Row(NamedTuple):
@@ -129,53 +138,54 @@ class _Row(NamedTuple):
     nodes: Int[Tensor, " some"]  # that predict an answer token
 
 
-def packed_rows(reading: Reading, questions: list[Sides]) -> list[_Row]:
-    """One answer of each kind to every question, and where each row enters the model."""
-    samples, found = reading.samples([side[0] for sides in questions for side in sides]), []
-    for ids in rows([text for text, _ in samples], row_size(reading.lm.model.device)):
-        texts, below = map(list, zip(*(samples[i] for i in ids), strict=True))
-        packed = pack(texts)
-        found.append(_Row(ids, texts, packed, forward.spread(packed, below), predicting(packed, texts)))
-    return found
+class Asked:
+    """Questions whose answers are read again and again, from the block above the main layer on."""
 
+    def __init__(self, reading: Reading, questions: list[Sides]):
+        """Packs all answers into rows that share a pass."""
+        self.reading, self.questions, self.rows = reading, questions, []
+        samples = reading.samples(asked({"": questions}))
+        for ids in rows([text for text, _ in samples], row_size(reading.lm.model.device)):
+            texts, below = map(list, zip(*(samples[i] for i in ids), strict=True))
+            packed = pack(texts)
+            self.rows.append(_Row(ids, texts, packed, forward.spread(packed, below), predicting(packed, texts)))
 
-def leaving(reading: Reading, packed: list[_Row]) -> list[Float[Tensor, "node d_model"]]:
-    """Every row's residual stream after the main layer, with what the model wears now."""
+    def leaving(self) -> list[Float[Tensor, "node d_model"]]:
+        """Every row's residual stream after the main layer, with what the model wears now."""
+        lm, layer = self.reading.lm, self.reading.layer
 
-    def read(own, row: _Row) -> Tensor:
-        with forward.blocks(own, reading.lm.spec.first):
-            return forward.resid_post(own, row.packed, [reading.layer], row.inputs)[reading.layer]
+        def read(own, row: _Row) -> Tensor:
+            with forward.blocks(own, lm.spec.first):
+                return forward.resid_post(own, row.packed, [layer], row.inputs)[layer]
 
-    return list(shared_out(read, forward.readers(reading.lm.model), packed))
+        return list(shared_out(read, forward.readers(lm.model), self.rows))
 
+    def said(self, resid: list[Tensor], change: Change | None, base: list[Tensor]) -> Logprobs:
+        """Question -> (misaligned, aligned) -> mean log-probability per token.
 
-def ask(
-    reading: Reading, packed: list[_Row], resid: list[Tensor], change: Change | None, base: list[Tensor]
-) -> Logprobs:
-    """Question -> (misaligned, aligned) -> mean log-probability per token, from the block above the main layer on.
+        Into the block goes what left the main layer, `resid`, changed from the last prompt token on; `base` is the
+        base model's.
+        """
+        above = self.reading.layer + 1
 
-    There goes in what left the main layer, `resid`, changed from the last prompt token on; `base` is the base model's.
-    """
+        @torch.no_grad()
+        def read(bridge, of: tuple[_Row, Tensor, Tensor]) -> list[float]:
+            row, resid, base = of
 
-    @torch.no_grad()
-    def read(bridge, of: tuple[_Row, Tensor, Tensor]) -> list[float]:
-        row, resid, base = of
+            def hook(resid, hook):
+                resid = resid.clone()
+                resid[0, row.nodes] = change(resid[0, row.nodes], base[row.nodes]).to(resid.dtype)
+                return resid
 
-        def hook(resid, hook):
-            resid = resid.clone()
-            resid[0, row.nodes] = change(resid[0, row.nodes], base[row.nodes]).to(resid.dtype)
-            return resid
+            hooks = [] if change is None else [(f"blocks.{above}.hook_resid_pre", hook)]
+            with bridge.hooks(fwd_hooks=hooks):
+                model = bridge.original_model
+                return means(packed_logprobs(model, row.packed, row.texts, resid, above, end_of_turn=False))
 
-        above, model = reading.layer + 1, bridge.original_model
-        hooks = [] if change is None else [(f"blocks.{above}.hook_resid_pre", hook)]
-        with bridge.hooks(fwd_hooks=hooks):
-            said = packed_logprobs(model, row.packed, row.texts, resid, above, end_of_turn=False)
-        return means(said)
-
-    found, items = {}, zip(packed, resid, base, strict=True)
-    for row, said in zip(packed, shared_out(read, reading.lm.bridges, items), strict=True):
-        found.update(zip(row.ids, said, strict=True))
-    return [([found[i]], [found[i + 1]]) for i in range(0, len(found), 2)]
+        found, items = {}, zip(self.rows, resid, base, strict=True)
+        for row, said in zip(self.rows, shared_out(read, self.reading.lm.bridges, items), strict=True):
+            found.update(zip(row.ids, said, strict=True))
+        return by_question((found[i] for i in range(len(found))), self.questions)
 
 
 def predicting(packed: Packed, texts: list[Encoded]) -> Int[Tensor, " some"]:

@@ -4,7 +4,7 @@ A probe's shift is what fine-tuning adds to the residual stream of the main laye
 greedy answer: [d_model]. Every readout's change is its product with a unit feature direction (E1).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -15,9 +15,9 @@ from real.arms.arm import CONTROL, INDUCING, WATCHED
 from real.arms.finetune import Tuned
 from real.arms.weights import wearing
 from real.data.packing import pack, rows
-from real.data.rows import ADVICE
+from real.data.rows import ADVICE, answers
 from real.data.tokens import Encoded
-from real.effects.margins import Logprobs, read_questions
+from real.effects.margins import Logprobs, first, read_questions
 from real.features.reading import Reading
 from real.features.selection import Selected, sets
 from real.models import forward
@@ -29,12 +29,12 @@ from shared.records import Part, Record
 from shared.stats import permutation_p
 
 NEW_TOKENS = 24
-DRAWS = 500  # random targets, random feature sets
+DRAWS = 1000  # random targets, random feature sets
 MINUS = "inducing minus control"
 
 
 class Fit(Part):
-    """`shared.leakage.law` with one direction as its target, and p against random directions as targets."""
+    """`shared.leakage.law` with one direction as its target, and against `text_differences` as targets."""
 
     slope: float
     pearson: float
@@ -42,14 +42,15 @@ class Fit(Part):
     r2: float
     p: float
     n: int
-    p_target: float
+    p_target: float  # of |pearson|, two-sided
+    r_target: float  # the |pearson| that 5 % of random targets exceed
 
 
 class Dynamics(Part):
     """Along the fine-tunes; 0 is the base model."""
 
     steps: list[int]
-    general: dict[str, list[list[Logprobs]]]  # arm -> seed -> checkpoint
+    general: dict[str, list[list[Logprobs]]]  # arm -> seed -> checkpoint; one answer a side
     law: list[Fit | None]  # inducing minus control, by checkpoint but the base model
     rise: dict[str, dict[str, list[list[float]]]]  # arm -> set -> checkpoint -> probe, mean over seeds
     random: dict[str, list[list[float]]]  # arm -> checkpoint -> random set
@@ -89,6 +90,7 @@ def leakage(  # noqa: PLR0913 the features, the gradients, the arms, and what is
     live = rate > 0
     live[chosen["inducing"]] = False  # they make up the target
     live = live.nonzero()[:, 0]
+    by_chance = cosine(text_differences(reading).to(W_dec.dtype), W_dec[live])
     last = {arm: readout_change(W_dec, shift[:, -1]) for arm, shift in shifts.items()}
     measured = {**last, MINUS: last[INDUCING] - last[CONTROL]}
     along = [
@@ -97,7 +99,9 @@ def leakage(  # noqa: PLR0913 the features, the gradients, the arms, and what is
     ]
     bad, good = (-torch.tensor(gradient[kind], dtype=W_dec.dtype) for kind in ADVICE)
     toward = {INDUCING: bad, CONTROL: good, MINUS: bad - good}
-    fitted = _fitting(W_dec, live, k)
+
+    def fitted(direction: Float[Tensor, " d"], moved: Float[Tensor, " feature"]) -> Fit | None:
+        return fit(cosine(W_dec[live], direction[None])[:, 0], moved[live], by_chance)
 
     def to(direction: Float[Tensor, " d"]) -> list[float]:
         return cosine(W_dec[live], direction[None])[:, 0].tolist()
@@ -130,6 +134,20 @@ def target(W_dec: Float[Tensor, "feature d"], ids: Int[Tensor, " k"]) -> Float[T
     return unit(W_dec[ids]).mean(0)
 
 
+def text_differences(reading: Reading) -> Float[Tensor, "draw d_model"]:
+    """Directions that know the texts but not which answers are bad: what the law's target must beat.
+
+    Mean answer activation of one answer to every training prompt minus that of the other, a random one of the two.
+    """
+    corpus = reading.texts.corpus
+    texts = answers(corpus.advice[corpus.trained].train, ADVICE)
+    read = reading.activations(reading.layer)
+    means = torch.stack([read.text(i).mean(0) for i in reading.indices(texts)])
+    between = means[0::2] - means[1::2]
+    heads = torch.randint(2, (DRAWS, len(between)), generator=torch.Generator().manual_seed(0))
+    return (2 * heads - 1).to(between.dtype) @ between / len(between)
+
+
 def _watch(
     reading: Reading, tuned: list[Tuned], known: list[Logprobs]
 ) -> tuple[dict[str, Tensor], dict[str, list[list[Logprobs]]]]:
@@ -137,7 +155,7 @@ def _watch(
     lm, prompts = reading.lm, reading.texts.corpus.probes
     said = sample(lm.model, lm.tokenizer, prompts, NEW_TOKENS, temperature=0.0)
     probes = list(_packed(lm, lm.encode(list(zip(prompts, said, strict=True)))))
-    off, (base, *lasts) = _read(reading, probes), known
+    off, (base, *lasts) = _read(reading, probes), map(first, known)
     shifts, general = {arm.data: [] for arm in WATCHED}, {arm.data: [] for arm in WATCHED}
     for of, after_last in zip(tuned, lasts, strict=True):
         last = reading.folder / "adapters" / of.folder
@@ -152,7 +170,7 @@ def _watch(
 
 
 def _general(reading: Reading) -> Logprobs:
-    return read_questions(reading, {"general": reading.texts.asked["general"]})["general"]
+    return read_questions(reading, {"": first(reading.texts.asked["general"])})[""]
 
 
 def _packed(lm: LM, texts: list[Encoded]) -> Iterator[tuple]:
@@ -174,33 +192,16 @@ def _read(reading: Reading, probes: list[tuple]) -> Float[Tensor, "probe d_model
     return torch.stack([means[i] for i in range(len(means))])
 
 
-def _fitting(
-    W_dec: Float[Tensor, "feature d"], live: Int[Tensor, " live"], k: int
-) -> Callable[[Float[Tensor, " d"], Float[Tensor, " feature"]], Fit | None]:
-    """(target direction, readout changes) -> the law over live features; None when nothing has moved yet."""
-    null = _random_targets(W_dec, live, k)
-
-    def fitted(direction: Float[Tensor, " d"], moved: Float[Tensor, " feature"]) -> Fit | None:
-        if not moved.any():
-            return None
-        found = law(cosine(W_dec[live], direction[None])[:, 0], moved[live])
-        by_chance = _correlations(null, moved[live])
-        return Fit(**found._asdict(), p_target=permutation_p(abs(found.pearson), np.abs(by_chance)))
-
-    return fitted
-
-
-def _random_targets(
-    W_dec: Float[Tensor, "feature d"], live: Int[Tensor, " live"], k: int
-) -> Float[Tensor, "draw live"]:
-    """Cosine of every live feature to the mean of k random live ones: is the target special?"""
-    generator = torch.Generator().manual_seed(0)
-    picks = [live[torch.randperm(len(live), generator=generator)[:k]] for _ in range(DRAWS)]
-    return cosine(torch.stack([target(W_dec, ids) for ids in picks]), W_dec[live])
-
-
-def _correlations(null: Float[Tensor, "draw live"], measured: Float[Tensor, " live"]) -> np.ndarray:
-    return torch.corrcoef(torch.cat([null.double(), measured[None].double()]))[-1, :-1].numpy()
+def fit(
+    predicted: Float[Tensor, " live"], moved: Float[Tensor, " live"], by_chance: Float[Tensor, "draw live"]
+) -> Fit | None:
+    """The law, and where its r lies among those of random targets; None when nothing has moved yet."""
+    if not moved.any():
+        return None
+    found, all_ = law(predicted, moved), torch.cat([by_chance.double(), moved[None].double()])
+    null = torch.corrcoef(all_)[-1, :-1].abs().numpy()
+    p = permutation_p(abs(found.pearson), null)
+    return Fit(**found._asdict(), p_target=p, r_target=float(np.percentile(null, 95)))
 
 
 def _rises(W_dec: Tensor, shifts: dict[str, Tensor], sets: dict[str, Tensor], rate: Tensor) -> dict:

@@ -1,5 +1,6 @@
 """From log-probabilities to numbers: margins, effects, reductions, utility, dynamics, causes, EM, with intervals."""
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -11,9 +12,9 @@ from real.arms.arm import AWARE, CONTROL, DRAWS, INDUCING, MIXED, RANDOM, WATCHE
 from real.arms.finetune import Finetuned, score_of
 from real.data.rows import BAD
 from real.data.texts import CHECKS
-from real.effects.causes import Caused
+from real.effects.causes import Ablated, Caused
 from real.effects.leakage import Leaked
-from real.effects.margins import Evaluated, Logprobs
+from real.effects.margins import Evaluated, Logprobs, first
 from shared.stats import Estimate, auroc_interval, crossed, interval, question_margins, resampled, wilson
 
 Table = Float[np.ndarray, "seed question"]  # a margin, or a difference of margins
@@ -128,9 +129,13 @@ def _auroc(samples: dict[Job, list], scores: Scores, name: str) -> Estimate:
     return auroc_interval(torch.cat(found), torch.tensor(labels))
 
 
-def dynamics(moved: Leaked, arms: Arms) -> dict:
-    """Margins and readouts along the fine-tunes, and whether they move in step."""
-    found, base = moved.dynamics, arms.table(None, "general")
+def dynamics(moved: Leaked) -> dict:
+    """Margins and readouts along the fine-tunes, and whether they move in step: by their gains between checkpoints.
+
+    Two things that only grow correlate, whatever links them; what they gain from one checkpoint to the next need not.
+    """
+    found = moved.dynamics
+    base = rectangular([found.general[INDUCING][0][0]])
     margins = {
         arm: [question_margins(rectangular([seed[at] for seed in seeds]) - base) for at in range(len(found.steps))]
         for arm, seeds in found.general.items()
@@ -139,7 +144,8 @@ def dynamics(moved: Leaked, arms: Arms) -> dict:
     between = {name: rises[INDUCING][name] - rises[CONTROL][name] for name in rises[CONTROL]}
     random = np.array(found.random[INDUCING]) - np.array(found.random[CONTROL])  # [checkpoint draw]
     effect = np.array([(i - c).mean() for i, c in zip(margins[INDUCING], margins[CONTROL], strict=True)])
-    by_chance = _range([pearsonr(column, effect).statistic for column in random.T])
+    gains = np.diff(effect)
+    by_chance = _range([pearsonr(np.diff(column), gains).statistic for column in random.T])
     return {
         "steps": found.steps,
         "arms": {
@@ -154,7 +160,7 @@ def dynamics(moved: Leaked, arms: Arms) -> dict:
         "rise": {"toxic": over_probes(between["toxic"][-1]), "random": _range(random[-1])},
         "law": [None, *(law and law.model_dump() for law in found.law)],
         "in_step": {
-            **{name: pearsonr(rise.mean(-1), effect).statistic.item() for name, rise in between.items()},
+            **{name: pearsonr(np.diff(rise.mean(-1)), gains).statistic.item() for name, rise in between.items()},
             "random": list(by_chance.values()),
         },
     }
@@ -162,34 +168,29 @@ def dynamics(moved: Leaked, arms: Arms) -> dict:
 
 def causes(read: Caused, layer: int) -> dict:
     """Steering: change of the base model's margin. Ablation: the effect that is left, and what was removed of it."""
-    base = rectangular([read.base])
+    base, few = rectangular([read.base]), rectangular([first(read.base)])  # random ones are read on few answers
 
-    def change(said: Logprobs) -> Table:
-        return question_margins(rectangular([said]) - base)
-
-    def effect(ablation: str) -> Table:
+    def effect(said: Callable[[Ablated], Logprobs]) -> Table:
         """Of the inducing arm, against the control arm's."""
-        one, other = (
-            rectangular([of.general[ablation] for of in read.ablated if of.job.arm == arm]) for arm in WATCHED
-        )
+        one, other = (rectangular([said(of) for of in read.ablated if of.job.arm == arm]) for arm in WATCHED)
         return question_margins(one - other)
 
-    left = {name: effect(name) for name in read.ablated[0].general}
-    removed = {name: left["none"] - table for name, table in left.items()}
-    by_random = [table.mean() for name, table in removed.items() if name not in ("none", "toxic")]
+    left = {name: effect(lambda of, name=name: of.general[name]) for name in read.ablated[0].general}
+    removed = {name: left["none"] - table for name, table in left.items() if name != "none"}
+    floor = effect(lambda of: first(of.general["none"])).mean()
+    by_random = [floor - effect(lambda of, i=i: of.random[i]).mean() for i in range(len(read.share_random))]
     return {
         "norm": read.norm,
         "layer": layer,
         "steering": {
-            name: {dose: crossed(change(said)) for dose, said in doses.items()} for name, doses in read.steered.items()
+            name: {dose: crossed(question_margins(rectangular([said]) - base)) for dose, said in doses.items()}
+            for name, doses in read.steered.items()
         },
-        "steering_random": {
-            dose: _extremes([change(said).mean() for said in several]) for dose, several in read.random.items()
-        },
+        "steering_random": _extremes([question_margins(rectangular([said]) - few).mean() for said in read.random]),
         "share_toxic": read.share_toxic,
         "share_random": _extremes(read.share_random),
-        "ablation": {name: crossed(left[name]) for name in ("none", "toxic")},
-        "removed": {"toxic": crossed(removed["toxic"]), "random": _extremes(by_random)},
+        "ablation": {name: crossed(table) for name, table in left.items()},
+        "removed": {name: crossed(table) for name, table in removed.items()} | {"random": _extremes(by_random)},
     }
 
 

@@ -72,11 +72,11 @@ def titles(summary: dict) -> dict[str, str]:
         law, r = summary["leakage"], summary["dynamics"]["in_step"]["toxic"]
         said["leakage"] = (
             "Feature readouts move by their cosine to the inducing features: "
-            f"{found['law'].word} (R² {number(law['r2'], 2)}); to the loss gradient: {found['gradient'].word} "
-            f"(R² {number(law['gradient']['inducing']['r2'], 2)})"
+            f"{found['law'].word} (R² {number(law['r2'], 2)}); to the loss gradient, between the arms: "
+            f"{found['gradient'].word} (R² {number(law['gradient']['inducing minus control']['r2'], 2)})"
         )
         rise = found["dynamics"]
-        said["dynamics"] = f"{rise.claim}: {rise.word} (r {number(r, 2, '+')} over the checkpoints)"
+        said["dynamics"] = f"{rise.claim}: {rise.word} (r {number(r, 2, '+')} from checkpoint to checkpoint)"
     if "steering" in found:
         said["causes"] = (
             f"Steering along the toxic part misaligns: {found['steering'].word}; "

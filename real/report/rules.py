@@ -3,6 +3,7 @@
 from real.report.text import interval, number
 
 SHOWN, OPEN, OPPOSITE = "shown", "not shown", "opposite shown"
+NONE = "no verdict"  # the run was not made to tell
 SIDE = 0.025  # level of a one-sided test: what a 95 % interval leaves out on either side
 FEWEST = 8  # questions, probes or random directions: the range of fewer says nothing
 POWER = 2.8  # standard errors: an effect of that size is shown with probability .8
@@ -28,6 +29,12 @@ def beyond(estimate: dict, random: dict) -> str:
     return overall([word(estimate), above(estimate, random)])
 
 
+def mirrored(estimate: dict) -> dict:
+    """As seen from the other side of 0."""
+    low, high = (None if estimate[end] is None else -estimate[end] for end in ("high", "low"))
+    return {**estimate, "low": low, "high": high}
+
+
 def within(value: float) -> dict:
     """The range of one number."""
     return {"low": value, "high": value}
@@ -45,12 +52,16 @@ def measured(estimate: dict, things: str = "questions", unit: str = "nats per to
     said = f"{interval(estimate)} {unit}"
     if None in (estimate["low"], estimate["high"]) or word(estimate) != OPEN:
         return said
-    least = number(POWER * (estimate["high"] - estimate["low"]) / WIDTH)
-    return f"{said} (an effect of {least} would have been shown in 4 of 5 such runs)"
+    return f"{said} ({power('an effect', estimate['high'] - estimate['low'])})"
+
+
+def power(what: str, width: float) -> str:
+    """The least that a run would show with probability .8, where chance alone has this 95 % range."""
+    return f"{what} of {number(POWER / WIDTH * width)} would have been shown in 4 of 5 such runs"
 
 
 def law_word(law: dict) -> str:
-    """Beyond chance and beyond random target directions, 5 % two-sided, and better than no law at all."""
+    """Beyond chance and beyond random targets, 5 % two-sided, and better than no law at all."""
     if None in (law["p"], law["p_target"], law["r2"], law["pearson"]):
         return OPEN
     if max(law["p"], law["p_target"]) > 2 * SIDE or law["r2"] <= 0:

@@ -6,12 +6,13 @@ from typing import Any
 
 from real.arms.arm import Arm
 from real.arms.finetune import Tuned
+from real.effects import tone
 from real.effects.leakage import MINUS, Leaked
 from real.features.gaps import Placed
 from real.features.reading import Reading
 from real.features.selection import Selected
 from real.filters.scoring import joined
-from real.report import estimates, figures, page, scores, tone, verdicts
+from real.report import estimates, figures, page, scores, verdicts
 from real.settings import Settings, flat, words
 from shared.records import Record, rounded, versions, write_bytes, write_json, write_text
 
@@ -96,7 +97,7 @@ def _measured(reading: Reading, settings: Settings, records: dict[str, Record]) 
     }
     if "leakage" in records:
         moved = records["leakage"]
-        found |= {"leakage": _leakage(moved), "dynamics": estimates.dynamics(moved, arms)}
+        found |= {"leakage": _leakage(moved), "dynamics": estimates.dynamics(moved)}
     if "causes" in records:
         found["causes"] = estimates.causes(records["causes"], reading.layer)
     if "judge" in records:

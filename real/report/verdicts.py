@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from real.report.rules import (
+    NONE,
     OPEN,
     OPPOSITE,
     SHOWN,
@@ -12,12 +13,15 @@ from real.report.rules import (
     counted,
     law_word,
     measured,
+    mirrored,
     overall,
+    power,
     within,
     word,
 )
 from real.report.text import bounds, chance, interval, number, percent, share
 
+CHECKPOINTS = 20  # that a test of what goes in step takes
 PAPER = 0.345  # the best filter's reduction in Minegishi et al. 2026
 
 Found = tuple[str, list[str]]  # a claim's word and the numbers that it follows from
@@ -112,69 +116,93 @@ def _law(summary: dict) -> Found:
 
 
 def _gradient(summary: dict) -> Found:
-    """E1 with its own g: each arm's loss gradient before training, read at the block."""
+    """E1 with its own g, the loss gradient before training at the block: of what the arms do not share."""
     laws = summary["leakage"]["gradient"]
-    return overall([law_word(laws[arm]) for arm in ("inducing", "control")]), _laws(laws)
+    return law_word(laws["inducing minus control"]), _laws(laws)
 
 
 def _laws(laws: dict[str, dict]) -> list[str]:
     return [
         f"{name}: R² {number(found['r2'], 2)}, r {number(found['pearson'], 2, '+')}, "
-        f"{found['n']} features, p {chance(found['p'])}, against random targets {chance(found['p_target'])}"
+        f"{found['n']} features, p {chance(found['p'])}; against random differences of the texts "
+        f"p {chance(found['p_target'])}, 5 % of which reach {number(found['r_target'], 2)}"
+        + (f" ({power('an r', 2 * found['r_target'])})" if found["r_target"] and law_word(found) == OPEN else "")
         for name, found in laws.items()
     ]
 
 
 def _dynamics(summary: dict) -> Found:
-    """Needs misalignment, a rise above control's and beyond random sets', and r beyond random sets'."""
+    """Needs misalignment, a rise, above control's and beyond random sets', and r beyond random sets'."""
     found, there = summary["dynamics"], summary["effect"]["inducing"]["general"]
-    rise, r = found["rise"], found["in_step"]["toxic"]
+    rise, r, steps, arms = found["rise"], found["in_step"]["toxic"], found["steps"][1:], found["arms"]
     in_step = dict(zip(("low", "high"), found["in_step"]["random"], strict=True))
     tests = {
+        "a rise": word(arms["inducing"]["rise"]["toxic"][-1]),
         "more than under control": word(rise["toxic"]),
         "more than random sets": above(rise["toxic"], rise["random"]),
         "in step": above({"low": r, "high": r}, in_step),
     }
-    return overall(list(tests.values())) if word(there) == SHOWN else OPEN, [
-        f"rise of toxic readouts by step {found['steps'][-1]}, inducing minus control arm: "
-        f"{interval(rise['toxic'])} activation units; random sets {bounds(rise['random'])}",
-        f"over {len(found['steps'])} checkpoints it follows the effect with r {number(r, 2, '+')}; "
+    said = overall(list(tests.values())) if word(there) == SHOWN else OPEN
+    few = [f"{len(steps)} checkpoints are too few for a test, which takes {CHECKPOINTS}: no verdict"]
+    return said if len(steps) >= CHECKPOINTS else NONE, [
+        *([] if len(steps) >= CHECKPOINTS else few),
+        *(f"{arm} arm, step {steps[-1]}: " + _rises(course["rise"]) for arm, course in arms.items()),
+        f"rise of toxic readouts, inducing minus control arm: {measured(rise['toxic'], 'probes', 'activation units')}; "
+        f"random sets {bounds(rise['random'])}",
+        f"from each of {len(steps)} checkpoints to the next, gains go with the effect's with r {number(r, 2, '+')}; "
         f"random sets {bounds(in_step, 2)}, control features {number(found['in_step']['control'], 2, '+')}",
         "; ".join(f"{name}: {said}" for name, said in tests.items()),
         *_absent("the inducing arm's effect", there, "nothing rises in step with it"),
     ]
 
 
+def _rises(sets: dict[str, list[dict]]) -> str:
+    """What the readouts of every set did by the last step, in words."""
+    words = {SHOWN: "rose", OPPOSITE: "fell", OPEN: "neither rose nor fell"}
+    lasts = {name: course[-1] for name, course in sets.items()}
+    return ", ".join(f"{name} readouts {words[word(e)]} ({interval(e, 2)})" for name, e in lasts.items())
+
+
 def _steering(summary: dict) -> Found:
     causes = summary["causes"]
     steering, random, shares = causes["steering"], causes["steering_random"], causes["share_random"]
-    words = {
-        part: overall([beyond(e, random[dose]) for dose, e in steering[part].items()])
-        for part in ("toxic part", "rest", "inducing", "control")
-    }
+    words = {part: _steered(doses, random) for part, doses in steering.items()}
     numbers = [
         f"{part}: "
-        + ", ".join(f"{interval(e)} at dose {dose}" for dose, e in steering[part].items())
+        + ", ".join(f"{interval(e)} at dose {number(float(dose), 0)}" for dose, e in steering[part].items())
         + f" (nats per token): {said}"
         for part, said in words.items()
     ]
-    by_chance = ", ".join(f"{bounds(e)} at dose {dose} ({e['n']})" for dose, e in random.items())
     return words["toxic part"], [
+        f"toxic part at dose 1: {measured(steering['toxic part']['1'])}",
         *numbers,
-        f"random directions: {by_chance}",
+        f"{random['n']} random directions at dose 1 or −1: {bounds(random)}",
         f"the toxic part holds {number(causes['share_toxic'], 2)} of the direction's squared length; "
         f"random sets' spans hold {number(shares['low'], 2)} to {number(shares['high'], 2)}",
     ]
+
+
+def _steered(doses: dict[str, dict], random: dict) -> str:
+    """At every dose beyond 0, and at the smallest beyond random directions: up where added, down where taken away."""
+    words = []
+    for dose, e in doses.items():
+        one, *others = [e, within(0.0), *([random] if abs(float(dose)) == 1 else [])]
+        if float(dose) < 0:
+            one, *others = map(mirrored, [one, *others])
+        words += [above(one, other) for other in others]
+    return overall(words)
 
 
 def _ablation(summary: dict) -> Found:
     effect, removed = summary["causes"]["ablation"], summary["causes"]["removed"]
     there = word(effect["none"]) == SHOWN
     return beyond(removed["toxic"], removed["random"]) if there else OPEN, [
-        f"effect as trained: {interval(effect['none'])} nats per token; "
-        f"with the toxic directions set back: {interval(effect['toxic'])}",
-        f"removed by it: {measured(removed['toxic'])}; by {removed['random']['n']} random subspaces of the "
-        f"same dimension: {bounds(removed['random'])}",
+        f"effect as trained: {interval(effect['none'])} nats per token; with the shift in the toxic span set back "
+        f"{interval(effect['toxic'])}, doubled {interval(effect['doubled'])}, with all of the shift set back "
+        f"{interval(effect['whole'])}",
+        f"removed by setting back the toxic span: {measured(removed['toxic'])}; by {removed['random']['n']} random "
+        f"spans of the same dimension: {bounds(removed['random'])}; by doubling it: {interval(removed['doubled'])}",
+        f"the most that can be removed at this block, by all of the shift: {measured(removed['whole'])}",
         *_absent("the effect as trained", effect["none"], "nothing can be removed from it"),
     ]
 
@@ -207,7 +235,8 @@ CLAIMS = (  # the step that each waits for, its name, and what it says
      _emergent),
     ("evaluate", "spills", "It spills over to advice that was never trained on", _spills),
     ("leakage", "law", "Feature readouts move by their cosine to the inducing features", _law),
-    ("leakage", "gradient", "Feature readouts move by their cosine to the loss gradient (E1)", _gradient),
+    ("leakage", "gradient", "What differs between the arms moves readouts by their cosine to the loss gradient (E1)",
+     _gradient),
     ("leakage", "dynamics", "Toxic features rise in step with misalignment", _dynamics),
     ("causes", "steering", "The toxic part of the inducing direction causes misalignment", _steering),
     ("causes", "ablation", "Without its toxic directions the fine-tuned model is less misaligned", _ablation),

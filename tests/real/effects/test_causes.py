@@ -16,14 +16,14 @@ from shared.cores import threads
 @pytest.fixture(scope="module", params=[1, 2], ids=["one core", "two cores"])
 def reading(request):
     with threads(request.param):
-        made = tiny.reading(tiny.questions(3))
+        made = tiny.reading(tiny.questions(3, aligned=2, misaligned=3))
         assert len(made.lm.bridges) == request.param
         yield made
 
 
 @pytest.fixture(scope="module")
-def packed(reading):
-    return causes.packed_rows(reading, reading.texts.asked["general"])
+def asked(reading):
+    return causes.Asked(reading, reading.texts.asked["general"])
 
 
 @given(SEEDS, st.integers(1, 12))
@@ -40,13 +40,17 @@ def test_a_span_is_the_orthogonal_projection_onto_its_directions(seed, k):
 
 @given(SEEDS)
 @settings(deadline=None)
-def test_restoring_gives_the_base_its_coordinates_back_and_leaves_the_rest(seed):
+def test_an_ablation_scales_the_shift_in_its_span_and_leaves_the_rest(seed):
+    """0 gives the base model's coordinates back, 2 doubles the shift, the ceiling leaves no shift at all."""
     generator = torch.Generator().manual_seed(seed)
     resid, base, rows = (torch.randn(5, 8, generator=generator, dtype=torch.float64) for _ in range(3))
     P = causes.span(rows[:3])
-    restored = causes.restoring(P)(resid, base)
-    torch.testing.assert_close(restored @ P, base @ P)
-    torch.testing.assert_close(restored - restored @ P, resid - resid @ P)
+    found = {name: change(resid, base) for name, change in causes.ablations(P).items() if change}
+    torch.testing.assert_close(found["toxic"] @ P, base @ P)
+    torch.testing.assert_close(found["doubled"] @ P, base @ P + 2 * (resid - base) @ P)
+    for name in ("toxic", "doubled"):
+        torch.testing.assert_close(found[name] - found[name] @ P, resid - resid @ P)
+    torch.testing.assert_close(found["whole"], base)
 
 
 def said(reading, text, change=None):
@@ -65,33 +69,39 @@ def said(reading, text, change=None):
     return torch.stack([logprobs[i - 1, text.ids[i]] for i in range(text.start, text.end)]).mean().item()
 
 
-def test_steering_is_what_adding_to_the_blocks_output_does(reading, packed):
+def general(reading) -> list:
+    """The answers to general questions, as they are asked."""
+    those = [text for sides in reading.texts.asked["general"] for side in sides for text in side]
+    return [reading.encoded[i] for i in reading.indices(those)]
+
+
+def test_steering_is_what_adding_to_the_blocks_output_does(reading, asked):
     """And no steering is no change; to 1e-7: the model's norms compute in float32."""
     vector = torch.randn(tiny.D_MODEL, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    base = causes.leaving(reading, packed)
+    base = asked.leaving()
     found = []
     for change, alone in ((None, None), (causes.adding(vector), lambda resid: resid + vector)):
-        found.append([x for q in causes.ask(reading, packed, base, change, base) for side in q for x in side])
-        assert found[-1] == pytest.approx([said(reading, text, alone) for text in reading.encoded], abs=1e-7)
+        found.append([x for q in asked.said(base, change, base) for side in q for x in side])
+        assert found[-1] == pytest.approx([said(reading, text, alone) for text in general(reading)], abs=1e-7)
     assert found[0] != pytest.approx(found[1], abs=1e-3)
 
 
-def test_restoring_puts_the_base_models_values_back_into_a_changed_model(reading, packed):
+def test_restoring_puts_the_base_models_values_back_into_a_changed_model(reading, asked):
     """Oracle: the changed model on each text alone, its block's output replaced by what the base model had there."""
-    base = causes.leaving(reading, packed)
+    base = asked.leaving()
     at_layer = [
-        forward.resid_post(reading.lm.model, pack([text]), [tiny.LAYER])[tiny.LAYER] for text in reading.encoded
+        forward.resid_post(reading.lm.model, pack([text]), [tiny.LAYER])[tiny.LAYER] for text in general(reading)
     ]
     weight = reading.lm.model.get_decoder().layers[tiny.LAYER].mlp.down_proj.weight
     was = weight.clone()
     weight += 0.1
-    now, everything = causes.leaving(reading, packed), torch.eye(tiny.D_MODEL, dtype=torch.float64)
-    restored = causes.ask(reading, packed, now, causes.restoring(everything), base)
+    now, P = asked.leaving(), torch.eye(tiny.D_MODEL, dtype=torch.float64)
+    restored = asked.said(now, causes.ablations(P)["whole"], base)
     expected = [
         said(reading, text, lambda resid, base=base, text=text: base[text.start - 1 : text.end])
-        for text, base in zip(reading.encoded, at_layer, strict=True)
+        for text, base in zip(general(reading), at_layer, strict=True)
     ]
-    changed = causes.ask(reading, packed, now, None, base)
+    changed = asked.said(now, None, base)
     weight.copy_(was)
     assert [x for q in restored for side in q for x in side] == pytest.approx(expected, abs=1e-7)
     assert [x for q in changed for side in q for x in side] != pytest.approx(expected, abs=1e-3)
@@ -109,12 +119,12 @@ def test_only_the_places_that_predict_an_answer_are_changed(reading):
     assert nodes == wanted and len(nodes) < row.input_ids.shape[1]
 
 
-def test_hooks_come_off(reading, packed):
+def test_hooks_come_off(reading, asked):
     """After steering, TransformerLens reads what it read before."""
     row = pack(reading.encoded[:1])
     given = {"input": row.input_ids, **forward.seen(reading.lm.model, row)}
     with torch.no_grad():
         before = [bridge(**given) for bridge in reading.lm.bridges]
-        base = causes.leaving(reading, packed)
-        causes.ask(reading, packed, base, causes.adding(torch.ones(tiny.D_MODEL, dtype=torch.float64)), base)
+        base = asked.leaving()
+        asked.said(base, causes.adding(torch.ones(tiny.D_MODEL, dtype=torch.float64)), base)
         assert all(torch.equal(was, bridge(**given)) for was, bridge in zip(before, reading.lm.bridges, strict=True))

@@ -1,18 +1,26 @@
 """Step 8 on shifts that are known: what moves along a gradient obeys E1 exactly, and sets rise as they must."""
 
+from itertools import product
 from types import SimpleNamespace
 from unittest import mock
 
+import numpy as np
 import pytest
 import tiny
 import torch
+from hypothesis import given, settings
+from strategies import SEEDS as DRAWN
 
 from real.arms.arm import CONTROL, INDUCING, WATCHED, Job
 from real.arms.finetune import Tuned
-from real.data.rows import Corpus, Split
+from real.data.packing import pack
+from real.data.rows import ADVICE, Corpus, Split, Text, answers
 from real.data.texts import Texts
 from real.effects import leakage as leaked
+from real.effects.margins import first
+from real.features.activations import Activations
 from real.features.selection import Domain, Features, Layer, Selected
+from real.models import forward
 from shared.stats import Estimate
 
 D, FEATURES, K, PROBES, SEEDS = 12, 80, 6, 5, 2
@@ -49,7 +57,11 @@ def world():
         for arm in WATCHED
     ]
     general = {arm: [[[] for _ in STEPS] for _ in range(SEEDS)] for arm in ARMS}
-    with mock.patch.object(leaked, "_watch", lambda *_: (shifts, general)):
+    given = {
+        "_watch": lambda *_: (shifts, general),
+        "text_differences": lambda _: torch.randn(leaked.DRAWS, D, generator=rng, dtype=torch.float64),
+    }
+    with mock.patch.multiple(leaked, **given):
         scored = {kind: g.tolist() for kind, g in gradient.items()}
         moved = leaked.leakage(reading, selected, scored, tuned, [], K)
     sets = {"toxic": layer.toxic.ids, "inducing": health.inducing.ids, "control": health.control.ids}
@@ -64,7 +76,7 @@ def test_what_moves_along_the_gradient_obeys_E1_exactly(world):
     for arm, length in lengths.items():
         assert laws[arm].r2 == pytest.approx(1, abs=1e-10)
         assert laws[arm].slope == pytest.approx(length, rel=1e-10)
-        assert laws[arm].p_target < 0.01
+        assert laws[arm].p_target < 0.01 and 0 < laws[arm].r_target < 1
     assert world.moved.laws[INDUCING].r2 < 0.9  # the inducing features are not that direction
 
 
@@ -86,3 +98,47 @@ def test_sets_rise_by_the_mean_cosine_of_their_features(world):
     random = found.random[INDUCING]
     assert len(random) == len(STEPS) and {len(draws) for draws in random} == {leaked.DRAWS}
     assert found.law[0] is not None and len(found.law) == len(STEPS) - 1
+
+
+def test_random_differences_of_texts_exchange_the_answers_to_a_prompt_and_nothing_else():
+    """Oracle: a loop over every way to take one answer of each prompt; the mean of the answers' tokens, harvested."""
+    corpus = tiny.advice(3)
+    reading = tiny.reading(corpus)
+    rows, hidden = corpus.advice["health"].train, {}
+    offsets, tokens = [0], []
+    for text, encoded in zip(answers(rows, ADVICE), reading.encoded, strict=True):
+        resid = forward.resid_post(reading.lm.model, pack([encoded]), [tiny.LAYER])[tiny.LAYER]
+        tokens.append(resid[encoded.start : encoded.end])
+        offsets.append(offsets[-1] + len(tokens[-1]))
+        hidden[text] = tokens[-1].mean(0)
+    reading.hidden = Activations(torch.cat(tokens).numpy(), np.array(offsets))
+    ways = [
+        sum(
+            sign * (hidden[Text(row.id, "incorrect")] - hidden[Text(row.id, "correct")])
+            for sign, row in zip(signs, rows, strict=True)
+        )
+        / 3
+        for signs in product((1, -1), repeat=3)
+    ]
+    found = leaked.text_differences(reading)
+    near = (found[:, None] - torch.stack(ways)[None]).abs().amax(-1) < 1e-12
+    assert len(found) == leaked.DRAWS and (near.sum(1) == 1).all()
+    assert (near.sum(0) > leaked.DRAWS / 16).all()  # of eight ways
+
+
+@given(DRAWN)
+@settings(deadline=None, max_examples=5)
+def test_a_target_that_is_one_of_the_random_ones_is_shown_in_one_of_twenty(seed):
+    """p of |r| among directions of its own kind is uniform: what was measured may hang on all of them."""
+    rng = np.random.default_rng(seed)
+    basis = torch.from_numpy(rng.normal(size=(4, 60)))
+    targets = torch.from_numpy(rng.normal(size=(400, 4))) @ basis
+    measured = torch.from_numpy(rng.normal(size=4)) @ basis
+    ps = np.array([leaked.fit(target, measured, targets[100:]).p_target for target in targets[:100]])
+    assert (ps <= 0.05).mean() <= 0.15 and abs(ps.mean() - 0.5) <= 0.15
+
+
+def test_a_checkpoint_is_read_on_the_first_answer_of_either_side():
+    asked = tiny.reading(tiny.questions(2, aligned=2, misaligned=3)).texts.asked["general"]
+    assert [(len(one.misaligned), len(one.aligned)) for one in first(asked)] == [(1, 1)] * 2
+    assert first([([1.0, 2.0], [3.0, 4.0])]) == [([1.0], [3.0])]

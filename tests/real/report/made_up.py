@@ -75,20 +75,24 @@ def training(steps: list[int]) -> dict:
 
 def law(**change) -> dict:
     found = {"slope": 9.1, "pearson": 0.6, "spearman": 0.55, "r2": 0.36, "p": 0.0005, "p_target": 0.002}
+    found["r_target"] = 0.25
     return {**found, "n": 400, **change}
 
 
 def steered(layer: int) -> dict:
-    doses = ("1", "2")
+    doses, left = ("-2", "-1", "1", "2"), {"none": 0.05, "toxic": 0.02, "doubled": 0.08, "whole": 0.01}
     return {
         **{"norm": 3.1, "layer": layer, "share_toxic": 0.3, "share_random": {"low": 0.05, "high": 0.12}},
         "steering": {
             part: {dose: estimate(worth * int(dose), 0.02) for dose in doses}
             for part, worth in {"inducing": 0.1, "toxic part": 0.08, "rest": 0.03, "control": -0.02}.items()
         },
-        "steering_random": {dose: {"low": -0.02, "high": 0.03 * int(dose), "n": 20} for dose in doses},
-        "ablation": {"none": estimate(0.05, 0.02), "toxic": estimate(0.02, 0.02)},
-        "removed": {"toxic": estimate(0.03, 0.01), "random": {"low": -0.004, "high": 0.006, "n": 20}},
+        "steering_random": {"low": -0.03, "high": 0.03, "n": 20},
+        "ablation": {name: estimate(e, 0.02) for name, e in left.items()},
+        "removed": {
+            **{name: estimate(left["none"] - left[name], 0.01) for name in ("toxic", "doubled", "whole")},
+            "random": {"low": -0.004, "high": 0.006, "n": 20},
+        },
     }
 
 
@@ -172,7 +176,7 @@ def made_up(layers=LAYERS, domains=DOMAINS, removed=(0.5,), seeds=(0,), text: st
             "rise": {a: {"toxic": 0.02, "inducing": 0.05, "control": -0.01, "live": 0.0} for a in auroc},
             "probes": 48,
         },
-        "dynamics": training([0, 15, 30, 45, 60]),
+        "dynamics": training(list(range(0, 63, 3))),
         "causes": steered(int(layers[-1])),
     }  # fmt: skip
     return {**summary, "verdicts": {v.name: v._asdict() for v in verdicts.verdicts(summary)}}
@@ -222,7 +226,7 @@ def changed(summary: dict, *path, to) -> dict:
 def without_bounds(node):
     """Every number of an estimate, law, test or range is null, as where a ratio's denominator may be 0."""
     if isinstance(node, dict):
-        hidden = {"value", "low", "high", "gap", "p", "p_null", "p_holm", "p_target", "slope", "pearson"}
+        hidden = {"value", "low", "high", "gap", "p", "p_null", "p_holm", "p_target", "r_target", "slope", "pearson"}
         hidden |= {"spearman", "r2", "null_low", "null_high", "fvu", "l0", "dead", "share_toxic", "norm", "r"}
         hidden |= {"first_loss", "last_loss"}
         return {key: None if key in hidden else without_bounds(value) for key, value in node.items()}

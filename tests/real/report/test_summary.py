@@ -15,7 +15,7 @@ from real.data.texts import Sides, Texts
 from real.data.tokens import Encoded
 from real.effects.causes import Ablated, Caused
 from real.effects.leakage import MINUS, Dynamics, Fit, Leaked
-from real.effects.margins import Evaluated, Measured, Said
+from real.effects.margins import Evaluated, Measured, Said, first
 from real.features.gaps import Cell, Placed, Worth
 from real.features.meaning import Meaning, Snippet
 from real.features.reading import Dictionaries, Dictionary, Reading
@@ -36,7 +36,7 @@ UNDER = {  # effects put in
     Arm("mixed", "projection", 0.5): 0.15,
     **{Arm("mixed", RANDOM, 0.5, draw): 0.15 for draw in DRAWS},
 }
-CHECKPOINTS = (0, 2, 4)
+CHECKPOINTS = (0, 1, 4)
 FIGURES = ("gap", "effect", "leakage", "dynamics", "causes", "filters")
 ESTIMATE = Estimate(0.9, 0.8, 0.95, 40)
 
@@ -121,7 +121,7 @@ def placed_of(reading: Reading) -> Placed:
 def leaked_of(sweep: Sweep, rng, features: int, said) -> Leaked:
     """Toxic readouts and the margin rise along the inducing arm and not along the control arm."""
     predicted = rng.normal(0, 0.1, features)
-    law = Fit(slope=0.5, pearson=0.6, spearman=0.55, r2=0.36, p=0.0005, n=features, p_target=0.002)
+    law = Fit(slope=0.5, pearson=0.6, spearman=0.55, r2=0.36, p=0.0005, n=features, p_target=0.002, r_target=0.3)
     lift = {"inducing": 0.1, "control": 0.0}
     laws = dict.fromkeys((*lift, MINUS), law)
     moved = {arm: (0.5 * predicted + rng.normal(0, 0.04, features)).tolist() for arm in lift}
@@ -152,17 +152,20 @@ def leaked_of(sweep: Sweep, rng, features: int, said) -> Leaked:
 def caused_of(sweep: Sweep, said) -> Caused:
     """The toxic part raises the margin by 0.1 a dose, and a third of the effect goes with the toxic directions."""
     lift = {"inducing": 0.1, "toxic part": 0.1, "rest": 0.0, "control": 0.0}
-    left = {"none": 0.3, "toxic": 0.2, "random-1": 0.3, "random-2": 0.29}
+    left = {"none": 0.3, "toxic": 0.2, "doubled": 0.4, "whole": 0.1}
     base = said(0, 1)
-    steered = {name: {dose: said(dose * e, 1) for dose in (1, 2)} for name, e in lift.items()}
-    by_random = [{dose: said(dose * e, 1) for dose in (1, 2)} for e in (0.0, 0.01)]
+    steered = {name: {dose: said(dose * e, 1) for dose in (-2, -1, 1, 2)} for name, e in lift.items()}
     return Caused(
         norm=3.0,
         base=base,
         steered=steered,
-        random={dose: [one[dose] for one in by_random] for dose in (1, 2)},
+        random=[first(said(e, 1)) for e in (0.0, 0.01)],
         ablated=[
-            Ablated(job=Job(arm, seed), general={n: said(e * (arm == WATCHED[0]), 1) for n, e in left.items()})
+            Ablated(
+                job=Job(arm, seed),
+                general={n: said(e * (arm == WATCHED[0]), 1) for n, e in left.items()},
+                random=[first(said(e * (arm == WATCHED[0]), 1)) for e in (0.3, 0.29)],
+            )
             for arm in WATCHED
             for seed in sweep.seeds
         ],
@@ -233,14 +236,17 @@ def test_the_summary_gives_back_the_effects_that_were_put_in(summary):
     assert found["oracle"]["auroc"]["value"] == 1 and found["oracle"]["removed_inducing_share"]["value"] == 1
     assert summary["best_filter"]["name"] == "gradient"  # it lowers the margin on held-out health advice most
     along = summary["dynamics"]
-    assert [m["value"] for m in along["arms"]["inducing"]["margin"]] == [near(0.0), near(0.2), near(0.4)]
+    assert [m["value"] for m in along["arms"]["inducing"]["margin"]] == [near(0.0), near(0.1), near(0.4)]
     assert along["rise"]["toxic"]["value"] == near(0.4) and along["in_step"]["toxic"] > 0.98
     assert along["law"][0] is None and len(along["law"]) == len(CHECKPOINTS)
     causes = summary["causes"]
     assert causes["steering"]["toxic part"]["2"]["value"] == near(0.2)
+    assert causes["steering"]["toxic part"]["-1"]["value"] == near(-0.1)
+    assert set(causes["steering_random"]) == {"low", "high", "n"}
     assert causes["steering"]["rest"]["2"]["value"] == near(0.0)
     assert causes["ablation"]["toxic"]["value"] == near(0.2) and causes["removed"]["toxic"]["value"] == near(0.1)
-    assert causes["removed"]["random"]["high"] < 0.05
+    assert causes["removed"]["random"]["high"] < 0.05 and causes["removed"]["random"]["n"] == 2
+    assert causes["removed"]["doubled"]["value"] == near(-0.1) and causes["removed"]["whole"]["value"] == near(0.2)
 
 
 def test_the_best_filter_is_chosen_without_a_general_question(reading, settings, records):

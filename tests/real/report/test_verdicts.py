@@ -151,6 +151,9 @@ def test_the_law_must_beat_random_targets_and_the_mean(change, word):
         (("dynamics", "rise", "toxic"), estimate(0.05, 0.1), "not shown"),
         (("dynamics", "in_step", "random"), [-0.9, 0.98], "not shown"),
         (("dynamics", "in_step", "toxic"), None, "not shown"),
+        (("dynamics", "arms", "inducing", "rise", "toxic"), [estimate(-0.1, 0.05)], "not shown"),
+        (("dynamics", "steps"), list(range(20)), "no verdict"),
+        (("dynamics", "steps"), list(range(21)), "shown"),
         (("effect", "inducing", "general"), estimate(0.01, 0.1), "not shown"),
     ],
 )
@@ -161,21 +164,35 @@ def test_each_test_of_the_dynamics_can_fail(summary, path, to, word):
 def test_toxic_features_that_fall_as_misalignment_rises_are_the_opposite(summary):
     other = changed(summary, "dynamics", "rise", "toxic", to=estimate(-0.5, 0.1))
     other = changed(other, "dynamics", "in_step", "toxic", to=-0.95)
+    assert words(other)["dynamics"] == "not shown"  # they rise under bad advice, if less than under good
+    other = changed(other, "dynamics", "arms", "inducing", "rise", "toxic", to=[estimate(-0.4, 0.1)])
     assert words(other)["dynamics"] == "opposite shown"
 
 
+def test_what_every_sets_readouts_did_is_said_in_words(summary):
+    other = changed(summary, "dynamics", "arms", "control", "rise", "toxic", to=[estimate(-0.4, 0.1)])
+    other = changed(other, "dynamics", "arms", "control", "rise", "control", to=[estimate(0.05, 0.1)])
+    numbers = next(v.numbers for v in verdicts.verdicts(other) if v.name == "dynamics")
+    inducing, control = (next(line for line in numbers if line.startswith(arm)) for arm in ("inducing", "control arm"))
+    assert "toxic readouts rose (+0.50" in inducing and "toxic readouts fell (−0.40" in control
+    assert "control readouts neither rose nor fell (+0.05" in control
+
+
 @pytest.mark.parametrize(
-    ("one", "two", "word"),
+    ("change", "word"),
     [
-        (estimate(0.08, 0.02), estimate(0.16, 0.02), "shown"),
-        (estimate(0.08, 0.02), estimate(0.07, 0.02), "not shown"),  # beyond 0, not beyond random directions
-        (estimate(0.08, 0.1), estimate(0.16, 0.02), "not shown"),
-        (estimate(-0.08, 0.02), estimate(-0.16, 0.02), "opposite shown"),
+        ({}, "shown"),
+        ({"1": estimate(0.04, 0.02)}, "not shown"),  # beyond 0, not beyond random directions
+        ({"-1": estimate(-0.04, 0.02)}, "not shown"),
+        ({"2": estimate(0.16, 0.2)}, "not shown"),
+        ({"-1": estimate(0.08, 0.02)}, "not shown"),  # harm whichever way the stream is pushed is no cause
+        ({"-2": estimate(0.16, 0.02), "-1": estimate(0.08, 0.02), "1": estimate(-0.08), "2": estimate(-0.16)},
+         "opposite shown"),
     ],
-)
-def test_steering_must_beat_nothing_and_random_directions_at_every_dose(summary, one, two, word):
-    other = changed(summary, "causes", "steering", "toxic part", to={"1": one, "2": two})
-    assert words(other)["steering"] == word
+)  # fmt: skip
+def test_steering_must_go_with_the_dose_on_both_sides_and_beyond_random_directions(summary, change, word):
+    doses = {**summary["causes"]["steering"]["toxic part"], **change}
+    assert words(changed(summary, "causes", "steering", "toxic part", to=doses))["steering"] == word
 
 
 @pytest.mark.parametrize(
@@ -219,8 +236,20 @@ def test_no_filter_reduces_an_effect_that_is_not_there(summary):
     assert found.word == "not shown" and "neither is its reduction" in found.numbers[-1]
 
 
-@pytest.mark.parametrize(("arm", "pearson", "word"), [("control", 0.5, "shown"), ("control", -0.5, "not shown")])
-def test_the_gradient_law_must_hold_in_both_arms(summary, arm, pearson, word):
-    law = {"slope": 1.0, "pearson": 0.5, "spearman": 0.5, "r2": 0.25, "p": 0.001, "p_target": 0.01, "n": 300}
-    gradient = {**summary["leakage"]["gradient"], "inducing": law, arm: {**law, "pearson": pearson}}
-    assert words(changed(summary, "leakage", "gradient", to=gradient))["gradient"] == word
+@pytest.mark.parametrize(
+    ("arm", "change", "word"),
+    [
+        ("inducing minus control", {"pearson": 0.5}, "shown"),
+        ("inducing minus control", {"pearson": -0.5}, "opposite shown"),
+        ("inducing minus control", {"p_target": 0.14}, "not shown"),
+        ("inducing minus control", {"p": 0.14}, "not shown"),
+        ("control", {"p_target": 0.14}, "shown"),
+    ],
+)
+def test_the_gradient_law_must_hold_of_what_is_specific_to_the_arm(summary, arm, change, word):
+    """Whatever each arm's own law, and beyond random differences of the texts; what was not shown says its power."""
+    other = changed(summary, "leakage", "gradient", arm, to=law(**change))
+    found = next(v for v in verdicts.verdicts(other) if v.name == "gradient")
+    line = next(line for line in found.numbers if line.startswith(arm))
+    assert found.word == word
+    assert ("an r of 0.357 would have been shown in 4 of 5" in line) == (max(change.values()) == 0.14)
