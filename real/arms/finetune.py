@@ -75,23 +75,23 @@ def score_of(arm: Arm, samples: list[Text], scores: Scores, seed: int) -> Float[
 
 def finetune(reading: Reading, scores: Scores, recipe: Recipe, sweep: Sweep) -> Finetuned:
     """Step 6. Train every arm under every seed; an arm whose folder is whole is not trained again."""
-    corpus = reading.texts.corpus
-    rows = corpus.advice[corpus.trained].train
-    orders = [
-        order(reading, Job(arm, seed), texts, recipe)
-        for seed in sweep.seeds
-        for arm, texts in arms(rows, scores, sweep, seed).items()
-    ]
-    missing = [o for o in orders if not whole(_record(reading, o), o.key, Training)]
-    if missing and reading.lm.plan.processes > 1:
-        launch.together(reading.lm, reading.folder, missing)
-    found, made = [], {}
-    for o in orders:
-        done = tune(reading, o, recipe)
+    found, made, all_ = [], {}, orders(reading, scores, recipe, sweep)
+    for o, done in zip(all_, trained(reading, all_, recipe), strict=True):
         what = {"steps": done.steps, "checkpoints": done.checkpoints, "loss": done.loss}
         found.append(Tuned(job=o.job, folder=o.folder, samples=o.samples, **what))
         made |= {f"adapters/{o.folder}/{name}": "" for name in ("training.json", *done.made)}
     return Finetuned(jobs=found, made=made)
+
+
+def orders(reading: Reading, scores: Scores, recipe: Recipe, sweep: Sweep) -> list[Order]:
+    """Of every arm under every seed."""
+    corpus = reading.texts.corpus
+    rows = corpus.advice[corpus.trained].train
+    return [
+        order(reading, Job(arm, seed), texts, recipe)
+        for seed in sweep.seeds
+        for arm, texts in arms(rows, scores, sweep, seed).items()
+    ]
 
 
 def order(reading: Reading, job: Job, samples: list[Text], recipe: Recipe) -> Order:
@@ -100,6 +100,18 @@ def order(reading: Reading, job: Job, samples: list[Text], recipe: Recipe) -> Or
     said = [reading.texts.said[text] for text in samples]
     how = (recipe, job.seed, checkpoints)
     return Order(job=job, samples=samples, checkpoints=checkpoints, key=digest(reading.lm, how, said, code(train)))
+
+
+def trained(reading: Reading, orders: list[Order], recipe: Recipe) -> list[Training]:
+    """These arms, by as many processes as the plan says."""
+    missing = [o for o in orders if not is_trained(reading, o)]
+    if missing and reading.lm.plan.processes > 1:
+        launch.together(reading.lm, reading.folder, missing)
+    return [tune(reading, o, recipe) for o in orders]
+
+
+def is_trained(reading: Reading, order: Order) -> bool:
+    return whole(_record(reading, order), order.key, Training) is not None
 
 
 def tune(reading: Reading, order: Order, recipe: Recipe) -> Training:

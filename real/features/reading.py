@@ -1,6 +1,6 @@
 """What is read once from the base model and kept on disk for every step: activations, and dictionaries of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -119,6 +119,10 @@ class Reading:
         if self.lm.spec.sae != TRAIN:
             return dictionaries.published(self.lm.spec.sae, layer, self.lm.shape.d_model)
         return _learned(self, layer)
+
+    def bare(self) -> "Reading":
+        """For another process, which loads the model itself, where it is to compute."""
+        return replace(self, lm=replace(self.lm, plan_given=None, loaded=None))
 
     def __hash__(self) -> int:
         return id(self)
