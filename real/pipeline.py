@@ -1,27 +1,33 @@
 """The eleven steps, in order: each writes one record, from what stands in its brackets and from nothing else."""
 
 import json
+from dataclasses import replace
+from functools import partial
 
-from real.arms import finetune, worker
+from real.arms import finetune, jobs, worker
 from real.arms import recipe as recipes
+from real.arms.recipe import Recipe
+from real.arms.training import Order
 from real.data import corpus
 from real.data.texts import Texts
 from real.effects import causes, leakage, margins
 from real.features import gaps, reading, selection
 from real.features.reading import Reading
 from real.filters import scoring as filters
-from real.judge import rubric, scoring
+from real.judge import answers, rubric, scoring
+from real.judge.answers import Item
 from real.models.devices import Plan
 from real.models.lm import LM
 from real.report import summary
 from real.settings import Settings, words
-from real.steps import Steps, alone
+from real.steps import Steps, alone, clean
+from shared.errors import InputError
 from shared.records import Record
 
 
 def run(s: Settings) -> None:
     """Everything, from texts to report. Raises InputError."""
-    with alone(s.folder):
+    with alone(s.folder, tidy=not s.cluster):  # a job may be at work since before
         _run(s)
 
 
@@ -55,6 +61,10 @@ def _run(s: Settings) -> None:
     scored = step("5-filters", filters.score, read, selected, k, seeds)
     harm = step("5-harm", scoring.harm, read, questions, seeds, j) if j.judge else None
     scores = filters.joined(scored, {"judge": harm.scores} if harm and harm.scores else {})
+    if s.cluster:
+        sampled = (j.judge or j.samples) and not j.sampler_url and not (harm and harm.failed)
+        asked = answers.items(questions, j.samples) if sampled else []
+        _fan_out(s, read, finetune.orders(read, scores, s.recipe, s.sweep), asked)
     tuned = step("6-finetune", finetune.finetune, read, scores, s.recipe, s.sweep)
     measured = step("7-evaluate", margins.evaluate, read, tuned)
     watched = finetune.watched(tuned)
@@ -63,3 +73,35 @@ def _run(s: Settings) -> None:
     step("9-causes", causes.causes, read, selected, watched, moved.norm, k)
     step("10-judge", scoring.judge, read, tuned, questions, j, harm and harm.failed)
     step("11-report", summary.write, read, s, step.records)
+
+
+def _fan_out(s: Settings, reading: Reading, orders: list[Order], asked: list[Item]) -> None:
+    """Steps 6, 7 and 10 find done what jobs have done, and go on as if they had done it themselves."""
+    folder, given = s.folder / "jobs", (_bare(reading), s.recipe, {order.folder: order for order in orders}, asked)
+    queue = jobs.Local(folder, s.gpus) if s.cluster == "local" else jobs.Slurm(folder, s.slurm, 1)
+    reading.lm.forget()  # its memory is theirs now
+    jobs.fan_out(queue, partial(_job, *given), partial(_is_done, *given), list(given[2]))
+    clean(s.folder)
+
+
+def _bare(reading: Reading) -> Reading:
+    """For another process, which loads the model itself, where it is to compute."""
+    return replace(reading, lm=replace(reading.lm, plan_given=None, loaded=None))
+
+
+def _job(reading: Reading, recipe: Recipe, orders: dict[str, Order], asked: list[Item], name: str) -> None:
+    """One arm under one seed: trained, evaluated, and its answers given."""
+    order, adapter = orders[name], reading.folder / "adapters" / name
+    if finetune.order(reading, order.job, order.samples, recipe) != order:
+        raise InputError("the code or the model has changed since this was asked for: run again")
+    with reading.lm.memory():
+        finetune.trained(reading, [order], recipe)
+        margins.evaluation(reading, order.job, adapter)
+        if asked:
+            answers.give(reading.lm, [(order.job, adapter)], asked, "", reading.folder)
+
+
+def _is_done(reading: Reading, _: Recipe, orders: dict[str, Order], asked: list[Item], name: str) -> bool:
+    adapter = reading.folder / "adapters" / name
+    records = finetune.is_trained(reading, orders[name]) and margins.is_evaluated(reading, adapter)
+    return records and (not asked or answers.are_given(reading.lm, adapter, asked, reading.folder))

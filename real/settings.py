@@ -68,10 +68,14 @@ class Settings:
     judging: Judging = field(default_factory=Judging)
     preset: str = ""  # paper: the paper's settings; a value that is given beats the preset's
     gpus: int = 0  # that fine-tune together; 0: one where there is one, else the CPU
+    cluster: str = ""  # where arms are trained and evaluated: in this process; local: in several; slurm
+    slurm: str = ""  # what sbatch is told, "partition=gpu,timeout_min=240"
     results: str = ""  # folder; empty: results/real/<model>
 
     def __post_init__(self):
         between(self, "gpus", 0, 1024)
+        if self.cluster not in ("", "local", "slurm"):
+            raise InputError(f"CLUSTER={self.cluster} must be local or slurm, or not be there")
         judge = self.judging.judge
         if judge and not all(name.strip() for name in judge.split(",")):
             raise InputError(f"JUDGE={judge} must be the name of a model, or two with a comma between")
@@ -122,7 +126,7 @@ class Settings:
 
 
 GROUPS = {"reads": Reads, "sources": Sources, "recipe": Recipe, "sweep": Sweep, "judging": Judging}
-OWN = ("preset", "gpus", "results")
+OWN = ("preset", "gpus", "cluster", "slurm", "results")
 
 
 def of(**values: Any) -> Settings:

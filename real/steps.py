@@ -45,8 +45,8 @@ class Steps:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Within, this process has the folder to itself; what dead ones left half-written is gone.
+def alone(folder: Path, tidy: bool = True) -> Iterator[None]:
+    """Within, this process has the folder to itself, but for jobs of its own; `tidy`: what dead ones left is gone.
 
     The lock goes with its process, however that ends. Raises InputError while another has it.
     """
@@ -61,13 +61,14 @@ def alone(folder: Path) -> Iterator[None]:
         raise InputError(f"{folder} is in use by process {who}: wait for it, or set another RESULTS") from None
     try:
         owner.write_text(str(os.getpid()))
-        _clean(folder)
+        if tidy:
+            clean(folder)
         yield
     finally:
         lock.release()
 
 
-def _clean(folder: Path) -> None:
+def clean(folder: Path) -> None:
     """Of what is written under a temporary name and then renamed, what never was."""
     for pattern in (".*.tmp", "*.part", ".base-*"):
         for left in folder.rglob(pattern):

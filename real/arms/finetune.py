@@ -14,7 +14,6 @@ from real.arms.recipe import Recipe, Sweep
 from real.arms.training import Order, Training, train
 from real.data.rows import BAD, GOOD, Advice, Text
 from real.features.reading import Reading
-from real.models.forward import Without
 from shared import filtering
 from shared.code import code
 from shared.records import Part, Record, cached, digest, whole
@@ -76,43 +75,54 @@ def score_of(arm: Arm, samples: list[Text], scores: Scores, seed: int) -> Float[
 
 def finetune(reading: Reading, scores: Scores, recipe: Recipe, sweep: Sweep) -> Finetuned:
     """Step 6. Train every arm under every seed; an arm whose folder is whole is not trained again."""
-    corpus = reading.texts.corpus
-    rows = corpus.advice[corpus.trained].train
-    orders = [
-        order(reading, Job(arm, seed), texts, recipe)
-        for seed in sweep.seeds
-        for arm, texts in arms(rows, scores, sweep, seed).items()
-    ]
-    missing = [o for o in orders if not whole(_record(reading, o), o.key, Training)]
-    if missing and reading.lm.plan.processes > 1:
-        launch.together(reading.lm, reading.folder, missing)
-    found, made = [], {}
-    for o in orders:
-        done = tune(reading, o, recipe)
+    found, made, all_ = [], {}, orders(reading, scores, recipe, sweep)
+    for o, done in zip(all_, trained(reading, all_, recipe), strict=True):
         what = {"steps": done.steps, "checkpoints": done.checkpoints, "loss": done.loss}
         found.append(Tuned(job=o.job, folder=o.folder, samples=o.samples, **what))
         made |= {f"adapters/{o.folder}/{name}": "" for name in ("training.json", *done.made)}
     return Finetuned(jobs=found, made=made)
 
 
-def order(reading: Reading, job: Job, samples: list[Text], recipe: Recipe, without: Without | None = None) -> Order:
+def orders(reading: Reading, scores: Scores, recipe: Recipe, sweep: Sweep) -> list[Order]:
+    """Of every arm under every seed."""
+    corpus = reading.texts.corpus
+    rows = corpus.advice[corpus.trained].train
+    return [
+        order(reading, Job(arm, seed), texts, recipe)
+        for seed in sweep.seeds
+        for arm, texts in arms(rows, scores, sweep, seed).items()
+    ]
+
+
+def order(reading: Reading, job: Job, samples: list[Text], recipe: Recipe) -> Order:
     """Its key holds all that decides the weights, so that a changed setting never meets a stale adapter."""
     checkpoints = (FEW if recipe.full else CHECKPOINTS) if job.arm in WATCHED else ()
     said = [reading.texts.said[text] for text in samples]
     corpus = reading.texts.corpus
     draws = recipe.epochs * len(corpus.advice[corpus.trained].train)
-    how = (recipe, job.seed, draws, checkpoints, *([without] if without else []))
-    key = digest(reading.lm, how, said, code(train))
+    key = digest(reading.lm, recipe, job.seed, draws, checkpoints, said, code(train))
     return Order(job=job, samples=samples, draws=draws, checkpoints=checkpoints, key=key)
 
 
-def tune(reading: Reading, order: Order, recipe: Recipe, without: Without | None = None) -> Training:
+def trained(reading: Reading, orders: list[Order], recipe: Recipe) -> list[Training]:
+    """These arms, by as many processes as the plan says."""
+    missing = [o for o in orders if not is_trained(reading, o)]
+    if missing and reading.lm.plan.processes > 1:
+        launch.together(reading.lm, reading.folder, missing)
+    return [tune(reading, o, recipe) for o in orders]
+
+
+def is_trained(reading: Reading, order: Order) -> bool:
+    return whole(_record(reading, order), order.key, Training) is not None
+
+
+def tune(reading: Reading, order: Order, recipe: Recipe) -> Training:
     """One arm under one seed, trained unless its folder is whole."""
     path = _record(reading, order)
 
     def fresh() -> Training:
         shutil.rmtree(path.parent, ignore_errors=True)
-        return train(reading.lm, recipe, order, reading.samples(order.samples), path.parent, without)
+        return train(reading.lm, recipe, order, reading.samples(order.samples), path.parent)
 
     return cached(path, order.key, Training, fresh)
 

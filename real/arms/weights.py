@@ -5,7 +5,9 @@ or, after full fine-tuning, block-<i>.safetensors for every block that was train
 """
 
 import json
+import os
 import shutil
+import socket
 import weakref
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -62,10 +64,11 @@ def fold_scale(adapter: Path) -> None:
 def keep(model, blocks: Sequence[int], near: Path) -> None:
     """Write these blocks, which are the base model's now, to disk, unless they are there already.
 
-    In a folder in `near` that goes when the model does; after a kill -9 the next process replaces it.
+    In a folder in `near` that is this process's own and goes when the model does; after a kill -9 the next run's start
+    takes it away.
     """
     if not hasattr(model, "kept_in"):
-        model.kept_in = near / f".base-{team()[0]}"
+        model.kept_in = near / f".base-{socket.gethostname()}-{os.getpid()}"
         shutil.rmtree(model.kept_in, ignore_errors=True)
         weakref.finalize(model, shutil.rmtree, model.kept_in, True)
     for i in blocks:

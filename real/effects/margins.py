@@ -14,7 +14,7 @@ from real.features.reading import Reading
 from real.models.logprobs import mean_logprobs
 from real.models.sampling import sample
 from shared.code import code
-from shared.records import Part, Record, cached, digest
+from shared.records import Part, Record, cached, digest, whole
 
 SAMPLED = 4  # questions that the base model and the arms of WATCHED answer freely in the report
 NEW_TOKENS = 48
@@ -51,14 +51,28 @@ class Evaluated(Record):
 
 def evaluate(reading: Reading, tuned: Finetuned) -> Evaluated:
     """Step 7. Of the base model and every arm, each kept as soon as it is read."""
-    said = [reading.texts.said[text] for text in asked(reading.texts.asked)]
-    key = digest(reading.lm, said, SAMPLED, NEW_TOKENS, code(evaluate))
     found = []
     for job, folder in tqdm(folders(reading, tuned.jobs), desc="evaluate", unit="arm"):
-        where = reading.folder / "evaluations" / f"{folder.name if folder else 'base'}.json"
-        read = cached(where, digest(key, where.stem), Evaluation, lambda job=job, at=folder: _read(reading, job, at))
+        read = evaluation(reading, job, folder)
         found.append(Measured(job=job, logprobs=read.logprobs, sampled=read.sampled))
     return Evaluated(models=found)
+
+
+def evaluation(reading: Reading, job: Job | None, folder: Path | None) -> Evaluation:
+    """Of the model whose adapter is in this folder, unless it is there."""
+    return cached(*_record(reading, folder), Evaluation, lambda: _read(reading, job, folder))
+
+
+def is_evaluated(reading: Reading, folder: Path) -> bool:
+    return whole(*_record(reading, folder), Evaluation) is not None
+
+
+def _record(reading: Reading, folder: Path | None) -> tuple[Path, str]:
+    """Where an evaluation is kept, and under which key."""
+    said = [reading.texts.said[text] for text in asked(reading.texts.asked)]
+    name = folder.name if folder else "base"
+    key = digest(reading.lm, said, SAMPLED, NEW_TOKENS, code(evaluate), name)
+    return reading.folder / "evaluations" / f"{name}.json", key
 
 
 def general(evaluated: Evaluated, jobs: list[Job]) -> list[Logprobs]:

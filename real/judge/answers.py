@@ -56,8 +56,7 @@ def items(questions: list[Question], samples: int) -> list[Item]:
 
 def give(lm: LM, jobs: list[tuple[Job | None, Path | None]], asked: list[Item], url: str, folder: Path) -> list[Given]:
     """By every job, whose adapter's folder stands beside it, in this process or at `url`. Raises JudgeError."""
-    key = digest(lm, asked, NEW_TOKENS, BATCH, url, code(sampling.generate))
-    files = [folder / "answers" / f"{adapter.name if adapter else 'base'}-{key}.jsonl" for _, adapter in jobs]
+    files = [_file(lm, adapter, asked, url, folder) for _, adapter in jobs]
     if url:
         for _, adapter in jobs:
             _merged(lm, adapter, folder)
@@ -67,6 +66,16 @@ def give(lm: LM, jobs: list[tuple[Job | None, Path | None]], asked: list[Item], 
             known = _by_server(url, job, asked, file) if url else _here(lm, job, adapter, asked, file, bar)
             given.append(Given(job, [known[item] for item in asked], file))
     return given
+
+
+def are_given(lm: LM, adapter: Path, asked: list[Item], folder: Path) -> bool:
+    """Whether `give` in this process would find all answers of an arm."""
+    return len(_known(_file(lm, adapter, asked, "", folder), asked)) == len(asked)
+
+
+def _file(lm: LM, adapter: Path | None, asked: list[Item], url: str, folder: Path) -> Path:
+    key = digest(lm, asked, NEW_TOKENS, BATCH, url, code(sampling.generate))
+    return folder / "answers" / f"{adapter.name if adapter else 'base'}-{key}.jsonl"
 
 
 def name(item: Item) -> str:

@@ -1,0 +1,217 @@
+"""CLUSTER: jobs that make records, each in a process of its own, on this machine or under Slurm.
+
+A job is done when its records are whole, whatever a queue says, which is only asked which jobs are under way. So a job
+may be killed, be started twice or outlive the run that waits for it: what is lost is time.
+"""
+
+import os
+import pickle
+import shlex
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from shared.errors import InputError
+from shared.records import digest, read_json, write_bytes, write_json, write_text
+
+ROOT = Path(__file__).parents[2]
+AGAIN = 3  # times that a job is started anew
+PAUSE = 0.5  # seconds between two looks at what is under way
+RUNS, WAITS = "running", "waiting"
+MARKS = "began", "error"  # files beside a job: a point for each beginning; what was wrong
+SHARED = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node")  # submitit calls all else of SLURM= slurm_...
+
+
+def fan_out(queue: "Local | Slurm", task: Callable[[str], None], done: Callable[[str], bool], names: list[str]) -> None:
+    """`task(name)` of every name that is not done, in other processes; what is under way is waited for.
+
+    Raises InputError that a job has raised, and where one has ended too often without its records.
+    """
+    left, asked = [name for name in names if not done(name)], Counter()
+    if not left:
+        return
+    content = pickle.dumps((task, done))
+    file = queue.folder / f"{digest(content.hex())}.pkl"
+    write_bytes(file, content)
+    for name in set(left) - set(queue.going(left)):
+        for mark in MARKS:
+            _mark(queue.folder, name, mark).unlink(missing_ok=True)
+    try:
+        with tqdm(total=len(names), desc="jobs", unit="job") as bar:
+            while left:
+                going = queue.going(left)
+                left = [name for name in left if name in going or not done(name)]
+                idle = [name for name in left if name not in going]
+                for name in idle:
+                    _check(queue, name, asked[name])
+                asked.update(queue.start(file, idle))
+                runs = sum(state == RUNS for state in going.values())
+                bar.set_postfix({RUNS: runs, WAITS: len(left) - runs}, refresh=False)
+                bar.update(len(names) - len(left) - bar.n)
+                time.sleep(PAUSE if left else 0)
+    finally:
+        queue.end()
+
+
+def _check(queue: "Local | Slurm", name: str, asked: int) -> None:
+    """Of a job that is neither done nor under way. Raises InputError where another try is of no use."""
+    began, error = (_mark(queue.folder, name, mark) for mark in MARKS)
+    if error.exists():
+        raise InputError(f"{name}: {error.read_text(encoding='utf-8')}")
+    begun = began.stat().st_size if began.exists() else 0
+    if begun > AGAIN:
+        raise InputError(f"{name} began {begun} times and left no records: see {queue.log(name)}")
+    if asked > AGAIN and not begun:
+        raise InputError(f"{name} has written nothing in {queue.folder}: is it on every node? See {queue.log(name)}")
+
+
+def work(file: str, name: str) -> None:
+    """One job. What is wrong with its input is written down for the run that waits."""
+    task, done = pickle.loads(Path(file).read_bytes())
+    _work(task, done, Path(file).parent, name)
+
+
+def _work(task: Callable[[str], None], done: Callable[[str], bool], folder: Path, name: str) -> None:
+    with _mark(folder, name, MARKS[0]).open("a") as began:
+        began.write(".")
+    try:
+        if not done(name):
+            task(name)
+    except InputError as error:
+        write_text(_mark(folder, name, MARKS[1]), str(error))
+
+
+class Local:
+    """Processes of this machine, on a core each or on as many GPUs as a job takes. One does job after job.
+
+    They end with the run; those of one that was killed go on.
+    """
+
+    def __init__(self, folder: Path, gpus: int):
+        here = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        known, each = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(","), max(1, gpus)
+        devices = known if len(known) == here else [*map(str, range(here))]
+        taken = [devices[at : at + each] for at in range(0, here - each + 1, each)]
+        cores = [{"OMP_NUM_THREADS": "1"}] * (os.cpu_count() or 1)
+        self.places = [{"CUDA_VISIBLE_DEVICES": ",".join(some)} for some in taken] or cores
+        self.folder = folder
+        self.mine: dict[int, subprocess.Popen] = {}  # by place
+
+    def going(self, names: list[str]) -> dict[str, str]:
+        """Of these jobs, those under way."""
+        return {name: RUNS for name in names if _held(_mark(self.folder, name, "lock"))}
+
+    def start(self, file: Path, names: list[str]) -> list[str]:
+        """Processes where there is room, for as many of these as there are; which begin with different ones."""
+        free = [i for i, process in self.mine.items() if process.poll() is not None]
+        free += [i for i in range(len(self.places)) if i not in self.mine and not _held(_mark(self.folder, i, "lock"))]
+        started = list(zip(free, names, strict=False))
+        for n, (place, _) in enumerate(started):
+            how = [sys.executable, "-m", "real.arms.jobs", str(file), str(place), *names[n:], *names[:n]]
+            env = {**os.environ, **self.places[place], "PYTHONPATH": _path()}
+            with self.log("").open("ab") as log:
+                self.mine[place] = subprocess.Popen(how, stdout=log, stderr=log, env=env, start_new_session=True)
+        return [name for _, name in started]
+
+    def end(self) -> None:
+        for process in self.mine.values():
+            process.terminate()
+
+    def log(self, name: str) -> Path:
+        return self.folder / "local.log"
+
+
+class Slurm:
+    """Slurm's queue, by submitit. `how` is "partition=gpu,timeout_min=240": submitit's names, without its slurm_.
+
+    Raises InputError without submitit or Slurm, or for what they refuse. Its jobs go on when the run ends, and the next
+    one finds them.
+    """
+
+    def __init__(self, folder: Path, how: str, nodes: int):
+        try:
+            import submitit
+        except ImportError:
+            raise InputError("CLUSTER=slurm needs submitit: pip install -r requirements-cluster.txt") from None
+        self.folder, self.known = folder, folder / "submitted.json"
+        self.ids: dict[str, str] = read_json(self.known) if self.known.exists() else {}
+        pairs = [word.partition("=") for word in how.split(",") if word]
+        given = {
+            key if key in SHARED else f"slurm_{key}": int(text) if text.isdigit() else text for key, _, text in pairs
+        }
+        setup = [f"export PYTHONPATH={shlex.quote(_path())}"]
+        try:
+            self.executor = submitit.AutoExecutor(folder / "slurm", cluster="slurm")
+            self.executor.update_parameters(name="spillover", nodes=nodes, slurm_setup=setup, **given)
+        except (RuntimeError, ValueError, NameError, AssertionError, TypeError) as error:
+            raise InputError(f"SLURM={how}: {' '.join(str(error).split())}") from None
+
+    def end(self) -> None:
+        pass
+
+    def going(self, names: list[str]) -> dict[str, str]:
+        """Of these jobs, those in Slurm's queue; all that were, while it does not answer."""
+        done = subprocess.run(["squeue", "--me", "-h", "-r", "-o", "%i %T"], capture_output=True, text=True)
+        if done.returncode:
+            return {name: WAITS for name in names if name in self.ids}
+        states = dict(line.split() for line in done.stdout.splitlines())
+        found = {name: states[self.ids[name]] for name in names if self.ids.get(name) in states}
+        return {name: WAITS if state == "PENDING" else RUNS for name, state in found.items()}
+
+    def start(self, file: Path, names: list[str]) -> list[str]:
+        """All of these, as one array."""
+        from submitit.helpers import clean_env
+
+        if not names:
+            return []
+        where = {key: os.environ[key] for key in ("SLURM_CONF",) if key in os.environ}
+        try:
+            with clean_env():  # a run may be a job itself
+                os.environ.update(where)
+                jobs = self.executor.map_array(work, [str(file)] * len(names), names)
+        except RuntimeError as error:
+            raise InputError(f"Slurm: {' '.join(str(error).split())}") from None
+        self.ids |= {name: job.job_id for name, job in zip(names, jobs, strict=True)}
+        write_json(self.known, self.ids)
+        return names
+
+    def log(self, name: str) -> Path:
+        return self.folder / "slurm" / f"{self.ids[name]}_0_log.err"
+
+
+def _mark(folder: Path, of: str | int, mark: str) -> Path:
+    return folder / f"{of}.{mark}"
+
+
+def _held(lock: Path) -> bool:
+    """Whether the process that took it lives."""
+    with suppress(Timeout), FileLock(lock, blocking=False):
+        return False
+    return True
+
+
+def _path() -> str:
+    """Where a job's Python finds us, wherever it starts."""
+    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+
+
+def _serve(file: Path, place: str, names: list[str]) -> None:
+    """A process of Local: these jobs, one after the other, but for those that others are at."""
+    with FileLock(_mark(file.parent, place, "lock")):
+        task, done = pickle.loads(file.read_bytes())
+        for name in names:
+            with suppress(Timeout), FileLock(_mark(file.parent, name, "lock"), timeout=PAUSE):
+                if not done(name):
+                    _work(task, done, file.parent, name)
+
+
+if __name__ == "__main__":
+    _serve(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])

@@ -1,0 +1,158 @@
+"""Jobs in other processes, of this machine and of a Slurm of one node: each done once, whoever dies meanwhile."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from real.arms import jobs
+from shared.errors import InputError
+
+ROOT = Path(__file__).parents[3]
+NAMES = ["a", "b", "c@0.5"]
+
+
+def leave(folder: Path, seconds: float, name: str) -> None:
+    """A job that takes its time, and then leaves a record; "killed" is, at its first try, and "doomed" at every one."""
+    (folder / f"{name}.pid").write_text(str(os.getpid()))
+    time.sleep(seconds)
+    if name == "wrong":
+        raise InputError("LR=9 is too much")
+    if name == "doomed" or name == "killed" and (folder / "jobs" / "killed.began").stat().st_size == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    (folder / name).write_text("done")
+
+
+def is_there(folder: Path, name: str) -> bool:
+    return (folder / name).exists()
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
+    """A Slurm of one node and two cores."""
+    pytest.importorskip("submitit", reason="submitit is not installed: pip install -r requirements-cluster.txt")
+    folder, script = tmp_path_factory.mktemp("slurm"), str(ROOT / "tests" / "slurm.sh")
+    begun = subprocess.run([script, str(folder), "start"], capture_output=True, text=True)
+    if begun.returncode:
+        pytest.skip((begun.stdout + begun.stderr).strip().split("\n")[-1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
+        yield
+    subprocess.run([script, str(folder), "stop"], check=True)
+
+
+@pytest.fixture(params=["local", "slurm"])
+def queue(request, tmp_path, monkeypatch):
+    """What makes a queue of tmp_path/jobs: anew, as each run does."""
+    if request.param == "slurm":
+        request.getfixturevalue("slurm")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where the jobs find this file
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    (tmp_path / "jobs").mkdir()
+    return partial(make, request.param, tmp_path / "jobs")
+
+
+def make(kind: str, folder: Path) -> "jobs.Local | jobs.Slurm":
+    return jobs.Local(folder, 0) if kind == "local" else jobs.Slurm(folder, "partition=test,timeout_min=5", 1)
+
+
+def fan_out(queue, folder: Path, names: list[str], seconds: float = 0.0) -> None:
+    jobs.fan_out(queue, partial(leave, folder, seconds), partial(is_there, folder), names)
+
+
+def begun(folder: Path) -> dict[str, int]:
+    """How often each job began."""
+    return {path.stem: path.stat().st_size for path in (folder / "jobs").glob("*.began")}
+
+
+def test_every_job_is_done_once_and_what_is_done_is_never_begun(queue, tmp_path, capsys):
+    (tmp_path / "a").write_text("done before")
+    fan_out(queue(), tmp_path, NAMES)
+    assert all(is_there(tmp_path, name) for name in NAMES) and (tmp_path / "a").read_text() == "done before"
+    assert begun(tmp_path) == {"b": 1, "c@0.5": 1}
+    assert "running=" in capsys.readouterr().err
+    fan_out(queue(), tmp_path, NAMES)
+    assert begun(tmp_path) == {"b": 1, "c@0.5": 1}
+
+
+def test_one_that_is_killed_is_begun_again_and_one_that_always_is_ends_the_run_in_a_line(queue, tmp_path):
+    fan_out(queue(), tmp_path, ["killed", "b"])
+    assert begun(tmp_path) == {"killed": 2, "b": 1}
+    with pytest.raises(InputError, match=r"^doomed began 4 times and left no records: see (\S+)$") as line:
+        fan_out(queue(), tmp_path, ["doomed"])
+    assert Path(str(line.value).split()[-1]).is_file()
+    with pytest.raises(InputError, match="^wrong: LR=9 is too much$"):
+        fan_out(queue(), tmp_path, ["wrong"])
+
+
+HEAD = """
+import sys
+from pathlib import Path
+import test_jobs
+kind, folder = sys.argv[1], Path(sys.argv[2])
+test_jobs.fan_out(test_jobs.make(kind, folder / "jobs"), folder, test_jobs.NAMES, 6.0)
+"""
+
+
+def test_when_the_run_is_killed_its_jobs_go_on_and_the_next_run_finds_them(queue, tmp_path):
+    (tmp_path / "a").write_text("done before")
+    head = subprocess.Popen([sys.executable, "-c", HEAD, queue.args[0], str(tmp_path)], cwd=ROOT, env=here())
+    wait_for(tmp_path / "b.pid", tmp_path / "c@0.5.pid")
+    head.kill()
+    head.wait()
+    assert not is_there(tmp_path, "b")
+    fan_out(queue(), tmp_path, NAMES)
+    assert begun(tmp_path) == {"b": 1, "c@0.5": 1}
+
+
+def test_a_job_that_slurm_cancels_is_begun_again(slurm, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    head = subprocess.Popen([sys.executable, "-c", HEAD, "slurm", str(tmp_path)], cwd=ROOT, env=here())
+    wait_for(tmp_path / "a.pid")
+    (tmp_path / "a.pid").unlink()
+    subprocess.run(["scancel", make("slurm", tmp_path / "jobs").ids["a"]], check=True)
+    assert head.wait(timeout=120) == 0
+    assert begun(tmp_path) == {"a": 2, "b": 1, "c@0.5": 1} and is_there(tmp_path, "a")
+
+
+@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("unshare"), reason="takes root, to hide a folder")
+def test_a_folder_that_the_nodes_do_not_see_is_one_line(slurm, tmp_path, monkeypatch):
+    """Of this process, and not of Slurm's, there is another file system at the folder."""
+    script = f'mount -t tmpfs none {tmp_path} && exec {sys.executable} -c "$0" slurm {tmp_path}'
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, HEAD], cwd=ROOT, env=here(), capture_output=True, text=True
+    )
+    said = done.stderr.strip().split("\n")[-1]
+    assert done.returncode and "has written nothing in" in said and "is it on every node?" in said
+
+
+def test_without_slurm_and_for_what_it_refuses_there_is_one_line(slurm, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="^SLURM=colour=blue: .*colour"):
+        jobs.Slurm(tmp_path, "colour=blue", 1)
+    with pytest.raises(InputError, match="^Slurm: .*[Ii]nvalid partition"):
+        fan_out(jobs.Slurm(tmp_path, "partition=nowhere", 1), tmp_path, ["a"])
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(InputError, match="srun"):
+        jobs.Slurm(tmp_path, "", 1)
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(InputError, match="pip install -r requirements-cluster.txt"):
+        jobs.Slurm(tmp_path, "", 1)
+
+
+def here() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": f"{Path(__file__).parent}:{ROOT}"}
+
+
+def wait_for(*paths: Path) -> None:
+    for _ in range(1200):
+        if all(path.exists() for path in paths):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"none of {paths} came")
