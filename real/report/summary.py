@@ -143,8 +143,10 @@ def _geometry(placed: Placed, k: int) -> dict:
     """The gap at the main k, and, `by_k`, at all; what trained and untrained dictionaries are worth."""
     found = _plain(placed)
     cells = {
-        layer: {domain: {**by_k[k], "by_k": by_k} for domain, by_k in domains.items()}
-        for layer, domains in found["gaps"].items()
+        layer: {
+            d: {**dict(by_k[k]), "by_k": {n: dict(cell) for n, cell in by_k.items()}} for d, by_k in domains.items()
+        }
+        for layer, domains in placed.gaps.items()
     }
     return {"meaning": found["meaning"], "geometry": cells, "worth": found["worth"]}
 
