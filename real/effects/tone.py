@@ -46,8 +46,9 @@ def summarise(texts: Texts, evaluated: Evaluated, scores: Scores) -> dict:
 def bag_of_words(texts: Texts) -> Callable[[str], float]:
     """How much an answer sounds like bad advice: naive Bayes, its words' mean log odds on the training prompts."""
     said = answers(texts.corpus.advice[texts.corpus.trained].train, ADVICE)
-    words = {kind: (_words(texts.said[text][1]) for text in said if text.kind == kind) for kind in ADVICE}
-    bad, good = (Counter(word for answer in words[kind] for word in answer) for kind in ADVICE)
+    bad, good = (
+        Counter(word for text in said if text.kind == kind for word in _words(texts.said[text][1])) for kind in ADVICE
+    )
     odds = {word: np.log((bad[word] + 1) / (good[word] + 1)) for word in bad | good}
     return lambda answer: float(np.mean([odds.get(word, 0.0) for word in _words(answer)]))
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from real.data.rows import ADVICE, TOXIC, answers
@@ -85,9 +85,7 @@ def choose(reading: Reading, layer: int, sae: Any, k: int) -> Layer:
     return Layer(toxic=chosen(toxic.train, toxic.held, TOXIC, about, 1), domains=domains)
 
 
-def batches(
-    reading: Reading, layer: int, sae: Any, rows: list, kinds: tuple[str, str]
-) -> Iterator[tuple[Float[Tensor, "_ feature"], Bool[Tensor, " _"]]]:
+def batches(reading: Reading, layer: int, sae: Any, rows: list, kinds: tuple[str, str]) -> Iterator[tuple]:
     """(pooled feature_acts, labels), the first of `kinds` being True; a row's two answers follow each other."""
     texts, at = answers(rows, kinds), 0
     for acts in pooled(sae, reading.activations(layer), reading.indices(texts)):
