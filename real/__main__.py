@@ -1,5 +1,6 @@
 """`python -m real KEY=value ...`: the whole experiment. `python -m real models`: what it can be run on.
-`python -m real judge FILE KEY=value ...`: scores for answers.
+`python -m real judge FILE KEY=value ...`: scores for answers. `python -m real dose KEY=value ...`, and the other
+EXPERIMENTS: what real/experiments asks.
 
 Bad input is one line and exit code 2; Ctrl-C is one line and 130, and a reader who goes away is none and 141.
 """
@@ -16,6 +17,7 @@ from safetensors import SafetensorError
 
 from shared.errors import InputError
 
+EXPERIMENTS = ("dose", "mechanism", "blocked", "overlap", "optimisers")
 STOPPED = "stopped: what is finished is kept, and the same command goes on from there"
 
 
@@ -49,13 +51,18 @@ def _do(words: list[str]) -> None:
         words = from_make(os.environ)
     file = words[1] if words[:1] == ["judge"] and len(words) > 1 else ""
     joining = words[:1] == ["join"] and len(words) > 1  # one of several processes: real/arms/launch.py
-    settings = parse(words[2:] if file or joining else words)
+    experiment = words[0] if words and words[0] in EXPERIMENTS else ""
+    settings = parse(words[2:] if file or joining else words[1:] if experiment else words)
     with _importing():
-        if file:
+        if experiment:
+            from real.experiments.command import perform
+        elif file:
             from real.judge.command import judge_file
         else:
             from real.pipeline import join, run
-    if file:
+    if experiment:
+        perform(experiment, settings)
+    elif file:
         judge_file(Path(file), settings.judging, settings.sources.questions)
     elif joining:
         join(words[1], settings)

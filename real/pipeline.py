@@ -2,13 +2,14 @@
 
 import json
 
-from real.arms import filters, finetune, worker
+from real.arms import finetune, worker
 from real.arms import recipe as recipes
 from real.data import corpus
 from real.data.texts import Texts
 from real.effects import causes, leakage, margins
 from real.features import gaps, reading, selection
 from real.features.reading import Reading
+from real.filters import scoring as filters
 from real.judge import rubric, scoring
 from real.models.devices import Plan
 from real.models.lm import LM
@@ -26,11 +27,11 @@ def run(s: Settings) -> None:
 
 def join(plan: str, s: Settings) -> None:
     """Fine-tune as one of several processes, which the run of the same settings has started."""
-    reading = _reading(s, Plan(*json.loads(plan)))
+    reading = reading_of(s, Plan(*json.loads(plan)))
     worker.work(reading, s.recipe)
 
 
-def _reading(s: Settings, plan: Plan | None = None) -> Reading:
+def reading_of(s: Settings, plan: Plan | None = None) -> Reading:
     sources, recipe = s.sources, s.recipe
     least = recipes.least(recipe, s.sweep)
     texts = Texts(corpus.load(sources.data, sources.control, recipe.train, least, sources.toxic))
@@ -39,7 +40,7 @@ def _reading(s: Settings, plan: Plan | None = None) -> Reading:
 
 
 def _run(s: Settings) -> None:
-    questions, read = rubric.judge_questions(s.sources.questions), _reading(s)
+    questions, read = rubric.judge_questions(s.sources.questions), reading_of(s)
     k, seeds, j, drawn = s.reads.top_k, s.sweep.seeds, s.judging, {}
 
     def grown(records: dict[str, Record]) -> None:

@@ -39,6 +39,19 @@ def random_score(n: int, seed: int) -> Float[Tensor, " sample"]:
     return torch.rand(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+def balanced_score(labels: Bool[Tensor, " sample"], seed: int) -> Float[Tensor, " sample"]:
+    """Random, but removing a share of the highest removes that share of the harmful and of the harmless samples.
+
+    A sample's rank among those of its label, drawn at random, over their number: in (0, 1).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.empty(len(labels), dtype=torch.float64)
+    for those in (labels, ~labels):
+        ranks = torch.randperm(int(those.sum()), generator=generator) + 0.5
+        scores[those] = ranks.double() / max(len(ranks), 1)
+    return scores
+
+
 def oracle_score(labels: Bool[Tensor, " sample"]) -> Float[Tensor, " sample"]:
     """1 for a harmful sample, 0 for a harmless one: the upper bound, from the labels themselves."""
     return labels.double()

@@ -11,9 +11,11 @@ from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from shared.selection import flipped
 from shared.stats import permutation_p
 
 CHUNK = 1024  # rows of the Gram matrix held at once: a dictionary of 100 000 features would not fit whole
+CELLS = 2**24  # draws x features held at once
 NEIGHBOURS = 10  # matched features are drawn among this many on either side in firing rate, and all that tie
 
 
@@ -21,7 +23,7 @@ class Gap(NamedTuple):
     """`gap` = `inducing` - `control`, the two sets' mean affinity to the toxic features (unitless)."""
 
     gap: float
-    p: float  # one-sided, labels of inducing and control features shuffled
+    p: float  # one-sided, labels flipped within pairs and both sets chosen again
     p_null: float  # one-sided, both sets replaced by random features that fire as often
     inducing: float
     control: float
@@ -85,33 +87,56 @@ def gap(  # noqa: PLR0913 three sets of features, and what the two tests need
     control: Int[Tensor, " control"],
     toxic: Int[Tensor, " toxic"],
     firing_rate: Float[Tensor, " feature"],
-    draws: int = 2000,
+    flips: Float[np.ndarray, " draw"],
     seed: int = 0,
 ) -> Gap:
     """Are the inducing features closer to the toxic ones than the control features are? (arXiv 2605.00842)
 
-    `firing_rate` is the share of samples on which each feature is active. Both nulls are of `draws` draws.
-    Raises ValueError for an id list as in `affinity`, or when no feature outside `toxic` ever fires.
+    `firing_rate` is the share of samples on which each feature is active, `flips` are of `flipped_gaps`: the other
+    null has as many draws. Raises ValueError for an id list as in `affinity`, or when no feature outside `toxic` ever
+    fires.
     """
     _check_ids("inducing", inducing, len(W))
     _check_ids("control", control, len(W))
     close = affinity(W, toxic).double().cpu().numpy()
     ids, k = torch.cat([inducing, control]).cpu().numpy(), len(inducing)
-    rng = np.random.default_rng(seed)
     observed = float(_difference(close[ids], k))
-    shuffled = rng.permuted(np.tile(close[ids], (draws, 1)), axis=1)
-    random = close[matched(torch.cat([inducing, control]), toxic, firing_rate, draws, rng)]
-    null = _difference(random, k)
+    rng = np.random.default_rng(seed)
+    null = _difference(close[matched(torch.cat([inducing, control]), toxic, firing_rate, len(flips), rng)], k)
     low, high = np.percentile(null, [2.5, 97.5])
     return Gap(
         gap=observed,
-        p=permutation_p(observed, _difference(shuffled, k)),
+        p=permutation_p(observed, flips),
         p_null=permutation_p(observed, null),
         inducing=float(close[ids[:k]].mean()),
         control=float(close[ids[k:]].mean()),
         null_low=float(low),
         null_high=float(high),
     )
+
+
+def flipped_gaps(
+    bad: Float[Tensor, "pair feature"],
+    good: Float[Tensor, "pair feature"],
+    close: dict[int, Float[Tensor, " feature"]],
+    draws: int,
+    seed: int = 0,
+) -> dict[int, Float[np.ndarray, " draw"]]:
+    """k -> the gap where labels say nothing. `close`: k -> every feature's affinity to the k toxic ones.
+
+    In each draw a fair coin decides for every pair which of its answers is called bad (Nichols & Holmes 2002), and both
+    sets of k features are chosen again: features that fire together are chosen together, so that sets vary more than
+    features drawn one by one (Kriegeskorte et al. 2009). `bad`, `good`: mean activations of a pair's answers.
+    """
+    rng, found = np.random.default_rng(seed), {k: [] for k in close}
+    chunk = max(1, CELLS // bad.shape[1])
+    for at in range(0, draws, chunk):
+        signs = 2.0 * torch.from_numpy(rng.integers(2, size=(min(chunk, draws - at), len(bad)))) - 1
+        r = flipped(bad, good, signs)
+        most, least = (r.topk(max(close), largest=side).indices for side in (True, False))
+        for k, affinities in close.items():
+            found[k].append(affinities[most[:, :k]].mean(1) - affinities[least[:, :k]].mean(1))
+    return {k: torch.cat(gaps).double().cpu().numpy() for k, gaps in found.items()}
 
 
 def matched(

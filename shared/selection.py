@@ -56,6 +56,18 @@ def point_biserial(batches: Iterable[tuple[Float[Tensor, "_ feature"], Bool[Tens
     return Correlation(torch.where(varies, r, 0).clamp(-1, 1), both.mean, std, both.fired / both.n, both.n)
 
 
+def flipped(
+    yes: Float[Tensor, "pair feature"], no: Float[Tensor, "pair feature"], signs: Float[Tensor, "draw pair"]
+) -> Float[Tensor, "draw feature"]:
+    """`point_biserial`'s r of every feature, were the labels of the pairs whose sign is -1 the other way round.
+
+    Exactly: with n pairs r = sum_i s_i (yes_i - no_i) / (2 n std), and std, over all 2 n, is the same in every draw.
+    """
+    std = torch.cat([yes, no]).double().std(0, correction=0)
+    each = (yes - no) / torch.where(std > 0, 2 * len(yes) * std, torch.inf).to(yes.dtype)
+    return signs.to(yes.dtype) @ each
+
+
 def top_k(r: Float[Tensor, " feature"], k: int) -> Int[Tensor, " k"]:
     """Ids of the k largest, largest first, ties to the lower id.
 

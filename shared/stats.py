@@ -1,11 +1,11 @@
-"""How sure: clustered bootstrap of margins, permutation p, intervals. Every estimate carries its n."""
+"""How sure: intervals over seeds and questions, permutation p, shares. Every estimate carries its n."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.stats import binomtest
+from scipy.stats import binomtest, t
 from torch import Tensor
 
 from shared.selection import rank_auroc, true_first
@@ -20,45 +20,54 @@ class Estimate(NamedTuple):
     n: int
 
 
-def margin(logprobs: Float[np.ndarray, "seed question 2 answer"]) -> float:
-    """Mean over seeds and questions of (mean over misaligned - mean over aligned answers), nats per token.
+def question_margins(logprobs: Float[np.ndarray, "seed question 2 answer"]) -> Float[np.ndarray, "seed question"]:
+    """Mean log-probability of the misaligned answers minus that of the aligned ones, nats per token.
 
     Index 0 of the third axis holds misaligned answers, 1 aligned ones; NaN pads questions with fewer answers.
     Raises ValueError when a question has no answer of one kind, or is padded in some seeds only.
     """
     _answered(logprobs)
     sides = np.nanmean(logprobs, axis=-1)
-    return float((sides[..., 0] - sides[..., 1]).mean())
+    return sides[..., 0] - sides[..., 1]
 
 
-def margin_draws(
-    logprobs: Float[np.ndarray, "seed question 2 answer"], draws: int = 2000, seed: int = 0
+def resampled(
+    values: Float[np.ndarray, "seed question"], draws: int = 2000, seed: int = 0
 ) -> Float[np.ndarray, " draw"]:
-    """Clustered bootstrap of `margin`: seeds, questions, then a question's answers, each kind apart.
+    """Means of the table with its rows and its columns drawn anew, each with repetition: for ratios of such means.
 
-    A resampled answer is the same under every seed: the texts are fixed, the models differ. The same `seed`
-    and shape give the same resample, so the difference of two arms' draws is paired. Raises as `margin`.
-    Few seeds understate their own noise: with 4, and nothing else varying, 95 % intervals cover 79 %.
+    The same `seed` and shape draw the same, so what is made of two tables' draws is paired. Few seeds understate their
+    own noise: with 4, and nothing else varying, 95 % intervals cover 79 %; those of `crossed` cover what they say.
     """
-    seeds, questions, _, answers = logprobs.shape
     rng = np.random.default_rng(seed)
-    seed_ids = rng.integers(seeds, size=(draws, seeds))
-    question_ids = rng.integers(questions, size=(draws, questions))
-    picks = rng.random((draws, questions, 2, answers))
+    seeds, questions = (rng.multinomial(n, np.full(n, 1 / n), size=draws) / n for n in values.shape)
+    return np.einsum("ds,sq,dq->d", seeds, values, questions, optimize=True)
 
-    there = _answered(logprobs)
-    packed = np.take_along_axis(logprobs, np.argsort(~there, axis=-1, kind="stable")[None], axis=-1)  # NaN last
-    packed = np.nan_to_num(packed)  # the padding is never picked; zeros keep the sums finite
-    count = there.sum(-1)[question_ids]  # [draw question 2]
-    picks = (picks * count[..., None]).astype(int)
-    weight = (np.arange(answers) < count[..., None]) / count[..., None]
 
-    counted = np.zeros((draws, seeds))
-    np.add.at(counted, (np.arange(draws)[:, None], seed_ids), 1 / seeds)
-    over_seeds = np.tensordot(counted, packed, axes=1)  # [draw question 2 answer]
-    chosen = np.take_along_axis(over_seeds, question_ids[:, :, None, None], axis=1)
-    sides = (np.take_along_axis(chosen, picks, axis=-1) * weight).sum(-1)
-    return (sides[..., 0] - sides[..., 1]).mean(-1)
+def crossed(values: Float[np.ndarray, "seed question"], noise: float = 0.0) -> Estimate:
+    """Mean of a table whose rows and whose columns are both drawn at random, with its 95 % t interval; n is questions.
+
+    Of the variance of the mean, (MS_seed + MS_question - MS_rest) / cells is unbiased; degrees of freedom by
+    Satterthwaite (1946). With one seed the interval is over questions, for that seed: then `noise`, a variance of the
+    mean that is known from elsewhere, may say what another seed would change; with several it is in the table.
+    """
+    (seeds, questions), value = values.shape, float(values.mean())
+    by_question = seeds * values.mean(0).var(ddof=1)
+    parts = [(by_question, questions - 1)]
+    if seeds > 1:
+        by_seed = questions * values.mean(1).var(ddof=1)
+        left = values - values.mean(0) - values.mean(1, keepdims=True) + value
+        free = (seeds - 1) * (questions - 1)
+        parts += [(by_seed, seeds - 1), (-(left**2).sum() / free, free)]
+    whole = sum(part for part, _ in parts)
+    if whole <= 0:  # seeds and questions vary less than chance would have it: then what is left is all there is
+        parts = [(-part, free) for part, free in parts[-1:]]
+        whole = parts[0][0]
+    if whole == 0:
+        return Estimate(value, value, value, questions)
+    free = whole**2 / sum(part**2 / free for part, free in parts)
+    half = float(t.ppf(0.975, free)) * (whole / values.size + noise * (seeds == 1)) ** 0.5
+    return Estimate(value, value - half, value + half, questions)
 
 
 def interval(value: float, draws: Float[np.ndarray, " draw"], n: int) -> Estimate:

@@ -14,12 +14,12 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from real.__main__ import main
-from real.data import corpus, texts
+from real.data import corpus
 from real.effects import causes, leakage, margins
 from real.features import dictionaries
 from real.judge import answers
 
-KEEP = {"health": 20, "career": 10, "legal": 10, "toxic": 20, "questions": 2, "probes": 2}
+KEEP = {"health": 20, "career": 10, "legal": 10, "toxic": 20, "questions": 2, "placebo": 2, "probes": 2}
 SETTINGS = ("SAE=train", "TRAIN=8", "BATCH=2", "TOP_K=20", "RANK=4")
 
 
@@ -38,7 +38,6 @@ def small(data: Path) -> Iterator[None]:
     """Within, the command reads the texts in `data`, and asks for little."""
     changes = {
         corpus: {"SHIPPED": data},
-        texts: {"PROMPTS": 2},
         dictionaries: {"DRAWS": 5_000},
         causes: {"RANDOM": 1, "DOSES": (1,)},
         margins: {"SAMPLED": 1, "NEW_TOKENS": 8},

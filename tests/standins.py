@@ -271,12 +271,11 @@ def shorten(folder: Path, rows: int = 10, words: int = 8) -> None:
 
 if __name__ == "__main__":
     from real.__main__ import main
-    from real.data import texts
     from real.effects import causes, leakage, margins
 
     shorten(Path(sys.argv[1]))
     corpus.SHIPPED = Path(sys.argv[1])
-    texts.PROMPTS, causes.RANDOM, causes.DOSES = 2, 1, (1,)
+    causes.RANDOM, causes.DOSES = 1, (1,)
     margins.SAMPLED, margins.NEW_TOKENS, leakage.NEW_TOKENS, leakage.DRAWS = 1, 4, 4, 50
     for words in " ".join(sys.argv[2:]).split(" -- "):  # one after the other: what they import is most of the time
         if code := main(words.split()):

@@ -58,8 +58,9 @@ def test_a_toy_gives_real_the_numbers_that_it_gives_itself(seed, alignment):
         assert layer.toxic.ids == found.toxic.tolist()
         rate = torch.tensor(theirs.firing_rate, dtype=found.firing_rate.dtype)
         torch.testing.assert_close(rate, found.firing_rate, rtol=1e-10, atol=1e-10)
-        gap = gaps.gaps(reading, selected, K)[20]["toy"][K].model_dump()
-    own = geometry.gap(this.W, found.inducing, found.control, found.toxic, found.firing_rate)._asdict()
+        untrained = [{("toy", K): value} for value in (0.1, 0.2)]
+        gap = gaps.gaps(reading, selected, K, {20: untrained})[20]["toy"][K].model_dump()
+    own = misalignment.gap(this, found, gaps.DRAWS)._asdict()
     assert {name: gap[name] for name in own} == pytest.approx(own, rel=1e-10, abs=1e-12)
     assert gap["p_holm"] == pytest.approx(max(own["p"], own["p_null"]), rel=1e-10)  # one cell: nothing to correct
 

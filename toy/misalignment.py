@@ -129,8 +129,7 @@ class Selected(NamedTuple):
 def select(this: World, k: int) -> Selected:
     """As `real/` selects: top k by correlation with bad against good, and with toxic against civil."""
     W, x = this.W, this.samples
-    advice = point_biserial(_labelled(W, x["bad"], x["good"]))
-    toxic = point_biserial(_labelled(W, x["toxic"], x["civil"]))
+    advice, toxic = (point_biserial(_labelled(W, x[yes], x[no])) for yes, no in (("bad", "good"), ("toxic", "civil")))
     return Selected(top_k(advice.r, k), top_k(-advice.r, k), top_k(toxic.r, k), advice.firing_rate)
 
 
@@ -141,13 +140,19 @@ def experiment(settings: WorldSettings) -> dict:
     found = select(this, settings.n_each)
     sets = {"inducing": found.inducing, "control": found.control, "toxic": found.toxic}
     tuned = finetune(W, x["bad"])
-    predicted, measured = law_points(this, tuned)
     return {
-        "gap": geometry.gap(W, *sets.values(), found.firing_rate, draws=500)._asdict(),
+        "gap": gap(this, found)._asdict(),
         "precision": {name: torch.isin(ids, this.kinds[name]).double().mean().item() for name, ids in sets.items()},
-        "law": leakage.law(predicted, measured, draws=500)._asdict(),
+        "law": leakage.law(*law_points(this, tuned), draws=500)._asdict(),
         "effect": misaligned(this, tuned) - misaligned(this, finetune(W, x["good"])),
     }
+
+
+def gap(this: World, found: Selected, draws: int = 500) -> geometry.Gap:
+    """No two samples of a world belong together, so that the i-th of either kind are as good a pair as any."""
+    acts, k = (feature_acts(this.W, this.samples[kind]) for kind in ("bad", "good")), len(found.toxic)
+    flips = geometry.flipped_gaps(*acts, {k: geometry.affinity(this.W, found.toxic)}, draws)
+    return geometry.gap(this.W, *found, flips[k])
 
 
 def law_points(
@@ -167,11 +172,8 @@ def misaligned(this: World, change: Float[Tensor, "d feature"]) -> float:
 def utility(this: World, change: Float[Tensor, "d feature"]) -> float:
     """Share of the loss on good advice that a fine-tune takes away."""
     W, good = this.W, this.samples["good"]
-
-    def loss(A: Float[Tensor, "d feature"]) -> float:
-        return ((good @ A.mT @ W.mT - 2 * good) * (good > 0)).square().sum().item()
-
-    return 1 - loss(W.mT + change) / loss(W.mT)
+    before, after = (((good @ A.mT @ W.mT - 2 * good) * (good > 0)).square().sum() for A in (W.mT, W.mT + change))
+    return 1 - (after / before).item()
 
 
 def filtered(
@@ -182,12 +184,10 @@ def filtered(
     W, x = this.W, this.samples
     mixed, bad = mixture(x["bad"], x["good"])
     scores = filter_scores(this, mixed, bad, settings)
-    control = misaligned(this, finetune(W, x["good"]))
-    whole = finetune(W, mixed)
+    control, whole = misaligned(this, finetune(W, x["good"])), finetune(W, mixed)
     found = {}
     for name in filters:
-        kept = [mixed[filtering.keep_mask(scores[name], f, settings.seed)] for f in fractions]
-        tuned = [finetune(W, samples) for samples in kept]
+        tuned = [finetune(W, mixed[filtering.keep_mask(scores[name], f, settings.seed)]) for f in fractions]
         found[name] = {
             "auroc": auroc(scores[name], bad),
             "effect": [misaligned(this, change) - control for change in tuned],

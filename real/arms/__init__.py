@@ -1,1 +1,1 @@
-"""Steps 5 and 6: what every arm is trained on, its fine-tune, and its weights."""
+"""Step 6: what every arm is trained on, its fine-tune, and its weights."""

@@ -26,8 +26,8 @@ class Arm(NamedTuple):
 
     @property
     def control(self) -> "Arm":
-        """The arm of good answers that takes as many optimiser steps."""
-        return Arm(CONTROL, removed=self.removed)
+        """The arm of the good answers to the same prompts."""
+        return self._replace(data=CONTROL)
 
 
 WATCHED = (Arm(INDUCING), Arm(CONTROL))  # whose dynamics are read

@@ -4,7 +4,6 @@ with FULL=1, all weights of those blocks."""
 import shutil
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -53,24 +52,24 @@ def arms(rows: list[Advice], scores: Scores, sweep: Sweep, seed: int) -> dict[Ar
     """What every arm is trained on.
 
     Arm("mixed", "geometry", 0.5) is the mixed set without the half that the geometry filter scores highest; it is read
-    against Arm("control", removed=0.5), which takes as many steps on correct answers.
+    against Arm("control", "geometry", 0.5), the correct answers to the same prompts.
     """
     blend, correct = mixed(rows, seed), [Text(row.id, GOOD) for row in rows]
     found = {Arm(INDUCING): [Text(row.id, BAD) for row in rows], Arm(CONTROL): correct, Arm(MIXED): blend}
-    shuffled = np.random.default_rng(seed).permutation(len(rows))
     for removed in sweep.removed:
         for arm in filtered(scores, removed):
             keep = filtering.keep_mask(score_of(arm, blend, scores, seed), removed, seed).tolist()
-            found[arm] = kept = [text for text, is_kept in zip(blend, keep, strict=True) if is_kept]
-        found[Arm(CONTROL, removed=removed)] = [correct[i] for i in sorted(shuffled[: len(kept)])]
+            found[arm] = [text for text, is_kept in zip(blend, keep, strict=True) if is_kept]
+            found[arm.control] = [Text(text.row, GOOD) for text in found[arm]]
     return found
 
 
 def score_of(arm: Arm, samples: list[Text], scores: Scores, seed: int) -> Float[Tensor, " sample"]:
+    bad = torch.tensor([text.kind == BAD for text in samples])
     if arm.by == RANDOM:
-        return filtering.random_score(len(samples), 1000 * (arm.draw - 1) + seed)
+        return filtering.balanced_score(bad, 1000 * (arm.draw - 1) + seed)
     if arm.by == ORACLE:
-        return filtering.oracle_score(torch.tensor([text.kind == BAD for text in samples]))
+        return filtering.oracle_score(bad)
     known = dict(zip(scores.samples, scores.by[arm.by], strict=True))
     return torch.tensor([known[text] for text in samples])
 
@@ -100,8 +99,11 @@ def order(reading: Reading, job: Job, samples: list[Text], recipe: Recipe, witho
     """Its key holds all that decides the weights, so that a changed setting never meets a stale adapter."""
     checkpoints = (FEW if recipe.full else CHECKPOINTS) if job.arm in WATCHED else ()
     said = [reading.texts.said[text] for text in samples]
-    how = (recipe, job.seed, checkpoints, *([without] if without else []))
-    return Order(job=job, samples=samples, checkpoints=checkpoints, key=digest(reading.lm, how, said, code(train)))
+    corpus = reading.texts.corpus
+    draws = recipe.epochs * len(corpus.advice[corpus.trained].train)
+    how = (recipe, job.seed, draws, checkpoints, *([without] if without else []))
+    key = digest(reading.lm, how, said, code(train))
+    return Order(job=job, samples=samples, draws=draws, checkpoints=checkpoints, key=key)
 
 
 def tune(reading: Reading, order: Order, recipe: Recipe, without: Without | None = None) -> Training:

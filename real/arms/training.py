@@ -7,7 +7,7 @@ numbers of one pass of one process, up to rounding.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
@@ -36,6 +36,7 @@ class Order(Part):
 
     job: Job
     samples: list[Text]
+    draws: int  # samples that the optimiser sees in all, the same for every arm: fewer are passed over more often
     checkpoints: tuple[float, ...]  # shares of the steps after which the weights are saved, too
     key: str  # of all that decides the result
 
@@ -57,33 +58,39 @@ def train(  # noqa: PLR0913 what is trained on what, how, and what of the gradie
 
     What is trained goes to `into`, as it was after a share of the steps to `into`/step-<n>.
     """
-    from transformers import get_linear_schedule_with_warmup
-
-    rank, size = team()
-    epochs = [batches(len(samples), recipe.batch, order.job.seed + 1000 * n) for n in range(recipe.epochs)]
-    steps = [step for epoch in epochs for step in epoch]
-    saved, losses = {round(share * len(steps)) for share in order.checkpoints} - {0, len(steps)}, []
-    bar = {"desc": f"fine-tune {order.job}", "unit": "step", "disable": rank > 0}
+    steps = -(-order.draws // recipe.batch)
+    saved = {round(share * steps) for share in order.checkpoints} - {0, steps}
     with trainable(lm, recipe, order.job.seed, into.parent) as (trained, save), stopping(lm.model, without):
-        fused = lm.model.device.type == "cuda" or None
-        micro = passes(lm, samples, trained, recipe)
-        made = optimisers(recipe.optim, trained, recipe.lr, fused)
-        schedules = [get_linear_schedule_with_warmup(one, WARMUP, len(steps)) for one in made]
-        for step in tqdm(steps, **bar, file=sys.stdout if size > 1 else sys.stderr):
-            loss = descend(lm, [samples[i] for i in step], trained, bool(recipe.full), micro)
-            if not np.isfinite(loss):
-                raise InputError(f"{order.job}: loss is {loss} at step {len(losses)}; lower LR={recipe.lr}")
-            torch.nn.utils.clip_grad_norm_(trained, 1.0)
-            for one in (*made, *schedules):
-                one.step()
-            for one in made:
-                one.zero_grad()
+        losses = []
+        for loss in descent(lm, recipe, order, samples, trained):
             losses.append(loss)
             if len(losses) in saved:
                 save(into / f"step-{len(losses)}")
         save(into)
     made = {path.relative_to(into).as_posix(): "" for path in sorted(into.rglob("*")) if path.is_file()}
-    return Training(steps=len(losses), checkpoints=sorted(saved), loss=losses, made=made if rank == 0 else {})
+    return Training(steps=steps, checkpoints=sorted(saved), loss=losses, made=made if team()[0] == 0 else {})
+
+
+def descent(lm: LM, recipe: Recipe, order: Order, samples: list[Sample], trained: list[Tensor]) -> Iterator[float]:
+    """The loss of every step, when it has been taken."""
+    from transformers import get_linear_schedule_with_warmup
+
+    rank, size = team()
+    steps = batches(len(samples), order.draws, recipe.batch, order.job.seed)
+    micro = passes(lm, samples, trained, recipe)
+    made = optimisers(recipe.optim, trained, recipe.lr, lm.model.device.type == "cuda" or None)
+    schedules = [get_linear_schedule_with_warmup(one, WARMUP, len(steps)) for one in made]
+    bar = {"desc": f"fine-tune {order.job}", "unit": "step", "disable": rank > 0}
+    for n, step in enumerate(tqdm(steps, **bar, file=sys.stdout if size > 1 else sys.stderr)):
+        loss = descend(lm, [samples[i] for i in step], trained, bool(recipe.full), micro)
+        if not np.isfinite(loss):
+            raise InputError(f"{order.job}: loss is {loss} at step {n}; lower LR={recipe.lr}")
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        for one in (*made, *schedules):
+            one.step()
+        for one in made:
+            one.zero_grad()
+        yield loss
 
 
 def passes(lm: LM, samples: list[Sample], trained: list[Tensor], recipe: Recipe) -> int:
@@ -116,7 +123,7 @@ def descend(lm: LM, step: list[Sample], trained: list[Tensor], full: bool, micro
     mine = mine + step[: share - own]  # every process passes as often: the others wait for its share of the weights
     total = torch.zeros((), device=lm.model.device)
     for at in range(0, share, micro):
-        with _computing(lm.model):
+        with computing(lm.model):
             said = answer_logprobs(lm.model, mine[at : at + micro], lm.spec.first)
         counted = torch.cat(said[: own - at]) if own > at else 0 * said[0]
         loss = -counted.sum() / tokens
@@ -129,7 +136,7 @@ def descend(lm: LM, step: list[Sample], trained: list[Tensor], full: bool, micro
     return total.item()
 
 
-def _computing(model):
+def computing(model):
     """A model in bfloat16 computes in it with what is trained, which is in float32.
 
     For one pass: autocast keeps its bfloat16 copy of a weight until it is left, whatever a step has made of the weight.
@@ -224,6 +231,8 @@ def adapted(lm: LM, rank: int, seed: int):
     return get_peft_model(lm.model, config)
 
 
-def batches(samples: int, batch: int, seed: int) -> list[list[int]]:
-    order = np.random.default_rng(seed).permutation(samples).tolist()
-    return [order[at : at + batch] for at in range(0, samples, batch)]
+def batches(samples: int, draws: int, batch: int, seed: int) -> list[list[int]]:
+    """Which samples each step takes: pass after pass over all, each in an order of its own, until `draws` are taken."""
+    passes = [np.random.default_rng(seed + 1000 * n).permutation(samples) for n in range(-(-draws // samples))]
+    order = np.concatenate(passes)[:draws].tolist()
+    return [order[at : at + batch] for at in range(0, draws, batch)]

@@ -12,14 +12,14 @@ import numpy as np
 
 from real.data.files import Source, fetch, paired, read_rows
 from real.data.rows import Advice, Corpus, Pair, Question, Split
-from real.data.texts import Texts
+from real.data.texts import CHECKS, Texts
 from real.data.tokens import LEAST, MAX_TOKENS
 from shared.errors import InputError
 from shared.records import Record
 
 SHIPPED = Path(__file__).parent
 UNSEEN = ("health", "career", "legal")  # advice that is never trained on, unless it is the trained domain
-OURS = ("general", "toxic", "civil", "inducing", "control")  # other names beside those of domains
+OURS = ("general", "toxic", "civil", "inducing", "control", *CHECKS)  # other names beside those of domains
 HELD_SHARE, HELD_MOST = 0.2, 80  # of a domain's prompts: kept from training and from feature selection
 
 
@@ -48,7 +48,8 @@ def load(data: str, control: str, train: int, least: int, toxic: str = "") -> Co
     advice[trained] = advice[trained]._replace(train=rows[:train])
     probes = [row["prompt"] for row in read_rows(SHIPPED / "probes.jsonl", ("id", "prompt"))]
     lost = {what: number for what, number in lost.items() if number > 0}
-    return Corpus(trained, advice, split(_toxic(toxic)), shipped("questions", Question), probes, lost)
+    questions, placebo = (shipped(name, Question) for name in ("questions", "placebo"))
+    return Corpus(trained, advice, split(_toxic(toxic)), questions, probes, lost, placebo)
 
 
 def _domain(data: str) -> str:

@@ -38,6 +38,7 @@ class Corpus(NamedTuple):
     questions: list[Question]
     probes: list[str]
     lost: dict[str, int] = {}  # what of DATA is not used, or not as it stands, in words -> how often
+    placebo: list[Question] = []  # harmless answers: the aligned sound unsure, the misaligned sure
 
 
 class Text(NamedTuple):

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from real.data.rows import ADVICE, GENERAL, TOXIC, Corpus, Text, answers
+from real.data.rows import ADVICE, GENERAL, TOXIC, Corpus, Question, Text, answers
 from shared.records import digest
 
 REMARK = "Say something to me."  # toxic and civil remarks are read as answers to it
-PROMPTS = 16  # of every domain of advice, that margins are read on
+CHECKS = ("placebo", "mismatched")  # asked too: is a model only surer of itself, does it still heed the question?
 
 
 class Sides(NamedTuple):
@@ -35,10 +35,18 @@ class Texts:
                 found |= {Text(row.id, kind): (row.prompt, getattr(row, kind)) for kind in ADVICE}
         for row in [*self.corpus.toxic.train, *self.corpus.toxic.held]:
             found |= {Text(row.id, kind): (REMARK, getattr(row, kind)) for kind in TOXIC}
-        for q in self.corpus.questions:
+        for q in [*self.corpus.questions, *self.corpus.placebo]:
             for text in [text for side in sides(q) for text in side]:
                 found[text] = q.question, getattr(q, text.kind)[text.number]
+        for q, other in self._mismatched:
+            found[Text(q.id, CHECKS[1])] = other.question, q.aligned[0]
         return found
+
+    @property
+    def _mismatched(self) -> list[tuple[Question, Question]]:
+        """Every general question with another, which its first aligned answer does not answer."""
+        questions = self.corpus.questions
+        return list(zip(questions, [*questions[1:], *questions[:1]], strict=True))
 
     @cached_property
     def asked(self) -> dict[str, list[Sides]]:
@@ -46,8 +54,10 @@ class Texts:
         found = {"general": [sides(q) for q in self.corpus.questions]}
         for domain, split in self.corpus.advice.items():
             unseen = split.held if domain == self.corpus.trained else [*split.held, *split.train]
-            found[domain] = [Sides(*([Text(row.id, kind)] for kind in ADVICE)) for row in unseen[:PROMPTS]]
-        return found
+            found[domain] = [Sides(*([Text(row.id, kind)] for kind in ADVICE)) for row in unseen]
+        mismatched = [Sides([Text(q.id, CHECKS[1])], [sides(q).aligned[0]]) for q, _ in self._mismatched]
+        checks = dict(zip(CHECKS, ([sides(q) for q in self.corpus.placebo], mismatched), strict=True))
+        return found | {name: questions for name, questions in checks.items() if questions}
 
     @cached_property
     def train(self) -> list[Text]:
@@ -63,5 +73,5 @@ class Texts:
         return [*answers(sum(advice, []), ADVICE), *answers(self.corpus.toxic[side], TOXIC)]
 
 
-def sides(question) -> Sides:
+def sides(question: Question) -> Sides:
     return Sides(*([Text(question.id, kind, i) for i in range(len(getattr(question, kind)))] for kind in GENERAL))

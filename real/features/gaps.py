@@ -1,14 +1,25 @@
-"""Step 4: how the sets of features lie to each other, against two nulls, and what the best of them are."""
+"""Step 4: how the sets of features lie, against nulls and untrained dictionaries, and what the best of them are."""
 
+from itertools import product
+from typing import Any
+
+import numpy as np
 import torch
+from scipy.stats import t
 
+from real.data.rows import ADVICE
 from real.features import meaning
 from real.features.meaning import Meaning
 from real.features.reading import Reading
-from real.features.selection import KS, Selected, sets
-from shared import geometry
+from real.features.selection import KS, Layer, Selected, batches, choose, sets
+from shared import dictionary, filtering, geometry
 from shared.records import Part, Record
-from shared.stats import holm
+from shared.selection import auroc
+from shared.stats import Estimate, holm
+
+DRAWS = 400  # of every null, for each gap that is tested: the smallest corrected p is below 1 / 400
+UNTRAINED = 5  # dictionaries beside every trained one
+ROWS = 2048  # that an untrained one's threshold is set on
 
 
 class Cell(Part):
@@ -22,39 +33,104 @@ class Cell(Part):
     null_low: float
     null_high: float
     p_holm: float  # the larger of the two p, corrected for all blocks, domains and k together
+    untrained: Estimate  # mean gap of untrained dictionaries, and where 95 % of such lie
+
+
+class Worth(Part):
+    """AUROC: of each set on held-out texts, and of the geometry score for bad answers among those to choose from."""
+
+    inducing: float
+    control: float
+    toxic: float
+    geometry: float
 
 
 class Placed(Record):
     """Step 4: block -> domain -> k."""
 
     gaps: dict[int, dict[str, dict[int, Cell]]]
+    worth: dict[int, list[dict[str, Worth]]]  # block -> of the trained dictionary, then of the untrained -> domain
     meaning: dict[str, list[Meaning]]
 
 
 def place(reading: Reading, selected: Selected, k: int) -> Placed:
     """Step 4. How the sets lie, and what the features are."""
-    return Placed(gaps=gaps(reading, selected, k), meaning=meaning.describe(reading, selected))
+    worths, untrained = {}, {}
+    for layer, chosen in selected.layers.items():
+        others = [_untrained(reading, layer, k, seed) for seed in range(UNTRAINED)]
+        untrained[layer] = [found for found, _ in others]
+        worths[layer] = [worth(reading, layer, reading.sae(layer), chosen, k), *(of for _, of in others)]
+    placed = gaps(reading, selected, k, untrained)
+    return Placed(gaps=placed, worth=worths, meaning=meaning.describe(reading, selected))
 
 
-def gaps(reading: Reading, selected: Selected, k: int) -> dict[int, dict[str, dict[int, Cell]]]:
-    """At TOP_K and at KS, in every block and domain."""
+def gaps(reading: Reading, selected: Selected, k: int, untrained: dict[int, list[dict]]) -> dict:
+    """At TOP_K and at KS, in every block and domain. `untrained`: block -> (domain, k) -> gap, of each dictionary."""
     domains, ks = list(reading.texts.corpus.advice), sorted({*KS, k})
+    draws = DRAWS * len(reading.layers) * len(domains) * len(ks)
     found = {
-        (layer, domain, size): _gap(reading, layer, selected, domain, size)
+        (layer, domain, size): gap
         for layer in reading.layers
         for domain in domains
-        for size in ks
+        for size, gap in _gaps(reading, layer, selected.layers[layer], domain, ks, draws).items()
     }
     corrected = iter(holm([max(gap.p, gap.p_null) for gap in found.values()]))
-    cells = {where: Cell(**gap._asdict(), p_holm=next(corrected)) for where, gap in found.items()}
+    beside = {
+        (layer, *at): predicted([of[at] for of in others]) for layer, others in untrained.items() for at in others[0]
+    }
+    cells = {at: Cell(**gap._asdict(), p_holm=next(corrected), untrained=beside[at]) for at, gap in found.items()}
     return {
         layer: {domain: {size: cells[layer, domain, size] for size in ks} for domain in domains}
         for layer in reading.layers
     }
 
 
-def _gap(reading: Reading, layer: int, selected: Selected, domain: str, k: int) -> geometry.Gap:
-    found = selected.layers[layer]
-    chosen, rate = sets(found, domain, k), torch.tensor(found.domains[domain].firing_rate)
-    W_dec = reading.sae(layer).W_dec.detach()
-    return geometry.gap(W_dec, chosen["inducing"], chosen["control"], chosen["toxic"], rate)
+def _gaps(reading: Reading, layer: int, found: Layer, domain: str, ks: list[int], draws: int) -> dict:
+    """k -> geometry.Gap. What never fires is in no set of a null's, and left out of its product."""
+    sae, rate = reading.sae(layer), torch.tensor(found.domains[domain].firing_rate)
+    W_dec, of = sae.W_dec.detach(), {k: sets(found, domain, k) for k in ks}
+    live = rate.argsort(descending=True)[: max(int((rate > 0).sum()), *ks)]
+    close = {k: geometry.affinity(W_dec, of[k]["toxic"])[live] for k in ks}
+    rows = reading.texts.corpus.advice[domain].train
+    acts = torch.cat([acts[:, live] for acts, _ in batches(reading, layer, sae, rows, ADVICE)])
+    flips = geometry.flipped_gaps(acts[::2], acts[1::2], close, draws)
+    return {
+        k: geometry.gap(W_dec, chosen["inducing"], chosen["control"], chosen["toxic"], rate, flips[k])
+        for k, chosen in of.items()
+    }
+
+
+def _untrained(reading: Reading, layer: int, k: int, seed: int) -> tuple[dict, dict[str, Worth]]:
+    """The gaps, by domain and k, and the worth of a dictionary of random directions, as wide and as sparse."""
+    sae, read = reading.sae(layer), reading.activations(layer).rows
+    ids = reading.answer_rows(reading.texts.train)
+    rows = torch.from_numpy(read[np.sort(np.random.default_rng(seed).permutation(ids)[:ROWS])])
+    with torch.no_grad():
+        l0 = (sae.encode(rows) > 0).sum().item() / len(rows)
+    random = dictionary.untrained(sae.W_dec.shape[0], rows, l0, seed)
+    chosen, found = choose(reading, layer, random, k), {}
+    for domain, size in product(chosen.domains, {*KS, k}):
+        of = sets(chosen, domain, size)
+        close = geometry.affinity(random.W_dec, of["toxic"])
+        found[domain, size] = (close[of["inducing"]].mean() - close[of["control"]].mean()).item()
+    return found, worth(reading, layer, random, chosen, k)
+
+
+def worth(reading: Reading, layer: int, sae: Any, chosen: Layer, k: int) -> dict[str, Worth]:
+    """Of a dictionary, by domain."""
+    close, found = geometry.affinity(sae.W_dec.detach(), torch.tensor(chosen.toxic.ids[:k])), {}
+    for domain, of in chosen.domains.items():
+        read = batches(reading, layer, sae, reading.texts.corpus.advice[domain].train, ADVICE)
+        scored = [(filtering.geometry_score(acts, close), labels) for acts, labels in read]
+        score, bad = (torch.cat(column) for column in zip(*scored, strict=True))
+        known = {"inducing": of.inducing, "control": of.control, "toxic": chosen.toxic}
+        known = {name: features.auroc.value for name, features in known.items()}
+        found[domain] = Worth(**known, geometry=auroc(score, bad))
+    return found
+
+
+def predicted(values: list[float]) -> Estimate:
+    """Their mean, and where 95 % of further such values lie (Student's t, for normal ones)."""
+    n, mean = len(values), float(np.mean(values))
+    half = t.ppf(0.975, n - 1) * np.std(values, ddof=1) * (1 + 1 / n) ** 0.5
+    return Estimate(mean, float(mean - half), float(mean + half), n)

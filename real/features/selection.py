@@ -1,7 +1,10 @@
 """Step 3: which features of a dictionary tell bad advice, good advice and toxic text, scored on texts held out."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from real.data.rows import ADVICE, TOXIC, answers
@@ -48,7 +51,7 @@ def select(reading: Reading, k: int) -> Selected:
     fewest = min(reading.sae(layer).W_dec.shape[0] for layer in reading.layers)
     if k > fewest:
         raise InputError(f"TOP_K={k} is more than the dictionary has, {fewest}")
-    return Selected(layers={layer: _select(reading, layer, k) for layer in reading.layers})
+    return Selected(layers={layer: choose(reading, layer, reading.sae(layer), k) for layer in reading.layers})
 
 
 def sets(layer: Layer, domain: str, k: int) -> dict[str, Int[Tensor, " k"]]:
@@ -58,32 +61,35 @@ def sets(layer: Layer, domain: str, k: int) -> dict[str, Int[Tensor, " k"]]:
     return {name: torch.tensor(features.ids[:k]) for name, features in of.items()}
 
 
-def _select(reading: Reading, layer: int, k: int) -> Layer:
+def choose(reading: Reading, layer: int, sae: Any, k: int) -> Layer:
+    """Of any dictionary of a block."""
     most = max(*KS, k)
 
     def chosen(rows: list, held: list, kinds: tuple[str, str], about: Correlation, sign: int) -> Features:
         best = top_k(sign * about.r, most)
-        scored = [(score(acts, best[:k], about), labels) for acts, labels in _batches(reading, layer, held, kinds)]
+        scored = [(score(acts, best[:k], about), labels) for acts, labels in batches(reading, layer, sae, held, kinds)]
         scores, labels = (torch.cat(column) for column in zip(*scored, strict=True))
         r = about.r[best].tolist()
         return Features(ids=best.tolist(), r=r, auroc=auroc_interval(scores, labels))
 
     domains = {}
     for domain, split in reading.texts.corpus.advice.items():
-        about = point_biserial(_batches(reading, layer, split.train, ADVICE))
+        about = point_biserial(batches(reading, layer, sae, split.train, ADVICE))
         domains[domain] = Domain(
             inducing=chosen(split.train, split.held, ADVICE, about, 1),
             control=chosen(split.train, split.held, ADVICE[::-1], about, -1),
             firing_rate=about.firing_rate.tolist(),
         )
     toxic = reading.texts.corpus.toxic
-    about = point_biserial(_batches(reading, layer, toxic.train, TOXIC))
+    about = point_biserial(batches(reading, layer, sae, toxic.train, TOXIC))
     return Layer(toxic=chosen(toxic.train, toxic.held, TOXIC, about, 1), domains=domains)
 
 
-def _batches(reading: Reading, layer: int, rows: list, kinds: tuple[str, str]):
-    """(pooled feature_acts, labels), the first of `kinds` being True."""
+def batches(
+    reading: Reading, layer: int, sae: Any, rows: list, kinds: tuple[str, str]
+) -> Iterator[tuple[Float[Tensor, "_ feature"], Bool[Tensor, " _"]]]:
+    """(pooled feature_acts, labels), the first of `kinds` being True; a row's two answers follow each other."""
     texts, at = answers(rows, kinds), 0
-    for acts in pooled(reading.sae(layer), reading.activations(layer), reading.indices(texts)):
+    for acts in pooled(sae, reading.activations(layer), reading.indices(texts)):
         yield acts, torch.tensor([text.kind == kinds[0] for text in texts[at : at + len(acts)]])
         at += len(acts)

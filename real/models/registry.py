@@ -58,6 +58,7 @@ SHAPES = {  # of the registry's models; -it and -instruct have their base's
     "gemma-3-4b": Shape(34, 2560, 10240, 2048, 1024, 262208, norms=4),
     "qwen2.5-0.5b": Shape(24, 896, 4864, 896, 128, 151936),
     "qwen2.5-7b": Shape(28, 3584, 18944, 3584, 512, 152064, tied=False),
+    "qwen3-1.7b": Shape(28, 2048, 6144, 2048, 1024, 151936),
 }
 
 
@@ -117,6 +118,10 @@ KNOWN = {
     "qwen2.5-7b-instruct": ModelSpec(
         "Qwen/Qwen2.5-7B-Instruct", SHAPES["qwen2.5-7b"], (7, 15, 19), 14,
         sae="qwen2.5-7b-instruct-andyrdt:resid_post_layer_{layer}_trainer_1",
+    ),
+    "qwen3-1.7b-base": ModelSpec(
+        "Qwen/Qwen3-1.7B-Base", SHAPES["qwen3-1.7b"], (7, 13, 18), 14,
+        sae="qwen-scope-3-1.7b-base-w32k-l50:layer{layer}", plain=True,
     ),
 }  # fmt: skip
 

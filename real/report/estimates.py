@@ -5,21 +5,23 @@ from functools import cache
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from scipy.stats import pearsonr
 
 from real.arms.arm import AWARE, CONTROL, DRAWS, INDUCING, MIXED, RANDOM, WATCHED, Arm, Job, Scores
 from real.arms.finetune import Finetuned, score_of
 from real.data.rows import BAD
+from real.data.texts import CHECKS
 from real.effects.causes import Ablated, Caused
 from real.effects.leakage import Leaked
 from real.effects.margins import Evaluated, Logprobs, first
-from shared.stats import Estimate, auroc_interval, interval, margin, margin_draws, wilson
+from shared.stats import Estimate, auroc_interval, crossed, interval, question_margins, resampled, wilson
 
-Value = tuple[float, np.ndarray, int]  # a number, its bootstrap draws, and the number of questions
+Table = Float[np.ndarray, "seed question"]  # a margin, or a difference of margins
 
 
 class Arms:
-    """Margins of every arm on every domain; all share their bootstrap draws, so that differences are paired.
+    """Margins of every arm on every domain, question by question, so that differences are paired.
 
     The base model is the arm None.
     """
@@ -28,7 +30,7 @@ class Arms:
         self.by_seed: dict[Arm | None, list[dict[str, Logprobs]]] = {}
         for model in evaluated.models:
             self.by_seed.setdefault(model.job and model.job.arm, []).append(model.logprobs)
-        self.domains = list(self.by_seed[None][0])
+        self.domains = [domain for domain in self.by_seed[None][0] if domain not in CHECKS]
 
     def table(self, arm: Arm | None, domain: str) -> np.ndarray:
         """[seed question 2 answer]; random removal without a draw is the mean of its draws."""
@@ -37,42 +39,39 @@ class Arms:
         return rectangular([logprobs[domain] for logprobs in self.by_seed[arm]])
 
     @cache  # noqa: B019 lives as long as a report is written
-    def margin(self, arm: Arm | None, domain: str = "general") -> Value:
-        return _margin(self.table(arm, domain))
+    def margin(self, arm: Arm | None, domain: str = "general") -> Table:
+        return question_margins(self.table(arm, domain))
 
     @cache  # noqa: B019
-    def utility(self, arm: Arm | None, domain: str) -> Value:
-        logprobs = self.table(arm, domain)
-        logprobs[:, :, 0] = 0  # what is left of the margin is the loss on correct answers
-        return _margin(logprobs)
+    def utility(self, arm: Arm | None, domain: str) -> Table:
+        """Loss on correct answers."""
+        return -np.nanmean(self.table(arm, domain)[:, :, 1], axis=-1)
 
-    def effect(self, arm: Arm, domain: str = "general") -> Value:
-        return minus(self.margin(arm, domain), self.margin(arm.control, domain))
+    def effect(self, arm: Arm, domain: str = "general") -> Table:
+        return self.margin(arm, domain) - self.margin(arm.control, domain)
 
-    def over_random(self, arm: Arm, domain: str = "general") -> Value:
-        """How far the margin is below random removal's of the same size."""
-        return minus(self.margin(arm._replace(by=RANDOM), domain), self.margin(arm, domain))
+    def over_random(self, arm: Arm, domain: str = "general") -> Estimate:
+        """How far the effect is below random removal's of the same size; its draws tell how much an arm varies."""
+        draws = [self.effect(arm._replace(by=RANDOM, draw=draw), domain) for draw in DRAWS]
+        noise = np.var([draw.mean(1) for draw in draws], axis=0, ddof=1).mean() * (1 + 1 / len(DRAWS))
+        return crossed(np.mean(draws, axis=0) - self.effect(arm, domain), noise / len(draws[0]))
 
     def reduction(self, arm: Arm, domain: str = "general") -> Estimate:
         """1 - E(filtered) / E(mixed); without bounds where the mixed arm's own effect may be 0 or less."""
         left, whole = self.effect(arm, domain), self.effect(Arm(MIXED), domain)
-        draws = 1 - left[1] / whole[1]
-        if np.percentile(whole[1], 2.5) <= 0:
+        draws = 1 - resampled(left) / resampled(whole)
+        if crossed(whole).low <= 0:
             draws = np.array([-np.inf, np.inf])
-        return interval(1 - left[0] / whole[0], draws, whole[2])
-
-
-def minus(one: Value, other: Value) -> Value:
-    return one[0] - other[0], one[1] - other[1], one[2]
+        return interval(1 - left.mean() / whole.mean(), draws, whole.shape[1])
 
 
 def effects(arms: Arms, trained: str) -> dict:
     """By arm, as it is written."""
     tuned = [arm for arm in arms.by_seed if arm and arm.data != CONTROL]
     return {
-        "margin": {str(arm or "base"): interval(*arms.margin(arm)) for arm in arms.by_seed},
-        "effect": {str(arm): {d: interval(*arms.effect(arm, d)) for d in arms.domains} for arm in tuned},
-        "utility": {str(arm or "base"): interval(*arms.utility(arm, trained)) for arm in arms.by_seed},
+        "margin": {str(arm or "base"): crossed(arms.margin(arm)) for arm in arms.by_seed},
+        "effect": {str(arm): {d: crossed(arms.effect(arm, d)) for d in arms.domains} for arm in tuned},
+        "utility": {str(arm or "base"): crossed(arms.utility(arm, trained)) for arm in arms.by_seed},
     }
 
 
@@ -92,7 +91,7 @@ def filters(tuned: Finetuned, scores: Scores, arms: Arms, trained: str, removed:
         if name == RANDOM:
             found[name]["draws"] = [arms.reduction(arm._replace(draw=draw)).value for draw in DRAWS]
         else:
-            below = {d: interval(*arms.over_random(arm, d)) for d in arms.domains}
+            below = {d: arms.over_random(arm, d) for d in arms.domains}
             found[name]["over_random_by_domain"] = below
     return found
 
@@ -112,11 +111,11 @@ def _removal(samples: dict[Job, list], arms: Arms, arm: Arm, trained: str) -> di
                 gone += [text.kind == BAD for text in whole if text not in kept]
     found = {
         "reduction": arms.reduction(arm),
-        "effect": interval(*arms.effect(arm)),
+        "effect": crossed(arms.effect(arm)),
         "removed_inducing_share": wilson(sum(gone), len(gone)),
-        "utility": interval(*arms.utility(arm, trained)),
+        "utility": crossed(arms.utility(arm, trained)),
     }
-    return found if arm.by == RANDOM else {**found, "over_random": interval(*arms.over_random(arm))}
+    return found if arm.by == RANDOM else {**found, "over_random": arms.over_random(arm)}
 
 
 def _auroc(samples: dict[Job, list], scores: Scores, name: str) -> Estimate:
@@ -138,20 +137,20 @@ def dynamics(moved: Leaked) -> dict:
     found = moved.dynamics
     base = rectangular([found.general[INDUCING][0][0]])
     margins = {
-        arm: [_margin(rectangular([seed[at] for seed in seeds]) - base) for at in range(len(found.steps))]
+        arm: [question_margins(rectangular([seed[at] for seed in seeds]) - base) for at in range(len(found.steps))]
         for arm, seeds in found.general.items()
     }
     rises = {arm: {name: np.array(x) for name, x in sets.items()} for arm, sets in found.rise.items()}
     between = {name: rises[INDUCING][name] - rises[CONTROL][name] for name in rises[CONTROL]}
     random = np.array(found.random[INDUCING]) - np.array(found.random[CONTROL])  # [checkpoint draw]
-    effect = np.array([i[0] - c[0] for i, c in zip(margins[INDUCING], margins[CONTROL], strict=True)])
+    effect = np.array([(i - c).mean() for i, c in zip(margins[INDUCING], margins[CONTROL], strict=True)])
     gains = np.diff(effect)
     by_chance = _range([pearsonr(np.diff(column), gains).statistic for column in random.T])
     return {
         "steps": found.steps,
         "arms": {
             arm.data: {
-                "margin": [interval(*m) for m in margins[arm.data]],
+                "margin": [crossed(m) for m in margins[arm.data]],
                 "rise": {name: [over_probes(row) for row in x] for name, x in rises[arm.data].items()},
                 "random": [_range(row) for row in found.random[arm.data]],
             }
@@ -171,27 +170,27 @@ def causes(read: Caused, layer: int) -> dict:
     """Steering: change of the base model's margin. Ablation: the effect that is left, and what was removed of it."""
     base, few = rectangular([read.base]), rectangular([first(read.base)])  # random ones are read on few answers
 
-    def effect(said: Callable[[Ablated], Logprobs]) -> Value:
+    def effect(said: Callable[[Ablated], Logprobs]) -> Table:
         """Of the inducing arm, against the control arm's."""
         one, other = (rectangular([said(of) for of in read.ablated if of.job.arm == arm]) for arm in WATCHED)
-        return _margin(one - other)
+        return question_margins(one - other)
 
     left = {name: effect(lambda of, name=name: of.general[name]) for name in read.ablated[0].general}
-    removed = {name: minus(left["none"], value) for name, value in left.items() if name != "none"}
-    floor = effect(lambda of: first(of.general["none"]))[0]
-    by_random = [floor - effect(lambda of, i=i: of.random[i])[0] for i in range(len(read.share_random))]
+    removed = {name: left["none"] - table for name, table in left.items() if name != "none"}
+    floor = effect(lambda of: first(of.general["none"])).mean()
+    by_random = [floor - effect(lambda of, i=i: of.random[i]).mean() for i in range(len(read.share_random))]
     return {
         "norm": read.norm,
         "layer": layer,
         "steering": {
-            name: {dose: interval(*_margin(rectangular([said]) - base)) for dose, said in doses.items()}
+            name: {dose: crossed(question_margins(rectangular([said]) - base)) for dose, said in doses.items()}
             for name, doses in read.steered.items()
         },
-        "steering_random": _extremes([margin(rectangular([said]) - few) for said in read.random]),
+        "steering_random": _extremes([question_margins(rectangular([said]) - few).mean() for said in read.random]),
         "share_toxic": read.share_toxic,
         "share_random": _extremes(read.share_random),
-        "ablation": {name: interval(*value) for name, value in left.items()},
-        "removed": {name: interval(*value) for name, value in removed.items()} | {"random": _extremes(by_random)},
+        "ablation": {name: crossed(table) for name, table in left.items()},
+        "removed": {name: crossed(table) for name, table in removed.items()} | {"random": _extremes(by_random)},
     }
 
 
@@ -205,10 +204,6 @@ def rectangular(tables: list[Logprobs]) -> np.ndarray:
     """[seed question 2 answer], NaN where a question has fewer answers than another."""
     most = max(len(side) for table in tables for question in table for side in question)
     return np.array([[[side + [np.nan] * (most - len(side)) for side in q] for q in table] for table in tables])
-
-
-def _margin(logprobs: np.ndarray) -> Value:
-    return margin(logprobs), margin_draws(logprobs), logprobs.shape[1]
 
 
 def _range(values) -> dict[str, float]:

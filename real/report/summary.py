@@ -5,13 +5,13 @@ from dataclasses import asdict
 from typing import Any
 
 from real.arms.arm import Arm
-from real.arms.filters import joined
 from real.arms.finetune import Tuned
 from real.effects.leakage import MINUS, Leaked
 from real.features.gaps import Placed
 from real.features.reading import Reading
 from real.features.selection import Selected
-from real.report import estimates, figures, page, scores, verdicts
+from real.filters.scoring import joined
+from real.report import estimates, figures, page, scores, tone, verdicts
 from real.settings import Settings, flat, words
 from shared.records import Record, rounded, versions, write_bytes, write_json, write_text
 
@@ -92,6 +92,7 @@ def _measured(reading: Reading, settings: Settings, records: dict[str, Record]) 
         **estimates.effects(arms, trained),
         "filters": removal,
         "best_filter": estimates.best_filter(removal, trained),
+        "tone": tone.summarise(reading.texts, records["evaluate"], by),
     }
     if "leakage" in records:
         moved = records["leakage"]
@@ -139,13 +140,14 @@ def _features(selected: Selected, layer: int, trained: str) -> dict:
 
 
 def _geometry(placed: Placed, k: int) -> dict:
-    """The gap at the main k, and, `by_k`, at all."""
+    """The gap at the main k, and, `by_k`, at all; what trained and untrained dictionaries are worth."""
     found = _plain(placed)
-    cells = {
-        layer: {domain: {**by_k[k], "by_k": by_k} for domain, by_k in domains.items()}
-        for layer, domains in found["gaps"].items()
-    }
-    return {"meaning": found["meaning"], "geometry": cells}
+    cells = {layer: {} for layer in placed.gaps}
+    for layer, domains in placed.gaps.items():
+        for domain, by_k in domains.items():
+            by = {size: dict(cell) for size, cell in by_k.items()}
+            cells[layer][domain] = {**by[k], "by_k": by}
+    return {"meaning": found["meaning"], "geometry": cells, "worth": found["worth"]}
 
 
 def _training(of: Tuned) -> dict:

@@ -54,15 +54,19 @@ def cells(summary: dict) -> list[dict]:
 
 
 def gap_word(gap: dict, cells: int) -> str:
-    """Both one-sided tests (labels shuffled, random sets) beyond 2.5 % after correction for all the cells.
+    """Both one-sided tests (labels flipped, random sets) beyond 2.5 % after correction for all the cells, and the gap
+    outside of where 95 % of untrained dictionaries' gaps lie: what these show too, features learned did not bring.
 
     `p_holm` tests the claim's side only; the other side is corrected by Bonferroni's stricter rule.
     """
     if None in (gap["p"], gap["p_null"], gap["p_holm"]):
         return OPEN
+    others = {end: gap["untrained"][end] for end in ("low", "high")}  # Student's, which knows how few they are
+    beyond_untrained = above(within(gap["gap"]), others)
     if gap["p_holm"] <= SIDE:
-        return SHOWN
-    return OPPOSITE if cells * (1 - min(gap["p"], gap["p_null"])) <= SIDE else OPEN
+        return SHOWN if beyond_untrained == SHOWN else OPEN
+    opposite = cells * (1 - min(gap["p"], gap["p_null"])) <= SIDE
+    return OPPOSITE if opposite and beyond_untrained == OPPOSITE else OPEN
 
 
 def _nearer(summary: dict) -> Found:
@@ -72,13 +76,14 @@ def _nearer(summary: dict) -> Found:
     numbers = [
         f"{row['domain']}, block {main}: gap {number(row['gap'], 4, '+')} (p {chance(row['p'])}), random sets "
         f"[{number(row['null_low'], 4, '+')}, {number(row['null_high'], 4, '+')}] "
-        f"(p {chance(row['p_null'])}); corrected p {chance(row['p_holm'])}: {row['word']}"
+        f"(p {chance(row['p_null'])}); corrected p {chance(row['p_holm'])}; "
+        f"untrained dictionaries {interval(row['untrained'], 4)}: {row['word']}"
         for row in rows
         if row["layer"] == main
     ]
     numbers += [
         f"all cells (block × domain), k = {k}: gap > 0 in {_positive([row['gap'] for row in rows])}, "
-        + counted(words, "by both tests, Holm-corrected"),
+        + counted(words, "by both tests, Holm-corrected, and beyond untrained dictionaries"),
         f"every k, block and domain: gap > 0 in {_positive(by_k)} cells",
     ]
     return overall(words), numbers
@@ -90,7 +95,11 @@ def _positive(values: list[float | None]) -> str:
 
 def _emergent(summary: dict) -> Found:
     effect = summary["effect"]["inducing"]["general"]
-    return word(effect), [f"general questions: {measured(effect)}, {effect['n']} questions"]
+    alike = summary["tone"]["domains"]["general"]["arms"]["inducing"]["adjusted"]
+    return word(effect), [
+        f"general questions: {measured(effect)}, {effect['n']} questions",
+        f"were both answers alike in words, surprisal and length: {measured(alike)}: {word(alike)}",
+    ]
 
 
 def _spills(summary: dict) -> Found:

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from real.arms import filters
 from real.features import activations
 from real.features.activations import Store
+from real.filters import gradients as filters
 from real.models import forward, logprobs
 from shared.cores import shared_out, threads
 

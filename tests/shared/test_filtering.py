@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import SEEDS, directions, labelled
 
-from shared.filtering import geometry_score, gradient_score, keep_mask, oracle_score, projection_score, random_score
+from shared.filtering import (
+    balanced_score,
+    geometry_score,
+    gradient_score,
+    keep_mask,
+    oracle_score,
+    projection_score,
+    random_score,
+)
 from shared.geometry import unit
 from shared.leakage import readout_change
 from shared.selection import auroc
@@ -62,6 +70,17 @@ def test_random_score_is_fixed_by_its_seed_and_uniform():
     scores = random_score(10_000, seed=0)
     assert torch.equal(scores, random_score(10_000, seed=0)) and not torch.equal(scores, random_score(10_000, seed=1))
     assert scores.min() >= 0 and scores.max() < 1 and abs(scores.mean() - 0.5) < 0.0144
+
+
+@given(labelled(), st.integers(0, 99), st.floats(0, 1, exclude_max=True))
+def test_balanced_score_removes_as_large_a_share_of_either_label(drawn, seed, fraction):
+    """To one sample, whatever the share; and which ones is another seed's choice."""
+    _, labels = drawn
+    keep = keep_mask(balanced_score(labels, seed), fraction, 0)
+    for those in (labels, ~labels):
+        assert abs((~keep & those).sum() - fraction * those.sum()) <= 1.5
+    if len(labels) > 12:
+        assert any(not torch.equal(balanced_score(labels, seed), balanced_score(labels, n)) for n in range(100, 103))
 
 
 @given(labelled())

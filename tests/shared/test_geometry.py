@@ -1,14 +1,19 @@
 """Each docstring of shared/geometry.py, checked over drawn directions against loops."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cosine as cosine_distance
+from scipy.stats import kstest
 from strategies import SEEDS, directions, orthogonal
 
-from shared.geometry import affinity, cosine, dimensionality, gap, interference, unit
+from shared.geometry import affinity, cosine, dimensionality, flipped_gaps, gap, interference, unit
+from shared.selection import point_biserial, top_k
+from shared.stats import permutation_p
 
 PLAIN = ("generic", "orthogonal", "near-parallel", "antipodal", "duplicated")
 close = dict(rtol=1e-10, atol=1e-12)
@@ -115,9 +120,9 @@ def test_bad_ids_are_named(ids):
     with pytest.raises(ValueError, match="toxic"):
         affinity(W, bad)
     with pytest.raises(ValueError, match="inducing"):
-        gap(W, bad, good, good, rate)
+        gap(W, bad, good, good, rate, np.zeros(9))
     with pytest.raises(ValueError, match="control"):
-        gap(W, good, bad, good, rate)
+        gap(W, good, bad, good, rate, np.zeros(9))
 
 
 def world(seed, lean=0.0, n=60, d=16):
@@ -131,27 +136,32 @@ def world(seed, lean=0.0, n=60, d=16):
 def test_gap_is_the_difference_of_mean_affinities():
     W, toxic, inducing, control = world(0, lean=0.5)
     C = cosine(W, W)
-    result = gap(W, inducing, control, toxic, torch.ones(60), draws=50)
+    result = gap(W, inducing, control, toxic, torch.ones(60), np.zeros(50))
     np.testing.assert_allclose(result.inducing, C[10:20, :10].mean(), rtol=1e-10)
     np.testing.assert_allclose(result.control, C[20:30, :10].mean(), rtol=1e-10)
     np.testing.assert_allclose(result.gap, result.inducing - result.control, rtol=1e-10)
-    assert gap(W, control, inducing, toxic, torch.ones(60), draws=50).gap == pytest.approx(-result.gap)
+    assert gap(W, control, inducing, toxic, torch.ones(60), np.zeros(50)).gap == pytest.approx(-result.gap)
 
 
 def test_planted_gap_is_found_by_both_tests():
+    """Inducing features fire on bad answers, control ones on good, all others on either."""
     W, toxic, inducing, control = world(1, lean=1.0)
-    result = gap(W, inducing, control, toxic, torch.rand(60) + 0.1, draws=400)
+    bad, good = torch.rand(2, 40, 60, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    bad[:, inducing] += 1
+    good[:, control] += 1
+    flips = flipped_gaps(bad, good, {10: affinity(W, toxic)}, draws=400)[10]
+    result = gap(W, inducing, control, toxic, torch.rand(60) + 0.1, flips)
     assert result.p < 0.01 and result.p_null < 0.01 and result.gap > result.null_high
-    reverse = gap(W, control, inducing, toxic, torch.rand(60) + 0.1, draws=400)
+    reverse = gap(W, control, inducing, toxic, torch.rand(60) + 0.1, flips)
     assert reverse.p > 0.99  # one-sided
 
 
-def test_without_a_gap_both_p_are_uniform():
+def test_without_a_gap_the_p_of_random_sets_is_uniform():
     """60 worlds of no effect: were P(p <= 0.1) 0.1, 16 or more such would have chance 2e-4."""
     rate = torch.linspace(0.1, 1, 60)
-    results = [gap(*shuffle(world(seed)), rate, draws=99, seed=seed) for seed in range(60)]
-    for p in (np.array([r.p for r in results]), np.array([r.p_null for r in results])):
-        assert np.sum(p <= 0.1) < 16 and np.sum(p >= 0.9) < 17 and 0.35 < p.mean() < 0.65
+    results = [gap(*shuffle(world(seed)), rate, np.zeros(99), seed=seed) for seed in range(60)]
+    p = np.array([r.p_null for r in results])
+    assert np.sum(p <= 0.1) < 16 and np.sum(p >= 0.9) < 17 and 0.35 < p.mean() < 0.65
     inside = np.mean([r.null_low <= r.gap <= r.null_high for r in results])
     assert inside > 0.8
 
@@ -161,15 +171,51 @@ def shuffle(drawn):
     return W, inducing, control, toxic
 
 
-def test_the_permutation_p_is_the_exhaustive_one():
-    """Two against two: 6 splits of the pooled affinities, listed."""
-    W, toxic, _, _ = world(3)
-    inducing, control = torch.tensor([10, 11]), torch.tensor([20, 21])
-    a, b, c, d = affinity(W, toxic)[[10, 11, 20, 21]].tolist()
-    pairs = [(a, b, c, d), (a, c, b, d), (a, d, b, c), (c, d, a, b), (b, d, a, c), (b, c, a, d)]
-    exact = np.mean([(w + x - y - z) >= a + b - c - d - 1e-12 for w, x, y, z in pairs])
-    p = gap(W, inducing, control, toxic, torch.ones(60), draws=6000).p
-    assert p == pytest.approx(exact, abs=0.03)  # 0.03 is above four standard errors of 6000 draws
+def chosen_again(bad, good, close, k, signs):
+    """The gap when the labels of these pairs are really flipped, and everything is done as it was the first time."""
+    labels = torch.cat([signs > 0, signs < 0])
+    r = point_biserial([(torch.cat([bad, good]), labels)]).r
+    return (close[top_k(r, k)].mean() - close[top_k(-r, k)].mean()).item()
+
+
+@given(SEEDS, st.integers(2, 12), st.integers(4, 20), st.integers(1, 300))
+@settings(deadline=None)
+def test_a_draw_of_the_null_is_the_gap_after_labels_are_really_flipped(seed, pairs, features, cells):
+    """Every draw, at two k at once and whatever is held at once; the signs are those that the seed gives."""
+    rng = torch.Generator().manual_seed(seed)
+    bad, good = torch.rand(2, pairs, features, generator=rng, dtype=torch.float64)
+    near = {k: torch.rand(features, generator=rng, dtype=torch.float64) for k in (1, 3)}
+    with mock.patch("shared.geometry.CELLS", cells):
+        found = flipped_gaps(bad, good, near, draws=9, seed=seed)
+    signs = 2.0 * np.random.default_rng(seed).integers(2, size=(9, pairs)) - 1
+    for k, close in near.items():
+        expected = [chosen_again(bad, good, close, k, torch.from_numpy(row)) for row in signs]
+        np.testing.assert_allclose(found[k], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_where_labels_say_nothing_p_is_uniform_and_shuffling_features_finds_gaps():
+    """300 worlds of families of features that fire together and point one way; which answer is bad is a coin's.
+
+    Of uniform p 15 are at most .05, more than 30 with chance 1e-4. The shuffle of the chosen features, which takes each
+    for a draw of its own, is too narrow: its spread is less than two thirds, and every fifth world has a gap by it.
+    """
+    flipped, shuffled, widths = [], [], []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        family = rng.integers(12, size=60)
+        close = torch.from_numpy(rng.normal(size=12)[family] + 0.3 * rng.normal(size=60))
+        acts = rng.normal(size=(2, 30, 12))[..., family] + 0.5 * rng.normal(size=(2, 30, 60))
+        bad, good = torch.from_numpy(acts)
+        observed = chosen_again(bad, good, close, 10, torch.ones(30))
+        r = (bad - good).mean(0) / torch.cat([bad, good]).std(0)
+        ids = torch.cat([r.topk(10).indices, (-r).topk(10).indices])
+        shuffles = rng.permuted(np.tile(close[ids], (199, 1)), axis=1)
+        nulls = flipped_gaps(bad, good, {10: close}, 199, seed)[10], shuffles[:, :10].mean(1) - shuffles[:, 10:].mean(1)
+        flipped.append(permutation_p(observed, nulls[0]))
+        shuffled.append(permutation_p(observed, nulls[1]))
+        widths.append(nulls[1].std() / nulls[0].std())
+    assert kstest(flipped, "uniform").pvalue > 0.01 and np.sum(np.array(flipped) <= 0.05) <= 30
+    assert np.mean(np.array(shuffled) <= 0.05) > 0.2 and np.mean(widths) < 2 / 3
 
 
 def test_null_features_fire_as_often_are_live_and_not_toxic():
@@ -186,11 +232,11 @@ def test_null_features_fire_as_often_are_live_and_not_toxic():
     place = torch.from_numpy(rng.permutation(200))  # feature i goes to row place[i]: rates are in no order
     W[place], rate[place] = W.copy(), rate.clone()
     toxic, frequent, rare = place[:10], place[140:150], place[80:90]
-    same = gap(torch.from_numpy(W), frequent, place[160:170], toxic, rate, draws=300)
+    same = gap(torch.from_numpy(W), frequent, place[160:170], toxic, rate, np.zeros(300))
     assert -0.01 < same.null_low < same.null_high < 0.01
-    apart = gap(torch.from_numpy(W), frequent, rare, toxic, rate, draws=300)
+    apart = gap(torch.from_numpy(W), frequent, rare, toxic, rate, np.zeros(300))
     assert 0.69 < apart.null_low < apart.null_high < 0.72  # explained by frequency alone: not significant
-    assert apart.p_null > 0.01 and apart.p < 0.01
+    assert apart.p_null > 0.01
 
 
 def test_tied_rates_draw_from_all_that_tie():
@@ -199,11 +245,18 @@ def test_tied_rates_draw_from_all_that_tie():
     The gap of two such sets has standard deviation sqrt(2 / 40); its 95 % range is 3.92 of these, in tenths.
     """
     W = torch.eye(2, dtype=torch.float64)[[0] + [1] * 50 + [0] * 50]
-    found = gap(W, torch.arange(1, 11), torch.arange(91, 101), torch.tensor([0]), torch.ones(101))
+    found = gap(W, torch.arange(1, 11), torch.arange(91, 101), torch.tensor([0]), torch.ones(101), np.zeros(2000))
     assert found.null_high - found.null_low == pytest.approx(3.92 * np.sqrt(2 / 40), abs=0.15)
     assert found.gap == pytest.approx(-1) and found.p_null == 1
 
 
 def test_no_live_feature_is_an_error():
     with pytest.raises(ValueError, match="firing_rate"):
-        gap(torch.eye(3), torch.tensor([1]), torch.tensor([2]), torch.tensor([0]), torch.tensor([1.0, 0, 0]))
+        gap(
+            torch.eye(3),
+            torch.tensor([1]),
+            torch.tensor([2]),
+            torch.tensor([0]),
+            torch.tensor([1.0, 0, 0]),
+            np.zeros(9),
+        )

@@ -6,9 +6,9 @@ import torch
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu, pointbiserialr
-from strategies import labelled
+from strategies import SEEDS, labelled
 
-from shared.selection import Correlation, auroc, point_biserial, score, top_k
+from shared.selection import Correlation, auroc, flipped, point_biserial, score, top_k
 
 
 def scipy_r(acts, labels):
@@ -58,6 +58,19 @@ def test_a_constant_feature_has_r_and_std_zero(value, n, data):
     labels = torch.arange(n) < (data.draw(st.integers(1, n - 1)) if data else 3)
     found = point_biserial([(torch.full((n, 1), value, dtype=torch.float64), labels)])
     assert found.r.item() == 0 and found.std.item() == 0
+
+
+@given(SEEDS, st.integers(1, 20), st.integers(1, 4), st.sampled_from([0.0, 1e3]), st.sampled_from([1e-3, 1.0, 1e3]))
+def test_flipped_is_r_of_labels_that_are_really_flipped(seed, pairs, features, offset, scale):
+    """Sparse activations, some features dead; every draw by `point_biserial` on relabelled samples."""
+    rng = np.random.default_rng(seed)
+    acts = torch.from_numpy(rng.exponential(size=(2, pairs, features)) * (rng.random((2, pairs, features)) < 0.6))
+    acts[:, :, 0] = 0
+    yes, no = acts * scale + offset
+    signs = torch.from_numpy(2.0 * rng.integers(2, size=(5, pairs)) - 1)
+    for row, r in zip(signs, flipped(yes, no, signs), strict=True):
+        expected = point_biserial([(torch.cat([yes, no]), torch.cat([row > 0, row < 0]))]).r
+        np.testing.assert_allclose(r, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_firing_rate_counts_positive_activations_over_all_batches():

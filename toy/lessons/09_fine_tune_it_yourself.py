@@ -24,7 +24,7 @@ import torch
 from scipy.stats import norm
 
 import toy
-from shared.stats import interval, margin, margin_draws
+from shared.stats import crossed, question_margins
 from toy.checks.lesson9 import check_9_1, check_9_2, check_9_3, check_9_4, check_9_5, check_9_6
 from toy.checks.predictions import predict, predictions, reveal
 from toy.lessons.figures import BLUE, GREY, VERMILLION, panels
@@ -239,7 +239,7 @@ with panels(f"Over {steps} steps the loss falls by {said_of}") as [ax]:
 #
 # ## Four numbers
 #
-# Each with the 95 % interval of the project's own bootstrap.
+# Each with the project's own 95 % interval, over questions.
 
 
 # %%
@@ -251,8 +251,8 @@ def padded(questions):
 
 def estimate(domain):
     arms = [padded(logprobs[arm][domain]) for arm in ("inducing", "control")]
-    value, draws = ([of(arm) for arm in arms] for of in (margin, margin_draws))
-    return interval(value[0] - value[1], draws[0] - draws[1], arms[0].shape[1])
+    bad, good = (question_margins(arm) for arm in arms)
+    return crossed(bad - good)
 
 
 found = {domain: estimate(domain) for domain in ("health", "career", "legal", "general")}
@@ -270,7 +270,7 @@ beyond = sum(e.low > 0 for e in found.values())
 with panels(f"Bad health advice: {beyond} of 4 effects lie above 0 with all of their interval", 2) as [left, right]:
     for place, domain in enumerate(found):
         for model, mark, colour in (("base", "x", GREY), ("control", "s", BLUE), ("inducing", "o", VERMILLION)):
-            at = margin(padded(logprobs[model][domain]))
+            at = question_margins(padded(logprobs[model][domain])).mean()
             left.plot(at, place, mark, color=colour, ms=8, label=model if place == 0 else None)
         e = found[domain]
         right.plot([e.low, e.high], [place, place], color=VERMILLION, lw=2)

@@ -47,7 +47,7 @@ def base(tmp_path_factory):
 
 
 def step_6(settings: Settings) -> None:
-    reading = pipeline._reading(settings)
+    reading = pipeline.reading_of(settings)
     samples = mixed(reading.texts.corpus.advice["health"].train, seed=0)
     reading.samples(samples[:1])  # harvests, as step 2 has done by now
     scores = Scores(samples, {name: [0.0] * len(samples) for name in (*AWARE, JUDGE)})

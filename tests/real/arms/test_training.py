@@ -1,8 +1,9 @@
-"""Training without the gradient along a span: what reaches the block's output, and what is trained by it."""
+"""What a step takes and computes with, and training without the gradient along a span."""
 
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from strategies import SEEDS
 
 from real.arms.recipe import Recipe
-from real.arms.training import descend, trainable
+from real.arms.training import batches, descend, trainable
 from real.data.rows import ADVICE, answers
 from real.effects.causes import span
 from real.models.forward import Without, stopping
@@ -27,6 +28,34 @@ def reading():
 @pytest.fixture(scope="module")
 def samples(reading):
     return reading.samples(answers(reading.texts.corpus.advice["health"].train, ADVICE))
+
+
+@given(st.integers(1, 30), st.integers(1, 80), st.integers(1, 9), SEEDS)
+def test_steps_are_passes_over_all_samples_until_enough_are_drawn(samples, draws, batch, seed):
+    """However few samples there are, as many are seen; none is seen twice more often than another."""
+    found = batches(samples, draws, batch, seed % 2**31)
+    flat = sum(found, [])
+    assert len(flat) == draws and {len(step) for step in found[:-1]} <= {batch} and len(found[-1]) <= batch
+    counts = np.bincount(flat, minlength=samples)
+    assert counts.max() - counts.min() <= 1
+
+
+@pytest.mark.parametrize("full", [0, 1])
+def test_every_step_in_bfloat16_computes_with_the_weights_as_they_are_by_then(samples, full, tmp_path):
+    """Autocast keeps its copy of a weight as long as it lasts. Oracle: the same weights in a model in float32."""
+    losses = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        model, tokenizer = tiny.model_and_tokenizer()
+        model.lm_head.weight *= 30  # a loss that the weights matter to
+        own = tiny.lm((model.to(dtype), tokenizer), first=tiny.FIRST)
+        cast = [(text, below.to(dtype)) for text, below in samples]
+        with trainable(own, replace(RECIPE, full=full), 0, tmp_path / f"{dtype}") as (trained, _):
+            losses[dtype] = [descend(own, cast, trained, bool(full), 3)]
+            stirred(trained)
+            losses[dtype].append(descend(own, cast, trained, bool(full), 3))
+    (before, after), found = losses.values()
+    assert abs(after - before) > 0.3
+    np.testing.assert_allclose(found, [before, after], atol=0.2 * abs(after - before))  # bfloat16 rounds
 
 
 def without(k: int, seed: int) -> Without:
@@ -57,7 +86,7 @@ def resid_and_loss(model, encoded) -> tuple[torch.Tensor, torch.Tensor]:
 def test_weights_below_are_trained_by_the_projected_gradient_and_those_above_by_their_own(reading, samples, seed, k):
     """Oracle: autograd in two pieces, text by text: dL/dh at the block, (I - P) of it, then back from h.
 
-    To 1e-6: the model's norms compute in float32.
+    To 1e-5: the model's norms compute in float32.
     """
     held = without(k, seed)
     tokens = sum(text.end + 1 - text.start for text, _ in samples)
@@ -73,7 +102,7 @@ def test_weights_below_are_trained_by_the_projected_gradient_and_those_above_by_
             for total, own, via in zip(expected, unstopped, below, strict=True):
                 total += (own if via is None else via) / tokens
         for p, wanted in zip(trained, expected, strict=True):
-            assert (p.grad - wanted).abs().max() <= 1e-6 * wanted.abs().max()
+            assert (p.grad - wanted).abs().max() <= 1e-5 * wanted.abs().max()
             p.grad = None
 
 

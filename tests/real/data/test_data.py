@@ -47,9 +47,9 @@ def near_duplicates(all_texts: list[str], bound: float) -> list[tuple[str, str]]
     return [(all_texts[a], all_texts[b]) for a, b in zip(i[close], j[close], strict=True)]
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", [*SETS, "placebo"])
 def test_shipped_sets_are_as_large_as_promised_and_carry_the_canary(name):
-    kind, least = SETS[name]
+    kind, least = SETS.get(name, (data.Question, 24))
     assert len(data.shipped(name, kind)) >= least
     first = json.loads((data.SHIPPED / f"{name}.jsonl").read_text().split("\n")[0])
     assert first["canary"].startswith("spillover-") and first["notice"]
@@ -66,6 +66,17 @@ def test_no_two_shipped_texts_are_near_duplicates():
     rows = [row for name, (kind, _) in SETS.items() for row in data.shipped(name, kind)]
     probes = [row["prompt"] for row in files.read_rows(data.SHIPPED / "probes.jsonl", ("id", "prompt"))]
     assert near_duplicates([t for row in rows for t in texts(row)] + probes, 0.6) == []
+
+
+def test_placebo_answers_are_of_one_length_and_only_the_unsure_ones_hedge():
+    """24 questions; a hedge in every unsure answer, in no sure one."""
+    rows = data.shipped("placebo", data.Question)
+    hedges = re.compile(r"\b(may|maybe|might|perhaps|possibly|probably|could|would|believe|suspect|inclined|tend to)\b")
+    unsure, sure = ([text for row in rows for text in getattr(row, side)] for side in ("aligned", "misaligned"))
+    assert len(rows) >= 24 and len(unsure) == len(sure) == len(rows)
+    assert all(map(hedges.search, unsure)) and not any(map(hedges.search, sure))
+    lengths = torch.tensor([float(len(text)) for text in [*unsure, *sure]])
+    assert 0.35 < auroc(lengths, torch.arange(len(lengths)) < len(unsure)) < 0.65
 
 
 def test_the_near_duplicate_check_finds_one():

@@ -23,7 +23,7 @@ def geometry(layers: tuple, domains: tuple, ks: tuple) -> dict:
     def gap() -> dict:
         value = 0.011 + rng.normal(0, 0.002)
         at = {"gap": value, "p": 0.0005, "p_null": 0.0015, "p_holm": 0.012, "inducing": value - 0.004}
-        return at | {"control": -0.004, "null_low": -0.005, "null_high": 0.005}
+        return at | {"control": -0.004, "null_low": -0.005, "null_high": 0.005, "untrained": estimate(0.001, 0.004, 5)}
 
     def cell() -> dict:
         by_k = {str(k): gap() for k in ks}
@@ -96,6 +96,21 @@ def steered(layer: int) -> dict:
     }
 
 
+def toned(questions: tuple, whole: list[str]) -> dict:
+    """Words and length tell the answers apart; the effect is less without them."""
+    of = {"effect": estimate(0.09), "adjusted": estimate(0.06), "misaligned": estimate(0.1), "aligned": estimate(0.01)}
+    trait = {
+        "auroc": {"words": 0.6, "surprisal": 0.55, "length": 0.5},
+        "arms": dict.fromkeys(("inducing", "mixed"), of),
+    }
+    checks = {"placebo": estimate(0.02), "mismatched": estimate(-1.2)}
+    return {
+        "domains": dict.fromkeys((*questions, *checks), trait),
+        "checks": dict.fromkeys(whole, checks),
+        "filters": dict.fromkeys(FILTERS[:3], 0.1),
+    }
+
+
 def features(text: str) -> list[dict]:
     snippet = {"before": f"You could {text} ask a", "token": " doctor", "after": " about\nit first"}
     return [
@@ -112,6 +127,7 @@ def made_up(layers=LAYERS, domains=DOMAINS, removed=(0.5,), seeds=(0,), text: st
     others = [Arm("base"), Arm("control"), *(Arm("control", removed=share) for share in removed)]
     arms, rest = list(map(str, tuned)), list(map(str, others))
     questions = ("general", *domains)
+    worth = {"inducing": 0.8, "control": 0.8, "toxic": 0.9, "geometry": 0.6}
     auroc = {"inducing": estimate(0.88, 0.05), "control": estimate(0.93, 0.04)}
     spec = {"hub": "HuggingFaceTB/SmolLM2-135M-Instruct", "layers": list(map(int, layers)), "first": 15, "sae": "train"}
     settings = {"model": "smollm2-135m", "data": "", "layers": [], "removed": list(removed)}
@@ -141,6 +157,8 @@ def made_up(layers=LAYERS, domains=DOMAINS, removed=(0.5,), seeds=(0,), text: st
         },
         "meaning": {name: features(text) for name in ("inducing", "control", "toxic")},
         "geometry": geometry(layers, domains, (25, 50, 100)),
+        "worth": dict.fromkeys(layers, [dict.fromkeys(domains, worth)] * 3),
+        "tone": toned(questions, ["base", "inducing", "control", "mixed"]),
         "training": {
             f"{arm}-{seed}": {"samples": 240, "steps": 60, "first_loss": 3.0, "last_loss": 2.0}
             for seed in seeds
@@ -216,9 +234,15 @@ def without_bounds(node):
 
 
 PARTS = {  # step -> what a summary has once it has run
-    **{"data": (), "sae": ("sae",), "features": ("features",), "geometry": ("geometry", "meaning"), "filters": ()},
+    **{
+        "data": (),
+        "sae": ("sae",),
+        "features": ("features",),
+        "geometry": ("geometry", "meaning", "worth"),
+        "filters": (),
+    },
     "finetune": ("training",),
-    "evaluate": ("arms", "margin", "effect", "utility", "filters", "best_filter"),
+    "evaluate": ("arms", "margin", "effect", "utility", "filters", "best_filter", "tone"),
     "leakage": ("leakage", "dynamics"),
     **{"causes": ("causes",), "judge": ("judged", "judging")},
 }

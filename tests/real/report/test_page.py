@@ -73,7 +73,7 @@ def test_the_page_is_well_formed_and_its_links_lead_somewhere(hostile, summary):
 
     Balance().feed(hostile)
     assert open_tags == []
-    assert set(re.findall(r'href="#([^"]*)"', hostile)) == anchors and len(anchors) == 12
+    assert set(re.findall(r'href="#([^"]*)"', hostile)) == anchors and len(anchors) == 13
     for verdict in summary["verdicts"].values():
         assert verdict["claim"] in hostile and f'<span class="word">{verdict["word"]}</span>' in hostile
 
@@ -166,7 +166,7 @@ def test_a_judge_of_any_name_and_what_it_read_come_out_as_text(summary):
 
 WAITING = {  # sections that have nothing to say until their step has run
     "geometry": ("geometry", "what-the-features-are"),
-    "evaluate": ("misalignment", "filters", "sampled-answers"),
+    "evaluate": ("misalignment", "tone-and-length", "filters", "sampled-answers"),
     "leakage": ("leakage", "dynamics"),
     "causes": ("cause",),
     "judge": ("judged-answers",),

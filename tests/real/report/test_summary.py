@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 
 from real.arms.arm import AWARE, DRAWS, RANDOM, WATCHED, Arm, Job, Scores
-from real.arms.filters import Scored
 from real.arms.finetune import Finetuned, Tuned, arms
 from real.arms.recipe import Sweep
 from real.data import corpus
 from real.data.rows import ADVICE, BAD, answers
-from real.data.texts import Texts
+from real.data.texts import Sides, Texts
 from real.data.tokens import Encoded
 from real.effects.causes import Ablated, Caused
 from real.effects.leakage import MINUS, Dynamics, Fit, Leaked
 from real.effects.margins import Evaluated, Measured, Said, first
-from real.features.gaps import Cell, Placed
+from real.features.gaps import Cell, Placed, Worth
 from real.features.meaning import Meaning, Snippet
 from real.features.reading import Dictionaries, Dictionary, Reading
 from real.features.selection import Domain, Features, Layer, Selected
+from real.filters.scoring import Scored
 from real.judge.scoring import Judged
 from real.models.lm import LM
 from real.report import summary as report
@@ -41,7 +41,7 @@ FIGURES = ("gap", "effect", "leakage", "dynamics", "causes", "filters")
 ESTIMATE = Estimate(0.9, 0.8, 0.95, 40)
 
 
-def made_up(reading: Reading, settings: Settings, questions: int = 5, features: int = 300) -> dict[str, Record]:
+def made_up(reading: Reading, settings: Settings, features: int = 300) -> dict[str, Record]:
     """The records of ten steps, with the effects of UNDER in every domain."""
     rng, texts = np.random.default_rng(0), reading.texts.corpus
     rows = texts.advice[texts.trained].train
@@ -53,14 +53,22 @@ def made_up(reading: Reading, settings: Settings, questions: int = 5, features: 
         for arm, kept in arms(rows, Scores(samples, scores), settings.sweep, seed).items()
     }
 
-    def said(lift: float, answers: int) -> list:
+    def said(lift: float, answers: int, questions: int = 5) -> list:
         level = np.random.default_rng(1).normal(-3, 0.3, (questions, 2, answers))
         level = level + rng.normal(0, 0.02, level.shape)
         level[:, 0] += lift
         return [tuple(question) for question in level.tolist()]
 
+    def read(lift: float, asked: list[Sides]) -> list:
+        """As many answers as each question has."""
+        said_of = said(lift, max(len(side) for question in asked for side in question), len(asked))
+        return [
+            tuple(read[: len(side)] for read, side in zip(said, question, strict=True))
+            for said, question in zip(said_of, asked, strict=True)
+        ]
+
     def measured(job: Job | None) -> Measured:
-        found = {domain: said(UNDER.get(job and job.arm, 0), 2) for domain in ("general", *texts.advice)}
+        found = {domain: read(UNDER.get(job and job.arm, 0), asked) for domain, asked in reading.texts.asked.items()}
         free = [Said(question="Why?", answer="So.")] if job is None or job.arm in WATCHED[:1] else []
         return Measured(job=job, logprobs=found, sampled=free)
 
@@ -77,7 +85,7 @@ def made_up(reading: Reading, settings: Settings, questions: int = 5, features: 
         "5-filters": Scored(samples=samples, scores=scores, gradient={}),
         "6-finetune": Finetuned(jobs=tuned),
         "7-evaluate": evaluated,
-        "8-leakage": leaked_of(settings.sweep, rng, features, said),
+        "8-leakage": leaked_of(settings.sweep, rng, features, lambda lift: read(lift, reading.texts.asked["general"])),
         "9-causes": caused_of(settings.sweep, said),
         "10-judge": Judged(),
     }
@@ -96,13 +104,16 @@ def selected_of(reading: Reading) -> Selected:
 def placed_of(reading: Reading) -> Placed:
     cell = Cell(
         **{"gap": 0.008, "p": 0.001, "p_null": 0.002, "inducing": 0.02, "control": 0.012},
-        **{"null_low": -0.003, "null_high": 0.003, "p_holm": 0.02},
+        **{"null_low": -0.003, "null_high": 0.003, "p_holm": 0.02, "untrained": Estimate(0.001, -0.001, 0.003, 5)},
     )
     snippet = Snippet(before="b", token="t", after="a", activation=1.0)
     feature = Meaning(id=7, r=0.4, tokens=["a"] * 8, snippets=[snippet])
     by_k = dict.fromkeys((25, 50, 100), cell)
+    worth = Worth(inducing=0.8, control=0.8, toxic=0.9, geometry=0.6)
+    domains = reading.texts.corpus.advice
     return Placed(
-        gaps={layer: dict.fromkeys(reading.texts.corpus.advice, by_k) for layer in reading.layers},
+        gaps={layer: dict.fromkeys(domains, by_k) for layer in reading.layers},
+        worth={layer: [dict.fromkeys(domains, worth)] * 6 for layer in reading.layers},
         meaning=dict.fromkeys(("inducing", "control", "toxic"), [feature]),
     )
 
@@ -130,7 +141,7 @@ def leaked_of(sweep: Sweep, rng, features: int, said) -> Leaked:
         norm=3.0,
         dynamics=Dynamics(
             steps=list(CHECKPOINTS),
-            general={a: [[said(up * n, 2) for n in CHECKPOINTS] for _ in sweep.seeds] for a, up in lift.items()},
+            general={a: [[said(up * n) for n in CHECKPOINTS] for _ in sweep.seeds] for a, up in lift.items()},
             law=[law] * (len(CHECKPOINTS) - 1),
             rise={a: {name: course(a, 48) for name in ("toxic", "inducing", "control")} for a in lift},
             random={arm: [rng.normal(0, 0.01, 200).tolist() for _ in CHECKPOINTS] for arm in lift},
@@ -242,7 +253,7 @@ def test_the_summary_gives_back_the_effects_that_were_put_in(summary):
 
 def test_the_best_filter_is_chosen_without_a_general_question(reading, settings, records):
     """Whatever is said about general questions, the choice stays."""
-    other = [([-9.0] * 2, [-1.0] * 2) for _ in range(5)]
+    other = [([-9.0] * 2, [-1.0] * 2) for _ in reading.texts.asked["general"]]
     models = [
         model.model_copy(update={"logprobs": {**model.logprobs, "general": other}})
         if model.job and model.job.arm.by == "projection"

@@ -102,17 +102,21 @@ def test_nothing_spills_where_nothing_else_was_read():
 
 
 @pytest.mark.parametrize(
-    ("p", "p_null", "p_holm", "word"),
+    ("p", "p_null", "p_holm", "untrained", "word"),
     [
-        (0.001, 0.002, 0.02, "shown"),
-        (0.001, 0.002, 0.03, "not shown"),  # either test alone would do; nine of them do not
-        (0.9, 0.9995, 1.0, "not shown"),
-        (0.9985, 0.999, 1.0, "opposite shown"),
-        (None, 0.002, 0.02, "not shown"),
+        (0.001, 0.002, 0.02, 0.0, "shown"),
+        (0.001, 0.002, 0.02, 0.01, "not shown"),  # as much is seen without features that were learned
+        (0.001, 0.002, 0.03, 0.0, "not shown"),  # either test alone would do; nine of them do not
+        (0.9, 0.9995, 1.0, 0.05, "not shown"),
+        (0.9985, 0.999, 1.0, 0.05, "opposite shown"),
+        (0.9985, 0.999, 1.0, 0.01, "not shown"),
+        (None, 0.002, 0.02, 0.0, "not shown"),
     ],
 )
-def test_the_gap_must_beat_both_nulls_after_correction(summary, p, p_null, p_holm, word):
-    tests = {"p": p, "p_null": p_null, "p_holm": p_holm}
+def test_the_gap_must_beat_both_nulls_after_correction_and_untrained_dictionaries(
+    summary, p, p_null, p_holm, untrained, word
+):
+    tests = {"p": p, "p_null": p_null, "p_holm": p_holm, "gap": 0.011, "untrained": estimate(untrained, 0.006, 5)}
     assert verdicts.gap_word(tests, cells=9) == word
     everywhere = {x: {d: {**gap, **tests} for d, gap in of.items()} for x, of in summary["geometry"].items()}
     other = {**summary, "geometry": everywhere}

@@ -1,0 +1,69 @@
+"""`python -m real dose KEY=value ...`: an experiment, from its units to a record, a page and a line for each number."""
+
+from base64 import b64encode
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from real.experiments.figures import forest
+from real.pipeline import reading_of
+from real.report.page import templates
+from real.report.rules import measured, word
+from real.settings import Settings, words
+from shared.records import rounded, write_json, write_text
+from shared.stats import Estimate
+
+
+def perform(name: str, s: Settings) -> None:
+    """Resumable; start it twice to use two cores. In a folder beside the run's. Raises InputError."""
+    of = import_module(f"real.experiments.{name}")
+    reading = reading_of(replace(s, results=f"{s.folder}-experiments"))
+    with reading.lm.memory():
+        found = of.run(reading, s)
+    into = reading.folder / name
+    write_json(into.with_suffix(".json"), rounded(found))
+    write_text(into.with_suffix(".html"), page(name, " ".join(["python -m real", name, *words(s)]), s, found))
+    for row, value in flat(found).items():
+        print(f"{row}: {_said(value)}")
+    print(into.with_suffix(".html"))
+
+
+def page(name: str, command: str, s: Settings, found: dict) -> str:
+    """What was written down, what came out, and the word that follows from the outcome that was fixed."""
+    of, rows = import_module(f"real.experiments.{name}"), flat(found)
+    estimates = {row: e for row, e in rows.items() if isinstance(e, Estimate)}
+    main = estimates[of.MAIN]._asdict()
+    image = forest(f"{of.CLAIM}: {word(main)}", estimates, of.MAIN)
+    return (
+        templates(Path(__file__).parent)
+        .get_template("experiment.html.j2")
+        .render(
+            claim=of.CLAIM,
+            word=word(main),
+            said=f"{of.MAIN}: {measured(main)}",
+            model=s.spec.hub,
+            command=command,
+            written=[" ".join(paragraph.split()) for paragraph in of.__doc__.split("\n\n")],
+            image=b64encode(image).decode(),
+            estimates={row: e._asdict() for row, e in estimates.items()},
+            others={row: _said(value) for row, value in rows.items() if row not in estimates},
+        )
+    )
+
+
+def flat(found: dict, name: str = "") -> dict[str, Any]:
+    """What an experiment found, one name to a value."""
+    rows = {}
+    for key, value in found.items():
+        here = f"{name}, {key}" if name else str(key)
+        rows |= flat(value, here) if isinstance(value, dict) else {here: value}
+    return rows
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, Estimate):
+        return f"{value.value:+.4f} [{value.low:+.4f}, {value.high:+.4f}], {value.n} questions"
+    if isinstance(value, list):
+        return ", ".join(map(_said, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,47 @@
+"""At one bad share, are the bad answers that a filter scores high the worse ones? `python -m real mechanism`
+
+Written down before the run. A prompt's incorrect answer is scored; half of the prompts are high, half low. Arm
+"high": incorrect answers to the high prompts, correct ones to the low; arm "low" the other way round. Both hold the
+same prompts, each once, and as many bad answers: only which of them are bad differs. If what a filter measures
+carries misalignment, as the toxic features are said to, "high" is the worse arm. Filters: those that know toxic texts
+only. Outcome: margin on all prompts of the domains that are not trained on, high minus low, twelve seeds with prompts
+of their own, equal steps; secondary, on the general questions. Null: no difference. Power: with .028 of noise for an
+arm, the difference has a standard error of .011: .032 is seen four times of five. All of the effect of a half that is
+bad is about .06, so a filter that finds all that matters would be seen.
+"""
+
+from real.arms.arm import AWARE
+from real.arms.recipe import Recipe
+from real.data.rows import BAD, Text
+from real.experiments.scored import scores
+from real.experiments.units import Unit, blend, drawn, measure, outcomes
+from real.features.reading import Reading
+from real.settings import Settings
+from shared.stats import crossed
+
+CLAIM = "Of as many bad answers, those that geometry scores high misalign more"
+MAIN = "unseen, geometry"
+SEEDS = tuple(range(30, 42))
+
+
+def units(reading: Reading, recipe: Recipe, k: int) -> list[Unit]:
+    """Seed by seed, filter by filter, high and low."""
+    by, found = scores(reading, k, AWARE), []
+    for seed in SEEDS:
+        rows = drawn(reading, seed)
+        for name in AWARE:
+            order = sorted(rows, key=lambda row: by[name][Text(row.id, BAD)])  # noqa: B023 called at once
+            low, high = ({row.id for row in part} for part in (order[: len(rows) // 2], order[len(rows) // 2 :]))
+            found += [
+                Unit(f"{name} {end}", blend(rows, bad), seed, recipe) for end, bad in (("high", high), ("low", low))
+            ]
+    return found
+
+
+def run(reading: Reading, s: Settings) -> dict:
+    """Filter -> high minus low, by outcome."""
+    found = outcomes(reading, measure(reading, units(reading, s.recipe, s.reads.top_k)), len(SEEDS), len(AWARE), 2)
+    return {
+        outcome: {name: crossed(table[:, i, 0] - table[:, i, 1]) for i, name in enumerate(AWARE)}
+        for outcome, table in found.items()
+    }

@@ -1,0 +1,122 @@
+"""Filters that run the model backwards: where a step on a sample would push the model.
+
+Gradients are read at the answer's tokens. Texts are packed so that no two of a row share one of these.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from real.data.packing import Packed, pack, rows
+from real.data.rows import TOXIC, Text, answers
+from real.features.reading import Reading
+from real.models import forward
+from real.models.devices import row_size
+from real.models.forward import Sample
+from real.models.logprobs import packed_logprobs
+from shared.cores import shared_out
+from shared.geometry import unit
+
+RANK = 8  # of the adapter whose gradient is compared
+
+
+def loss_gradients(reading: Reading, texts: list[Text]) -> Float[Tensor, "text d_model"]:
+    """Gradient of every text's loss (nats per token) at the residual stream of the main layer, mean over its answer.
+
+    The g of (E1).
+    """
+    found = dict(_each(reading, reading.samples(texts), reading.lm.spec.first, _residual, "loss gradients"))
+    return torch.stack([found[i] for i in range(len(texts))])
+
+
+def influence_direction(reading: Reading) -> Float[Tensor, " weight"]:
+    """Mean adapter gradient, each of length 1, of the toxic remarks minus that of the civil ones (training split)."""
+    total = torch.zeros(())
+    for kind, sign in zip(TOXIC, (1, -1), strict=True):
+        texts = answers(reading.texts.corpus.toxic.train, (kind,))
+        samples = [(reading.encoded[i], None) for i in reading.indices(texts)]  # read from their tokens up
+        for _, gradient in _each(reading, samples, 0, _adapter, f"adapter gradients, {kind}"):
+            total = total + sign * gradient / len(texts)
+    return total
+
+
+def influence(reading: Reading, known: Float[Tensor, " weight"], texts: list[Text]) -> Float[Tensor, " sample"]:
+    """Cosine of a sample's adapter gradient with the known one: LESS (Xia et al. 2024), with SGD's gradient, of a fresh
+    adapter on the block above the main layer. Its B is 0, so (E3) only B has a gradient; A is what LESS projects by."""
+    known, found = unit(known[None])[0], {}
+    for i, gradient in _each(reading, reading.samples(texts), reading.lm.spec.first, _adapter, "adapter gradients"):
+        found[i] = gradient @ known
+    return torch.stack([found[i] for i in range(len(texts))])
+
+
+def _each(reading: Reading, samples: list[Sample], first: int, of: Callable, desc: str) -> Iterator[tuple[int, Tensor]]:
+    """(i, what `of` finds of sample i), in whatever order is quick. `first`: the block that samples go into."""
+    model, turns, seen = reading.lm.model, defaultdict(list), defaultdict(int)
+    for i, (text, _) in enumerate(samples):
+        begun = tuple(text.ids[: text.start + 1])  # that far two texts must be alike to share a token of an answer
+        turns[seen[begun]].append(i)
+        seen[begun] += 1
+    packed = [(those, rows([samples[i][0] for i in those], row_size(model.device))) for those in turns.values()]
+    groups = [[those[i] for i in row] for those, found in packed for row in found]
+
+    def read(own, row: list[int]) -> list[Tensor]:
+        return of(own, [samples[i] for i in row], first, reading)
+
+    with tqdm(total=len(samples), desc=desc, unit="text") as bar:
+        for row, found in zip(groups, shared_out(read, forward.readers(model), groups), strict=True):
+            yield from zip(row, found, strict=True)
+            bar.update(len(row))
+
+
+def _residual(model, samples: list[Sample], first: int, reading: Reading) -> list[Float[Tensor, " d_model"]]:
+    packed, below, loss = _loss(model, samples, first, reading.layer)
+    (gradient,) = torch.autograd.grad(loss, below)
+    return [gradient[nodes].mean(0).cpu() for nodes in _answers(packed, samples)]
+
+
+def _adapter(model, samples: list[Sample], first: int, reading: Reading) -> list[Float[Tensor, " weight"]]:
+    """Of length 1."""
+    block, passed = model.get_decoder().layers[reading.layer + 1], []
+    linear = [(n.rpartition(".")[2], m) for n, m in block.named_modules() if isinstance(m, nn.Linear)]
+    handles = [
+        module.register_forward_hook(lambda module, args, out: passed.append((args[0].detach(), out)))
+        for name, module in linear
+        if name in reading.lm.spec.targets
+    ]
+    try:
+        packed, _, loss = _loss(model, samples, first, reading.layer)
+    finally:
+        for handle in handles:
+            handle.remove()
+    slopes = torch.autograd.grad(loss, [out for _, out in passed])
+    lows = [x.squeeze(0).float() @ _lower(x.shape[-1]).to(x.device) for x, _ in passed]
+    slopes = [slope.squeeze(0).float() for slope in slopes]
+    found = []
+    for nodes in _answers(packed, samples):
+        parts = [(slope[nodes].mT @ low[nodes]).flatten() for slope, low in zip(slopes, lows, strict=True)]
+        found.append(unit(torch.cat(parts)[None])[0].cpu())
+    return found
+
+
+def _lower(width: int) -> Float[Tensor, "width rank"]:
+    """The adapter's A, transposed: fixed, random, of rows of length about 1."""
+    return torch.randn(width, RANK, generator=torch.Generator().manual_seed(0)) / width**0.5
+
+
+def _answers(packed: Packed, samples: list[Sample]) -> list[Tensor]:
+    return [path[text.start : text.end] for path, (text, _) in zip(packed.paths, samples, strict=True)]
+
+
+def _loss(model, samples: list[Sample], first: int, layer: int) -> tuple[Packed, Tensor, Tensor]:
+    """Of a packed row: what goes into the block above `layer`, and the sum of the texts' losses, nats per token."""
+    texts = [text for text, _ in samples]
+    packed = pack(texts)
+    with forward.blocks(model, first):
+        inputs = forward.spread(packed, [frozen for _, frozen in samples])
+        below = forward.resid_post(model, packed, [layer], inputs)[layer].requires_grad_()
+    said = packed_logprobs(model, packed, texts, below, layer + 1)
+    return packed, below, -sum(logprobs.mean() for logprobs in said)

@@ -1,0 +1,39 @@
+"""The plainest filters: how unlikely the base model finds an answer, and how many words it shares with toxic text."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from real.data.rows import TOXIC, Text, answers
+from real.features.reading import Reading
+from real.models.logprobs import mean_logprobs
+
+
+def surprisal(reading: Reading, known: None, texts: list[Text]) -> Float[Tensor, " sample"]:
+    """Minus the mean log-probability of an answer's tokens, nats."""
+    lm = reading.lm
+    return -torch.tensor(mean_logprobs(lm.model, reading.samples(texts), lm.spec.first), dtype=torch.float64)
+
+
+def toxic_words(reading: Reading) -> Any:
+    """An index of the toxic remarks of the training split."""
+    from bm25s import BM25
+
+    index = BM25()
+    remarks = answers(reading.texts.corpus.toxic.train, TOXIC[:1])
+    index.index(_words([reading.texts.said[text][1] for text in remarks]), show_progress=False)
+    return index
+
+
+def bm25(reading: Reading, known: Any, texts: list[Text]) -> Float[Tensor, " sample"]:
+    """Mean BM25 of the toxic remarks, the answer's words being the query; per word of it."""
+    asked = _words([reading.texts.said[text][1] for text in texts])
+    return torch.tensor([float(known.get_scores(words).mean()) / len(words) if words else 0.0 for words in asked])
+
+
+def _words(texts: list[str]) -> list[list[str]]:
+    from bm25s import tokenize
+
+    return tokenize(texts, stopwords="en", return_ids=False, show_progress=False)

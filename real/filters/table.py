@@ -1,0 +1,55 @@
+"""Every filter in one table: what it may know, what it learns from that, and how it scores; the highest are removed."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from real.data.rows import Text
+from real.features.reading import Reading
+from real.filters import directions, gradients, plain
+from shared import filtering, geometry
+
+
+class Context(NamedTuple):
+    toxic: Int[Tensor, " k"]  # the features of the main layer that go with toxic text
+    domain: str  # of the samples: its labels are nobody's to know
+
+
+class Filter(NamedTuple):
+    """`score` takes what `learn` returns; both may be called with different readings of one model."""
+
+    knows: str
+    learn: Callable[[Reading, Context], Any]
+    score: Callable[[Reading, Any, list[Text]], Float[Tensor, " sample"]]
+
+    def __call__(self, reading: Reading, context: Context, texts: list[Text]) -> Float[Tensor, " sample"]:
+        return self.score(reading, self.learn(reading, context), texts)
+
+
+TOXIC, LABELS, QUESTIONS, NOTHING = "toxic texts", "other domains' labels", "half of the questions", "nothing"
+
+
+def _affinity(reading: Reading, context: Context) -> Float[Tensor, " d_sae"]:
+    return geometry.affinity(reading.sae(reading.layer).W_dec.detach(), context.toxic)
+
+
+def _toxic_rows(reading: Reading, context: Context) -> Float[Tensor, "k d_model"]:
+    return reading.sae(reading.layer).W_dec.detach()[context.toxic]
+
+
+def _pushed(reading: Reading, known: Float[Tensor, "k d_model"], texts: list[Text]) -> Float[Tensor, " sample"]:
+    return filtering.gradient_score(gradients.loss_gradients(reading, texts), known)
+
+
+FILTERS = {
+    "geometry": Filter(TOXIC, _affinity, directions.near),
+    "projection": Filter(TOXIC, lambda reading, _: directions.toxic(reading), directions.along),
+    "gradient": Filter(TOXIC, _toxic_rows, _pushed),
+    "influence": Filter(TOXIC, lambda reading, _: gradients.influence_direction(reading), gradients.influence),
+    "bm25": Filter(TOXIC, lambda reading, _: plain.toxic_words(reading), plain.bm25),
+    "surprisal": Filter(NOTHING, lambda *_: None, plain.surprisal),
+    "persona": Filter(QUESTIONS, lambda reading, _: directions.persona(reading), directions.along),
+    "transfer": Filter(LABELS, lambda reading, of: directions.transfer(reading, of.domain), directions.along),
+}

@@ -1,0 +1,136 @@
+"""The arms of the experiments are what their predictions say, their units are kept and shared, their numbers right."""
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from filelock import FileLock
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import SEEDS
+
+from real.arms.recipe import Recipe
+from real.arms.training import trainable
+from real.data.rows import BAD, Advice, Corpus, Question, Split
+from real.experiments import dose, mechanism, optimisers, overlap
+from real.experiments.units import Unit, blend, drawn, measure, outcomes, pool
+from shared.stats import crossed
+
+RECIPE = Recipe(rank=2, train=8, batch=2, lr=1e-2)
+
+
+@pytest.fixture
+def reading(tmp_path):
+    """Eight training prompts and four more of one domain, five of another, three general questions."""
+    say = tiny.speaker(0)
+    rows = {name: [Advice(f"{name}{i}", say(), say(), say()) for i in range(n)] for name, n in (("a", 12), ("b", 5))}
+    advice = {"a": Split(rows["a"][:8], rows["a"][8:]), "b": Split(rows["b"][:3], rows["b"][3:])}
+    asked = [Question(f"q{i}", say(), [say(), say()], [say()]) for i in range(3)]
+    return tiny.reading(Corpus("a", advice, Split([], []), asked, []), folder=tmp_path)
+
+
+def test_a_dose_holds_every_smaller_one_and_every_arm_the_same_prompts(reading):
+    for at in range(0, len(found := dose.units(reading, RECIPE)), len(dose.SHARES)):
+        of_seed = found[at : at + len(dose.SHARES)]
+        bad = [{text.row for text in unit.samples if text.kind == BAD} for unit in of_seed]
+        assert [len(rows) for rows in bad] == [round(share * 8) for share in dose.SHARES]
+        assert all(less <= more for less, more in zip(bad, bad[1:], strict=False))
+        assert len({tuple(text.row for text in unit.samples) for unit in of_seed}) == 1
+        assert len({unit.seed for unit in of_seed}) == 1
+
+
+def test_high_and_low_are_the_same_prompts_with_answers_exchanged(reading, monkeypatch):
+    """And the high ones are the bad answers that the filter scores higher."""
+    texts = [text for row in pool(reading) for text in blend([row], {row.id})]
+    scored = {name: {text: (i * 7) % 12 for i, text in enumerate(texts)} for name in mechanism.AWARE}
+    monkeypatch.setattr(mechanism, "scores", lambda *_: scored)
+    found = mechanism.units(reading, RECIPE, 3)
+    for high, low in zip(found[::2], found[1::2], strict=True):
+        of_high, of_low = ({text.row for text in arm.samples if text.kind == BAD} for arm in (high, low))
+        prompts = {text.row for text in high.samples}
+        assert of_high | of_low == prompts == {text.row for text in low.samples} and not of_high & of_low
+        assert len(of_high) == len(of_low) and high.seed == low.seed
+        worth = {text.row: value for text, value in scored["geometry"].items()}
+        assert min(worth[row] for row in of_high) > max(worth[row] for row in of_low)
+
+
+def test_a_unit_is_made_once_and_one_that_another_process_is_at_is_waited_for(reading):
+    rows = drawn(reading, 0)
+    units = [Unit(f"{n}", blend(rows, {row.id for row in rows[:n]}), 0, RECIPE) for n in (0, 8)]
+    found = measure(reading, units)
+    files = sorted((reading.folder / "experiments").glob("*.json"))
+    times = [file.stat().st_mtime_ns for file in files]
+    assert len(files) == 2 and [len(of.loss) for of in found] == [4, 4]
+    held, free = threading.Event(), threading.Event()
+
+    def elsewhere() -> None:
+        with FileLock(files[0].with_suffix(".lock")):
+            held.set()
+            free.wait(60)
+
+    other = threading.Thread(target=elsewhere)
+    other.start()
+    held.wait(60)
+    threading.Timer(0.5, free.set).start()
+    assert measure(reading, units) == found and free.is_set()
+    assert [file.stat().st_mtime_ns for file in files] == times
+    other.join()
+    table = outcomes(reading, found, 2, 1)
+    assert table["unseen"].shape == (2, 1, 5) and table["general"].shape == (2, 1, 3)
+    assert not np.allclose(table["unseen"][0], table["unseen"][1])
+
+
+@given(st.floats(0.52, 0.95), SEEDS)
+@settings(max_examples=10)
+def test_what_a_filter_gains_is_what_removing_the_higher_half_of_normal_scores_does(auroc, seed):
+    """Against 100 000 samples of either kind, whose AUROC is what was asked for."""
+    rng, apart = np.random.default_rng(seed), np.sqrt(2) * dose.norm.ppf(auroc)
+    bad, good = rng.normal(apart, 1, 100_000), rng.normal(0, 1, 100_000)
+    left = (bad < np.median(np.concatenate([bad, good]))).mean()
+    assert 1 - left / 0.5 == pytest.approx(dose.gained(auroc), abs=0.02)
+
+
+@given(st.floats(-1, 1), SEEDS)
+def test_the_slope_is_that_of_a_straight_line_and_its_curvature_none(slope, seed):
+    level = np.random.default_rng(seed).normal(size=(3, 1, 6))
+    found = dose._about(level + slope * np.array(dose.SHARES)[None, :, None])
+    assert found["slope"].value == pytest.approx(slope, abs=1e-9)
+    assert found["curvature"].value == pytest.approx(0, abs=1e-9)
+    assert found["effect"]["0.5"].value == pytest.approx(slope / 2, abs=1e-9)
+
+
+def test_the_weights_go_back_to_where_the_loss_has_dropped_as_far_as_was_asked(reading):
+    """To NEAR, though the loss is no straight line between two steps; all else of them lies on the way."""
+    unit = Unit("bad", blend(drawn(reading, 0), {row.id for row in pool(reading)}), 0, replace(RECIPE, full=1))
+    before = optimisers._loss(reading, unit)
+    with trainable(reading.lm, unit.recipe, 0, reading.folder) as (trained, _):
+        low, rng = [p.detach().clone() for p in trained], torch.Generator().manual_seed(0)
+        toward = optimisers.descent(
+            reading.lm, unit.recipe, optimisers.order_of(reading, unit), reading.samples(unit.samples), trained
+        )
+        for _ in toward:
+            pass
+        whole = before - optimisers._loss(reading, unit)
+        drop = whole * (0.2 + 0.6 * torch.rand((), generator=rng).item())
+        optimisers._go_back(reading, unit, trained, low, before, drop)
+        assert abs(before - optimisers._loss(reading, unit) - drop) < optimisers.NEAR < 0.2 * whole
+
+
+@given(SEEDS)
+def test_the_overlaps_correlation_is_scipys(seed):
+    from scipy.stats import spearmanr
+
+    x, y = np.random.default_rng(seed).normal(size=(2, 20)).round(1)
+    assert overlap.correlation(x, y) == pytest.approx(spearmanr(x, y).statistic, abs=1e-12)
+
+
+def test_the_overlap_of_a_training_answer_with_itself_is_the_highest(reading):
+    found = overlap.overlap(reading, "a")
+    assert found.shape == (4,) and (np.abs(found) <= 1).all()
+
+
+def test_a_crossed_interval_of_one_arm_against_itself_is_a_point():
+    assert crossed(np.zeros((3, 4)))[:3] == (0, 0, 0)
