@@ -24,7 +24,6 @@ HOMES = {  # the only files, or folders, that may import a third-party face
         "toy/figures.py",
         "toy/optimiser_figures.py",
         "toy/lessons/figures.py",
-        "real/report/drawing.py",
         "real/report/figures.py",
         "real/experiments/figures.py",
     ),

@@ -198,8 +198,9 @@ def fit(
     """The law, and where its r lies among those of random targets; None when nothing has moved yet."""
     if not moved.any():
         return None
-    found, all_ = law(predicted, moved), torch.cat([by_chance.double(), moved[None].double()])
-    null = torch.corrcoef(all_)[-1, :-1].abs().numpy()
+    found = law(predicted, moved)
+    random, own = (unit(x.double() - x.double().mean(-1, keepdim=True)) for x in (by_chance, moved[None]))
+    null = (random @ own[0]).abs().numpy()  # |pearson| of each
     p = permutation_p(abs(found.pearson), null)
     return Fit(**found._asdict(), p_target=p, r_target=float(np.percentile(null, 95)))
 

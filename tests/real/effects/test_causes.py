@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from strategies import SEEDS
 
 from real.data.packing import pack
-from real.effects import causes
+from real.effects import causes, margins
 from real.models import forward
 from shared.cores import threads
 
@@ -24,6 +24,12 @@ def reading(request):
 @pytest.fixture(scope="module")
 def asked(reading):
     return causes.Asked(reading, reading.texts.asked["general"])
+
+
+@pytest.fixture(scope="module")
+def encoded(reading, asked):
+    """The answers, in the order in which they are asked."""
+    return [reading.encoded[i] for i in reading.indices(margins.asked({"": asked.questions}))]
 
 
 @given(SEEDS, st.integers(1, 12))
@@ -69,29 +75,21 @@ def said(reading, text, change=None):
     return torch.stack([logprobs[i - 1, text.ids[i]] for i in range(text.start, text.end)]).mean().item()
 
 
-def general(reading) -> list:
-    """The answers to general questions, as they are asked."""
-    those = [text for sides in reading.texts.asked["general"] for side in sides for text in side]
-    return [reading.encoded[i] for i in reading.indices(those)]
-
-
-def test_steering_is_what_adding_to_the_blocks_output_does(reading, asked):
+def test_steering_is_what_adding_to_the_blocks_output_does(reading, asked, encoded):
     """And no steering is no change; to 1e-7: the model's norms compute in float32."""
     vector = torch.randn(tiny.D_MODEL, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     base = asked.leaving()
     found = []
     for change, alone in ((None, None), (causes.adding(vector), lambda resid: resid + vector)):
         found.append([x for q in asked.said(base, change, base) for side in q for x in side])
-        assert found[-1] == pytest.approx([said(reading, text, alone) for text in general(reading)], abs=1e-7)
+        assert found[-1] == pytest.approx([said(reading, text, alone) for text in encoded], abs=1e-7)
     assert found[0] != pytest.approx(found[1], abs=1e-3)
 
 
-def test_restoring_puts_the_base_models_values_back_into_a_changed_model(reading, asked):
+def test_restoring_puts_the_base_models_values_back_into_a_changed_model(reading, asked, encoded):
     """Oracle: the changed model on each text alone, its block's output replaced by what the base model had there."""
     base = asked.leaving()
-    at_layer = [
-        forward.resid_post(reading.lm.model, pack([text]), [tiny.LAYER])[tiny.LAYER] for text in general(reading)
-    ]
+    at_layer = [forward.resid_post(reading.lm.model, pack([text]), [tiny.LAYER])[tiny.LAYER] for text in encoded]
     weight = reading.lm.model.get_decoder().layers[tiny.LAYER].mlp.down_proj.weight
     was = weight.clone()
     weight += 0.1
@@ -99,7 +97,7 @@ def test_restoring_puts_the_base_models_values_back_into_a_changed_model(reading
     restored = asked.said(now, causes.ablations(P)["whole"], base)
     expected = [
         said(reading, text, lambda resid, base=base, text=text: base[text.start - 1 : text.end])
-        for text, base in zip(general(reading), at_layer, strict=True)
+        for text, base in zip(encoded, at_layer, strict=True)
     ]
     changed = asked.said(now, None, base)
     weight.copy_(was)
@@ -107,14 +105,12 @@ def test_restoring_puts_the_base_models_values_back_into_a_changed_model(reading
     assert [x for q in changed for side in q for x in side] != pytest.approx(expected, abs=1e-3)
 
 
-def test_only_the_places_that_predict_an_answer_are_changed(reading):
+def test_only_the_places_that_predict_an_answer_are_changed(encoded):
     """Oracle: the set of (text, position) pairs from the last prompt token to the last answer token but the end."""
-    row = pack(reading.encoded)
-    nodes = set(causes.predicting(row, reading.encoded).tolist())
+    row = pack(encoded)
+    nodes = set(causes.predicting(row, encoded).tolist())
     wanted = {
-        int(path[n])
-        for path, text in zip(row.paths, reading.encoded, strict=True)
-        for n in range(text.start - 1, text.end)
+        int(path[n]) for path, text in zip(row.paths, encoded, strict=True) for n in range(text.start - 1, text.end)
     }
     assert nodes == wanted and len(nodes) < row.input_ids.shape[1]
 

@@ -244,7 +244,7 @@ def test_the_summary_gives_back_the_effects_that_were_put_in(summary):
     causes = summary["causes"]
     assert causes["steering"]["toxic part"]["2"]["value"] == near(0.2)
     assert causes["steering"]["toxic part"]["-1"]["value"] == near(-0.1)
-    assert set(causes["steering_random"]) == {"low", "high", "n"}
+    assert causes["steering_random"]["n"] == 2 and causes["steering_random"]["high"] < 0.05
     assert causes["steering"]["rest"]["2"]["value"] == near(0.0)
     assert causes["ablation"]["toxic"]["value"] == near(0.2) and causes["removed"]["toxic"]["value"] == near(0.1)
     assert causes["removed"]["random"]["high"] < 0.05 and causes["removed"]["random"]["n"] == 2
