@@ -1,5 +1,5 @@
 """`python -m real KEY=value ...`: the whole experiment. `python -m real models`: what it can be run on.
-`python -m real judge FILE KEY=value ...`: scores for answers.
+`python -m real judge FILE KEY=value ...`: scores for answers. `python -m real filters ...`: what filters are worth.
 
 Bad input is one line and exit code 2; Ctrl-C is one line and 130, and a reader who goes away is none and 141.
 """
@@ -48,15 +48,18 @@ def _do(words: list[str]) -> None:
     if words == ["make"]:  # as the Makefile asks
         words = from_make(os.environ)
     file = words[1] if words[:1] == ["judge"] and len(words) > 1 else ""
+    comparing = words[:1] == ["filters"]
     joining = words[:1] == ["join"] and len(words) > 1  # one of several processes: real/arms/launch.py
-    settings = parse(words[2:] if file or joining else words)
+    settings = parse(words[2:] if file or joining else words[comparing:])
     with _importing():
         if file:
             from real.judge.command import judge_file
         else:
-            from real.pipeline import join, run
+            from real.pipeline import compare, join, run
     if file:
         judge_file(Path(file), settings.judging, settings.sources.questions)
+    elif comparing:
+        compare(settings)
     elif joining:
         join(words[1], settings)
     else:
