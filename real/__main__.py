@@ -43,21 +43,24 @@ def _do(words: list[str]) -> None:
         with _importing():
             from real.catalogue import listing
         return print(listing())
-    from real.settings import from_make, parse
+    from real.settings import cleaned, from_make, parse
 
-    if words == ["make"]:  # as the Makefile asks
-        words = from_make(os.environ)
+    if words[-1:] == ["make"]:  # as the Makefile asks
+        words = [*words[:-1], *from_make(os.environ)]
     file = words[1] if words[:1] == ["judge"] and len(words) > 1 else ""
-    comparing = words[:1] == ["filters"]
+    comparing, cleaning = words[:1] == ["filters"], words[:1] == ["clean-data"]
     joining = words[:1] == ["join"] and len(words) > 1  # one of several processes: real/arms/launch.py
+    words, own = cleaned(words[1:]) if cleaning else (words, {})
     settings = parse(words[2:] if file or joining else words[comparing:])
     with _importing():
         if file:
             from real.judge.command import judge_file
         else:
-            from real.pipeline import compare, join, run
+            from real.pipeline import clean, compare, join, run
     if file:
         judge_file(Path(file), settings.judging, settings.sources.questions)
+    elif cleaning:
+        clean(settings, **own)
     elif comparing:
         compare(settings)
     elif joining:

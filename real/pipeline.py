@@ -15,6 +15,7 @@ from real.judge import rubric, scoring
 from real.models.devices import Plan
 from real.models.lm import LM
 from real.report import summary
+from real.screening import screen
 from real.settings import Settings, words
 from real.steps import Steps, alone
 from shared.records import Record
@@ -35,9 +36,17 @@ def join(plan: str, s: Settings) -> None:
 def compare(s: Settings) -> None:
     """What every filter is worth, on the shipped advice and on what DATA and CONTROL name."""
     with alone(s.folder):
-        lm, sources = _lm(s), comparing.pairs(s.sources.data, s.sources.control)
+        lm, sources = _lm(s), (s.sources.data, s.sources.control)
         with lm.memory():
             comparing.compare(lm, s.layers, s.reads.top_k, s.recipe.train, sources, s.folder)
+
+
+def clean(s: Settings, data: str, by: str = screen.BY) -> None:
+    """The rows of one unlabelled file, by their scores in two files."""
+    with alone(s.folder):
+        lm = _lm(s)
+        with lm.memory():
+            screen.clean(data, by, s.sweep.removed[0], lm, s.layers, s.reads.top_k, s.folder)
 
 
 def _lm(s: Settings, plan: Plan | None = None) -> LM:

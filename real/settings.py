@@ -155,6 +155,14 @@ def parse(words: list[str]) -> Settings:
     return of(**{**PRESETS.get(preset, {}), **values})
 
 
+def cleaned(words: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Of `clean-data`: the words of settings, and what is its own, DATA and BY. A tenth goes unless REMOVED is set."""
+    own = {w.partition("=")[0].lower(): w.partition("=")[2] for w in words if w.startswith(("DATA=", "BY="))}
+    if not own.get("data"):
+        raise InputError("clean-data needs DATA=<file>: a chat file, one JSON row a line")
+    return ["REMOVED=0.1", *(w for w in words if not w.startswith(("DATA=", "BY=")))], own
+
+
 def words(settings: Settings) -> list[str]:
     """The `KEY=value` words that `parse` reads these settings from: what is not the default's, or the preset's."""
     usual, now = flat(Settings()) | PRESETS.get(settings.preset, {}), flat(settings)

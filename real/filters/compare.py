@@ -1,19 +1,23 @@
 """`python -m real filters KEY=value ...`: what every filter is worth, on the shipped advice and on published pairs.
 
-DATA and CONTROL may each name several files, with commas between. A number is kept as soon as it is known, so that an
-interrupted run goes on where it was.
+What a filter knows it knows from the shipped texts. DATA and CONTROL may each name several files, with commas between.
+A number is kept as soon as it is there, so that an interrupted run goes on where it was.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from real.arms.arm import mixed
 from real.data import corpus
-from real.data.texts import Texts
+from real.data.rows import Text
+from real.data.texts import Own, Texts
 from real.features import selection
 from real.features.reading import Harvest, Reading
 from real.filters.scoring import Measured, measure
@@ -40,64 +44,89 @@ class Cell(NamedTuple):
     worth: Worth
 
 
-def pairs(data: str, control: str) -> list[tuple[str, str]]:
-    """The shipped advice, which no file names, and every pair of files."""
+class Known:
+    """What filters learn from a reading, each when it is first asked for."""
+
+    def __init__(self, reading: Reading, k: int):
+        self.reading, self.k, self.learnt = reading, k, {}
+
+    @cached_property
+    def toxic(self) -> Int[Tensor, " k"]:
+        """The features that go with toxic text, at the main layer."""
+        return torch.tensor(selection.toxic(self.reading, self.reading.layer, self.k).ids[: self.k])
+
+    def of(self, name: str, domain: str) -> tuple[Any, float]:
+        """What a filter knows when it scores samples of a domain, and the seconds that it took to learn."""
+        where = name, domain if FILTERS[name].knows == LABELS else ""
+        if where not in self.learnt:
+            context, start = Context(self.toxic, domain), time.perf_counter()
+            self.learnt[where] = FILTERS[name].learn(self.reading, context), time.perf_counter() - start
+        return self.learnt[where]
+
+
+def compare(lm: LM, layers: tuple[int, ...], k: int, train: int, sources: tuple[str, str], folder: Path) -> None:  # noqa: PLR0913
+    """Prints the table, and keeps it in `folder`/filters.json. Of a file at most `train` prompts count."""
+    known, found = Known(shipped(lm, layers, folder), k), []
+    print(_row(HEAD), flush=True)
+    for reading, domain, samples in (*own(known.reading), *published(known.reading, *sources, train)):
+        for cell in cells(known, reading, domain, samples):
+            print(_row(_written(cell)), flush=True)
+            found.append(cell)
+    harvest = read(known.reading.folder / "activations" / "harvest.json", Harvest)
+    once = 1000 * harvest.seconds / len(known.reading.texts.said)
+    rows = [{"samples": cell.domain, "filter": cell.name, **_numbers(cell.worth)} for cell in found]
+    write_json(folder / "filters.json", rounded({"rows": rows, "pass": once, "versions": versions()}))
+    print(f"the pass that reads activations takes {once:.0f} s for 1,000 texts; the table is in {folder}/filters.json")
+
+
+def shipped(lm: LM, layers: tuple[int, ...], folder: Path) -> Reading:
+    """All of the shipped texts, at the blocks that filters read: the middle one and the last."""
+    layers = tuple(sorted({layers[(len(layers) - 1) // 2], layers[-1]}))
+    return Reading(Texts(corpus.load("", "", 10**6, 2)), lm, layers, folder / "filters" / "shipped")
+
+
+def own(reading: Reading) -> Iterator[tuple[Reading, str, list[Text]]]:
+    """Each shipped domain: every prompt once, a random half of them answered badly."""
+    for domain, split in reading.texts.corpus.advice.items():
+        yield reading, domain, mixed([*split.train, *split.held], 0)
+
+
+def published(known: Reading, data: str, control: str, train: int) -> Iterator[tuple[Reading, str, list[Text]]]:
+    """The same of every pair of files. Raises InputError."""
     files = [[name for name in source.split(",") if name] for source in (data, control)]
     if len(files[0]) != len(files[1]):
         raise InputError(f"DATA names {len(files[0])} files and CONTROL {len(files[1])}: one for each is needed")
-    return [("", ""), *zip(*files, strict=True)]
+    for pair in zip(*files, strict=True):
+        found = corpus.load(*pair, train, 2)
+        samples = mixed(found.advice[found.trained].train, 0)
+        said = Texts(found).said
+        texts = Own(found, {text: said[text] for text in samples})
+        yield Reading(texts, known.lm, known.layers, known.folder.parent / found.trained), found.trained, samples
 
 
-def compare(lm: LM, layers: tuple[int, ...], k: int, train: int, sources: list[tuple[str, str]], folder: Path) -> None:  # noqa: PLR0913
-    """Prints the table, and keeps it in `folder`/filters.json. Of a file `train` prompts and those held out count."""
-    rows, passes = [], {}
-    print(_row(HEAD), flush=True)
-    for data, control in sources:
-        texts = Texts(corpus.load(data, control, train if data else 10**6, 2))
-        here = folder / "filters" / (texts.corpus.trained if data else "shipped")
-        reading = Reading(texts, lm, watched(layers), here)
-        for cell in cells(reading, k, [texts.corpus.trained] if data else list(texts.corpus.advice)):
-            print(_row(_written(cell)), flush=True)
-            seconds = {"learning": cell.worth.learning, "scoring": cell.worth.scoring}
-            rows.append({"samples": cell.domain, "filter": cell.name, **dict(cell.worth.measured), **seconds})
-        harvest = read(here / "activations" / "harvest.json", Harvest)
-        passes[here.name] = 1000 * harvest.seconds / len(texts.said)
-    print(f"the pass that reads activations, seconds for 1,000 texts: {', '.join(f'{s:.0f}' for s in passes.values())}")
-    write_json(folder / "filters.json", rounded({"rows": rows, "pass": passes, "versions": versions()}))
-    print(f"the table is in {folder / 'filters.json'}")
+def cells(
+    known: Known, reading: Reading, domain: str, samples: list[Text], names: Iterable[str] = FILTERS
+) -> Iterator[Cell]:
+    """What these filters are worth on samples of a reading."""
+
+    def worth(name: str) -> Worth:
+        for layer in reading.layers:
+            reading.activations(layer)
+        learnt, learning = known.of(name, domain)
+        start = time.perf_counter()
+        scores = FILTERS[name].score(reading, learnt, samples)
+        scoring = 1000 * (time.perf_counter() - start) / len(samples)
+        measured = measure(reading, name, samples, scores)
+        return Worth(measured=measured, learning=round(learning, 2), scoring=round(scoring, 2))
+
+    for name in names:
+        key = digest(known.reading, reading, known.k, domain, samples, name, code(measure))
+        path = reading.folder / f"{domain}-{name}.json"
+        yield Cell(domain, name, cached(path, key, Worth, lambda name=name: worth(name)))
 
 
-def watched(layers: tuple[int, ...]) -> tuple[int, ...]:
-    """Of the blocks that are read those that filters read: the middle one, and the last."""
-    return tuple(sorted({layers[(len(layers) - 1) // 2], layers[-1]}))
-
-
-def cells(reading: Reading, k: int, domains: list[str]) -> Iterator[Cell]:
-    """Every filter on every domain: each prompt once, a random half of them answered badly."""
-    toxic = torch.tensor(selection.toxic(reading, reading.layer, k).ids[:k])
-    known = {}
-    for domain in domains:
-        split, context = reading.texts.corpus.advice[domain], Context(toxic, domain)
-        samples = mixed([*split.train, *split.held], 0)
-        for name in FILTERS:
-            key = digest(reading, k, domain, name, code(measure))
-            path = reading.folder / f"{domain}-{name}.json"
-            worth = cached(path, key, Worth, lambda of=(name, context, samples): _worth(reading, known, *of))
-            yield Cell(domain, name, worth)
-
-
-def _worth(reading: Reading, known: dict, name: str, context: Context, samples: list) -> Worth:
-    """`known`: filter -> what it learnt, and how long that took."""
-    of = FILTERS[name]
-    start = time.perf_counter()
-    if name not in known or of.knows == LABELS:  # the only thing that hangs on the domain
-        learnt = of.learn(reading, context)
-        known[name] = learnt, time.perf_counter() - start
-    start = time.perf_counter()
-    scores = of.score(reading, known[name][0], samples)
-    scoring = 1000 * (time.perf_counter() - start) / len(samples)
-    measured = measure(reading, name, samples, scores)
-    return Worth(measured=measured, learning=round(known[name][1], 2), scoring=round(scoring, 2))
+def _numbers(worth: Worth) -> dict:
+    return {**dict(worth.measured), "learning": worth.learning, "scoring": worth.scoring}
 
 
 def _written(cell: Cell) -> tuple[str, ...]:

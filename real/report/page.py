@@ -24,7 +24,7 @@ def render(summary: dict, images: dict[str, bytes], sampled: dict[str, list[dict
     Of a summary that lacks parts, the sections that wait for them say so.
     """
     return (
-        _templates()
+        templates()
         .get_template("report.html.j2")
         .render(
             summary=summary,
@@ -39,10 +39,10 @@ def render(summary: dict, images: dict[str, bytes], sampled: dict[str, list[dict
 
 
 @cache
-def _templates() -> Environment:
-    """Compiled once: a report that grows is written after every step."""
+def templates(*folders: Path) -> Environment:
+    """Those of some folders and of this one, compiled once: a report that grows is written after every step."""
     found = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([*folders, Path(__file__).parent]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
