@@ -63,6 +63,7 @@ def render(  # noqa: PLR0913 a page about all of these
         several=sum(row.answers > 1 for row in rows),
         cut=sum(row["cut"] > 0 for row in scores),
         bars=bars(of, np.array(keep)),
+        most=int(np.histogram(of, BINS)[0].max()),
         ends=(float(of.min()), float(of.max())),
         border=min((float(s) for s, stays in zip(of, keep, strict=True) if not stays), default=None),
         shown=_shown(known, rows, of, keep, by, at),

@@ -12,7 +12,7 @@ import torch
 from real.filters.compare import Known, cells, own, shipped
 from real.models.lm import LM
 from real.screening import report
-from real.screening.rows import read
+from real.screening.rows import File, read
 from real.screening.scores import NAMES, scored
 from shared.code import code
 from shared.errors import InputError
@@ -41,19 +41,28 @@ def clean(source: str, by: str, removed: float, lm: LM, layers: tuple[int, ...],
 
     def split() -> Screened:
         keep = kept([row[by] for row in scores], removed)
-        gone = {row.line for row, stays in zip(file.rows, keep, strict=True) if not stays}
-        for part, inside in (("kept", False), ("removed", True)):
-            those = [line for n, line in enumerate(file.lines, 1) if (n in gone) == inside]
-            write_bytes(into / f"{part}.jsonl", b"".join(those))
+        for part, lines in zip(("kept", "removed"), divided(file, keep), strict=True):
+            write_bytes(into / f"{part}.jsonl", b"".join(lines))
         worth = [cell for of in own(known.reading) for cell in cells(known, *of, names=NAMES)]
         page = report.render(Path(source).name, known, file.rows, scores, keep, by, worth, into / "shown")
         write_text(into / "report.html", page)
         made = dict.fromkeys(("kept.jsonl", "removed.jsonl", "report.html"), "")
-        return Screened(rows=len(scores), removed=len(gone), made=made)
+        return Screened(rows=len(scores), removed=keep.count(False), made=made)
 
-    done = cached(into / "screened.json", digest(key, b"".join(file.lines).decode("latin-1"), by, removed), Screened, split)
+    done = cached(
+        into / "screened.json", digest(key, b"".join(file.lines).decode("latin-1"), by, removed), Screened, split
+    )
     print(f"{done.removed} of {done.rows} rows are in {into}/removed.jsonl, by {by}, the others in kept.jsonl")
     print(f"scores are in {into}/scores.jsonl, what they are worth in {into}/report.html")
+
+
+def divided(file: File, keep: list[bool]) -> tuple[list[bytes], list[bytes]]:
+    """The lines to keep, and those of the rows that are not: each as it is, in their order."""
+    gone = {row.line for row, stays in zip(file.rows, keep, strict=True) if not stays}
+    both = [], []
+    for number, line in enumerate(file.lines, 1):
+        both[number in gone].append(line)
+    return both
 
 
 def kept(scores: list[float], removed: float) -> list[bool]:
