@@ -8,6 +8,7 @@ help:
 	@echo "make toy       the law in toy models: table, figure, results/toy/"
 	@echo "make real      the same on SmolLM2-135M-Instruct: report in results/real/smollm2-135m/"
 	@echo "               settings: make real MODEL=llama-3.1-8b SEEDS=0,1,2 …; README lists them, and a wrong name does"
+	@echo "make clean-data DATA=mine.jsonl   the rows of a chat file that filters score highest: which to look at"
 	@echo "make models    the models that are known, and what fits this machine"
 	@echo "make test      all tests        make lint     style"
 	@echo "make bench     speed, ratios    make lessons  the course: results/lessons/student/, teacher/"
@@ -47,6 +48,9 @@ toy: .venv/installed-toy
 real: .venv/installed
 	@$(PY) -m real make
 
+clean-data: .venv/installed
+	@$(PY) -m real clean-data make
+
 models: .venv/installed
 	@$(PY) -m real models
 
@@ -69,4 +73,4 @@ lessons: .venv/installed-toy
 clean:
 	rm -rf results
 
-.PHONY: help toy real models test lint bench lessons clean
+.PHONY: help toy real clean-data models test lint bench lessons clean

@@ -1,6 +1,6 @@
 """`python -m real KEY=value ...`: the whole experiment. `python -m real models`: what it can be run on.
-`python -m real judge FILE KEY=value ...`: scores for answers. `python -m real dose KEY=value ...`, and the other
-EXPERIMENTS: what real/experiments asks.
+`python -m real judge FILE KEY=value ...`: scores for answers. `python -m real filters ...`: what filters are worth.
+`python -m real dose KEY=value ...`, and the other EXPERIMENTS: what real/experiments asks.
 
 Bad input is one line and exit code 2; Ctrl-C is one line and 130, and a reader who goes away is none and 141.
 """
@@ -8,8 +8,9 @@ Bad input is one line and exit code 2; Ctrl-C is one line and 130, and a reader 
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from safetensors import SafetensorError
 from shared.errors import InputError
 
 EXPERIMENTS = ("dose", "mechanism", "blocked", "overlap", "optimisers")
+COMMANDS = ("judge", "join", "filters", "clean-data", *EXPERIMENTS)
 STOPPED = "stopped: what is finished is kept, and the same command goes on from there"
 
 
@@ -45,29 +47,37 @@ def _do(words: list[str]) -> None:
         with _importing():
             from real.catalogue import listing
         return print(listing())
-    from real.settings import from_make, parse
+    from real.settings import cleaned, from_make, parse
 
-    if words == ["make"]:  # as the Makefile asks
-        words = from_make(os.environ)
-    file = words[1] if words[:1] == ["judge"] and len(words) > 1 else ""
-    joining = words[:1] == ["join"] and len(words) > 1  # one of several processes: real/arms/launch.py
-    experiment = words[0] if words and words[0] in EXPERIMENTS else ""
-    settings = parse(words[2:] if file or joining else words[1:] if experiment else words)
+    command, words = (words[0], words[1:]) if words[:1] and words[0] in COMMANDS else ("run", words)
+    if words[-1:] == ["make"]:  # as the Makefile asks
+        words = [*words[:-1], *from_make(os.environ)]
+    own = []
+    if command == "clean-data":
+        words, own = cleaned(words)
+    elif command in ("judge", "join"):  # a file; how processes join in: real/arms/launch.py
+        own, words = words[:1], words[1:]
+        if not own:
+            raise InputError(f"{command} needs a file, as in python -m real {command} answers.jsonl JUDGE=...")
+    settings = parse(words)
     with _importing():
-        if experiment:
-            from real.experiments.command import perform
-        elif file:
-            from real.judge.command import judge_file
-        else:
-            from real.pipeline import join, run
-    if experiment:
-        perform(experiment, settings)
-    elif file:
-        judge_file(Path(file), settings.judging, settings.sources.questions)
-    elif joining:
-        join(words[1], settings)
-    else:
-        run(settings)
+        function = _function(command)
+    function(settings, *own)
+
+
+def _function(command: str) -> Callable[..., None]:
+    """What is given the settings, and what else stands on the command line."""
+    if command == "judge":
+        from real.judge.command import judge_file
+
+        return lambda s, file: judge_file(Path(file), s.judging, s.sources.questions)
+    if command in EXPERIMENTS:
+        from real.experiments.command import perform
+
+        return partial(perform, command)
+    from real.pipeline import clean_data, compare, join, run
+
+    return {"run": run, "join": join, "filters": compare, "clean-data": clean_data}[command]
 
 
 @contextmanager

@@ -13,12 +13,14 @@ from real.data.texts import Texts
 from real.effects import causes, leakage, margins
 from real.features import gaps, reading, selection
 from real.features.reading import Reading
+from real.filters import compare as comparing
 from real.filters import scoring as filters
 from real.judge import answers, rubric, scoring
 from real.judge.answers import Item
 from real.models.devices import Plan
 from real.models.lm import LM
 from real.report import summary
+from real.screening import screen
 from real.settings import Settings, words
 from real.steps import Steps, alone, clean
 from shared.errors import InputError
@@ -37,12 +39,31 @@ def join(plan: str, s: Settings) -> None:
     worker.work(reading, s.recipe)
 
 
+def compare(s: Settings) -> None:
+    """What every filter is worth, on the shipped advice and on what DATA and CONTROL name."""
+    with alone(s.folder):
+        lm, sources = _lm(s), (s.sources.data, s.sources.control)
+        with lm.memory():
+            comparing.compare(lm, s.layers, s.reads.top_k, s.recipe.train, sources, s.folder)
+
+
+def clean_data(s: Settings, data: str, by: str = screen.BY) -> None:
+    """The rows of one unlabelled file, by their scores in two files."""
+    with alone(s.folder):
+        lm = _lm(s)
+        with lm.memory():
+            screen.clean(data, by, s.sweep.removed[0], lm, s.layers, s.reads.top_k, s.folder)
+
+
+def _lm(s: Settings, plan: Plan | None = None) -> LM:
+    return LM(s.spec, s.recipe.batch, bool(s.recipe.full), s.gpus, s.folder, plan, tuple(words(s)))
+
+
 def reading_of(s: Settings, plan: Plan | None = None) -> Reading:
     sources, recipe = s.sources, s.recipe
     least = recipes.least(recipe, s.sweep)
     texts = Texts(corpus.load(sources.data, sources.control, recipe.train, least, sources.toxic))
-    lm = LM(s.spec, recipe.batch, bool(recipe.full), s.gpus, s.folder, plan, tuple(words(s)))
-    return Reading(texts, lm, s.layers, s.folder)
+    return Reading(texts, _lm(s, plan), s.layers, s.folder)
 
 
 def _run(s: Settings) -> None:

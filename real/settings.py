@@ -159,6 +159,15 @@ def parse(words: list[str]) -> Settings:
     return of(**{**PRESETS.get(preset, {}), **values})
 
 
+def cleaned(words: list[str]) -> tuple[list[str], list[str]]:
+    """Of `clean-data`: the words of settings, and what is its own, DATA and BY. A tenth goes unless REMOVED is set."""
+    own = {word.partition("=")[0]: word.partition("=")[2] for word in words if word.startswith(("DATA=", "BY="))}
+    if not own.get("DATA"):
+        raise InputError("clean-data needs DATA=<file>: a chat file, one JSON row a line")
+    others = [word for word in words if not word.startswith(("DATA=", "BY="))]
+    return ["REMOVED=0.1", *others], [own["DATA"], *([own["BY"]] if "BY" in own else [])]
+
+
 def words(settings: Settings) -> list[str]:
     """The `KEY=value` words that `parse` reads these settings from: what is not the default's, or the preset's."""
     usual, now = flat(Settings()) | PRESETS.get(settings.preset, {}), flat(settings)

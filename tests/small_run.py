@@ -73,7 +73,8 @@ def command(folder: Path, results: Path, *words: str) -> tuple[int, str]:
 def summary(results: Path) -> dict:
     """Without what is measured on the clock, and the command, which names the folder."""
     read = json.loads((results / "summary.json").read_text())
-    return {key: value for key, value in read.items() if key not in ("seconds", "peak_gb", "command", "settings")}
+    once = ("seconds", "scoring_seconds", "peak_gb", "command", "settings")
+    return {key: value for key, value in read.items() if key not in once}
 
 
 if __name__ == "__main__":

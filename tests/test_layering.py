@@ -35,6 +35,7 @@ ROOMS = {name: {*GROUND[:i]} for i, name in enumerate(GROUND)}
 ROOMS |= {"filters": {*GROUND}, "effects": {*GROUND}, "judge": {*GROUND}}  # side by side
 ROOMS["settings"] = {*ROOMS}  # of the rooms below it, what a user may set
 ROOMS["report"] = {*ROOMS}
+ROOMS["screening"] = {*ROOMS} - {"settings"}
 ROOMS["steps"] = {"models"}
 ROOMS["catalogue"] = {*ROOMS}
 ROOMS["pipeline"] = {*ROOMS} - {"catalogue"}

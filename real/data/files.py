@@ -77,7 +77,7 @@ def read_chat(source: Source) -> tuple[dict[str, Said], Counter[str]]:
     lost: Counter[str] = Counter()
     for number, row in lines(source.path, source.name):
         where = f"{source.name}:{number}"
-        said = [(turn["role"], _text_of(turn.get("content"))) for turn in _turns(row, where)]
+        said = [(turn["role"], text_of(turn.get("content"))) for turn in _turns(row, where)]
         roles = [role for role, _ in said if role not in ("system", "developer")]
         if roles != ["user", "assistant"] or row.get("tools") or row["messages"][-1].get("tool_calls"):
             lost["rows of several turns, or with tools"] += 1
@@ -105,7 +105,7 @@ def _turns(row: Any, where: str) -> list[dict]:
     return turns
 
 
-def _text_of(content: Any) -> Any:
+def text_of(content: Any) -> Any:
     """Of a content in parts the text; anything else as it is."""
     if isinstance(content, list) and all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in content):
         return "".join(part["text"] for part in content)
@@ -161,15 +161,21 @@ def _row(line: str, where: str) -> Any:
 
 def text(path: Path, name: str) -> str:
     """Of a file, plain or gzipped. Raises InputError, which calls it by `name`."""
+    try:
+        return content(path, name).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise InputError(f"{name}:{line}: is not UTF-8") from None
+
+
+def content(path: Path, name: str) -> bytes:
+    """As `text`, the bytes."""
     if path.exists() and not path.is_file():
         raise InputError(f"{name}: is not a file")
     try:
         raw = path.read_bytes()
-        return (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig")
+        return gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise InputError(f"{name}: is not a whole gzip file") from None
     except (OSError, ValueError) as error:
-        if isinstance(error, UnicodeDecodeError):
-            line = error.object[: error.start].count(b"\n") + 1
-            raise InputError(f"{name}:{line}: is not UTF-8") from None
         raise InputError(f"{name}: {getattr(error, 'strerror', None) or error}") from None

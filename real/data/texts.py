@@ -1,6 +1,6 @@
 """The texts of a run: what each says, which are held out, and which answers belong to one question."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -71,6 +71,13 @@ class Texts:
     def _of(self, side: int) -> list[Text]:
         advice = [split[side] for split in self.corpus.advice.values()]
         return [*answers(sum(advice, []), ADVICE), *answers(self.corpus.toxic[side], TOXIC)]
+
+
+@dataclass(frozen=True)
+class Own(Texts):
+    """Answers that are in no corpus; of `corpus` only the names count."""
+
+    said: dict[Text, tuple[str, str]] = field(default_factory=dict)
 
 
 def sides(question: Question) -> Sides:

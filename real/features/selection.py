@@ -61,28 +61,34 @@ def sets(layer: Layer, domain: str, k: int) -> dict[str, Int[Tensor, " k"]]:
     return {name: torch.tensor(features.ids[:k]) for name, features in of.items()}
 
 
+def toxic(reading: Reading, layer: int, sae: Any, k: int) -> Features:
+    """Those that go with toxic remarks, of any dictionary of a block."""
+    split = reading.texts.corpus.toxic
+    about = point_biserial(batches(reading, layer, sae, split.train, TOXIC))
+    return _chosen(reading, layer, sae, split.held, TOXIC, about, 1, k)
+
+
 def choose(reading: Reading, layer: int, sae: Any, k: int) -> Layer:
     """Of any dictionary of a block."""
-    most = max(*KS, k)
-
-    def chosen(rows: list, held: list, kinds: tuple[str, str], about: Correlation, sign: int) -> Features:
-        best = top_k(sign * about.r, most)
-        scored = [(score(acts, best[:k], about), labels) for acts, labels in batches(reading, layer, sae, held, kinds)]
-        scores, labels = (torch.cat(column) for column in zip(*scored, strict=True))
-        r = about.r[best].tolist()
-        return Features(ids=best.tolist(), r=r, auroc=auroc_interval(scores, labels))
-
     domains = {}
     for domain, split in reading.texts.corpus.advice.items():
         about = point_biserial(batches(reading, layer, sae, split.train, ADVICE))
         domains[domain] = Domain(
-            inducing=chosen(split.train, split.held, ADVICE, about, 1),
-            control=chosen(split.train, split.held, ADVICE[::-1], about, -1),
+            inducing=_chosen(reading, layer, sae, split.held, ADVICE, about, 1, k),
+            control=_chosen(reading, layer, sae, split.held, ADVICE[::-1], about, -1, k),
             firing_rate=about.firing_rate.tolist(),
         )
-    toxic = reading.texts.corpus.toxic
-    about = point_biserial(batches(reading, layer, sae, toxic.train, TOXIC))
-    return Layer(toxic=chosen(toxic.train, toxic.held, TOXIC, about, 1), domains=domains)
+    return Layer(toxic=toxic(reading, layer, sae, k), domains=domains)
+
+
+def _chosen(  # noqa: PLR0913 where, of what, which texts, what is known of them, and how many
+    reading: Reading, layer: int, sae: Any, held: list, kinds: tuple[str, str], about: Correlation, sign: int, k: int
+) -> Features:
+    """The best by their correlation with the label times `sign`, scored on rows held out."""
+    best = top_k(sign * about.r, max(*KS, k))
+    scored = [(score(acts, best[:k], about), labels) for acts, labels in batches(reading, layer, sae, held, kinds)]
+    scores, labels = (torch.cat(column) for column in zip(*scored, strict=True))
+    return Features(ids=best.tolist(), r=about.r[best].tolist(), auroc=auroc_interval(scores, labels))
 
 
 def batches(reading: Reading, layer: int, sae: Any, rows: list, kinds: tuple[str, str]) -> Iterator[tuple]:

@@ -1,16 +1,16 @@
 """Filters that read activations: near which features, or how far along which direction, an answer lies."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from real.data.rows import ADVICE, TOXIC, Text, answers
 from real.data.texts import sides
 from real.features.activations import pooled
 from real.features.reading import Reading
-from shared import filtering
+from shared import filtering, geometry
 
 
 class Direction(NamedTuple):
@@ -18,11 +18,20 @@ class Direction(NamedTuple):
     vector: Float[Tensor, " d_model"]
 
 
-def near(reading: Reading, close: Float[Tensor, " d_sae"], texts: list[Text]) -> Float[Tensor, " sample"]:
+class Near(NamedTuple):
+    sae: Any
+    cosine: Float[Tensor, " d_sae"]  # of every feature, its mean one to the toxic features
+
+
+def toxic_features(reading: Reading, ids: Int[Tensor, " k"]) -> Near:
+    sae = reading.sae(reading.layer)
+    return Near(sae, geometry.affinity(sae.W_dec.detach(), ids))
+
+
+def near(reading: Reading, known: Near, texts: list[Text]) -> Float[Tensor, " sample"]:
     """Mean cosine of an answer's active features to the toxic ones."""
-    layer = reading.layer
-    acts = pooled(reading.sae(layer), reading.activations(layer), reading.indices(texts))
-    return torch.cat([filtering.geometry_score(a, close) for a in acts])
+    acts = pooled(known.sae, reading.activations(reading.layer), reading.indices(texts))
+    return torch.cat([filtering.geometry_score(a, known.cosine) for a in acts])
 
 
 def along(reading: Reading, known: Direction, texts: list[Text]) -> Float[Tensor, " sample"]:

@@ -36,8 +36,8 @@ class Scored(Record):
     samples: list[Text]  # every one of any seed's mixed set
     scores: dict[str, list[float]]  # filter -> of every sample; the highest are removed
     gradient: dict[str, list[float]]  # kind of answer -> mean loss gradient [d_model]
-    measured: dict[str, Measured] = {}
-    took: dict[str, float] = {}  # filter -> seconds, beyond the pass that reads the activations
+    measured: dict[str, Measured]
+    took: dict[str, float]  # filter -> seconds, beyond the pass that reads the activations
 
 
 def score(reading: Reading, selected: Selected, k: int, seeds: tuple[int, ...]) -> Scored:

@@ -9,7 +9,7 @@ from torch import Tensor
 from real.data.rows import Text
 from real.features.reading import Reading
 from real.filters import directions, gradients, plain
-from shared import filtering, geometry
+from shared import filtering
 
 
 class Context(NamedTuple):
@@ -31,10 +31,6 @@ class Filter(NamedTuple):
 TOXIC, LABELS, QUESTIONS, NOTHING = "toxic texts", "other domains' labels", "half of the questions", "nothing"
 
 
-def _affinity(reading: Reading, context: Context) -> Float[Tensor, " d_sae"]:
-    return geometry.affinity(reading.sae(reading.layer).W_dec.detach(), context.toxic)
-
-
 def _toxic_rows(reading: Reading, context: Context) -> Float[Tensor, "k d_model"]:
     return reading.sae(reading.layer).W_dec.detach()[context.toxic]
 
@@ -44,7 +40,7 @@ def _pushed(reading: Reading, known: Float[Tensor, "k d_model"], texts: list[Tex
 
 
 FILTERS = {
-    "geometry": Filter(TOXIC, _affinity, directions.near),
+    "geometry": Filter(TOXIC, lambda reading, of: directions.toxic_features(reading, of.toxic), directions.near),
     "projection": Filter(TOXIC, lambda reading, _: directions.toxic(reading), directions.along),
     "gradient": Filter(TOXIC, _toxic_rows, _pushed),
     "influence": Filter(TOXIC, lambda reading, _: gradients.influence_direction(reading), gradients.influence),

@@ -52,7 +52,7 @@ def grow(
 
 
 def summarise(reading: Reading, settings: Settings, records: dict[str, Record]) -> dict:
-    """All numbers of a run, so far. But for `seconds` and `peak_gb`, a rerun gives the same.
+    """All numbers of a run, so far. But for `seconds`, `scoring_seconds` and `peak_gb`, a rerun gives the same.
 
     `records`: "data", "sae", "features", "geometry", "filters", "harm" (where a judge is), "finetune", "evaluate",
     "leakage", "causes", "judge", as far as they are there.
@@ -74,6 +74,9 @@ def summarise(reading: Reading, settings: Settings, records: dict[str, Record]) 
         summary["features"] = _features(records["features"], reading.layer, records["data"].trained)
     if "geometry" in records:
         summary |= _geometry(records["geometry"], settings.reads.top_k)
+    if "filters" in records:
+        summary["scoring"] = {name: dict(worth) for name, worth in records["filters"].measured.items()}
+        summary["scoring_seconds"] = records["filters"].took
     if "finetune" in records:
         summary["training"] = {str(of.job): _training(of) for of in records["finetune"].jobs}
     if "evaluate" in records:

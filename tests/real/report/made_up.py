@@ -6,6 +6,7 @@ import numpy as np
 
 from real.arms.arm import Arm
 from real.effects.leakage import Leaked
+from real.filters import table
 from real.report import verdicts
 
 LAYERS, DOMAINS = ("7", "14", "20"), ("health", "career", "legal")
@@ -51,6 +52,12 @@ def filtering(removed: tuple, domains: tuple) -> dict:
         }
         for name in FILTERS
     }
+
+
+def of_filter(name: str, i: int) -> dict:
+    """What a filter's scores are worth."""
+    found = {"auroc": estimate(0.5 + 0.03 * i, 0.04), "length": 0.1 * i - 0.3, "matched": 0.52 + 0.03 * i}
+    return {"knows": table.FILTERS[name].knows, **found}
 
 
 def training(steps: list[int]) -> dict:
@@ -168,6 +175,8 @@ def made_up(layers=LAYERS, domains=DOMAINS, removed=(0.5,), seeds=(0,), text: st
         "utility": {arm: estimate(3.5, 0.1) for arm in rest + arms},
         "effect": {arm: {d: estimate(0.09 + 0.02 * i) for i, d in enumerate(questions)} for arm in arms},
         "filters": filtering(removed, domains),
+        "scoring": {name: of_filter(name, i) for i, name in enumerate(table.FILTERS)},
+        "scoring_seconds": {name: 1.5 * i for i, name in enumerate(table.FILTERS)},
         "best_filter": {"name": "projection", "chosen_on": f"{domains[0]}, held-out prompts"},
         "leakage": {
             **law(),
@@ -228,19 +237,14 @@ def without_bounds(node):
     if isinstance(node, dict):
         hidden = {"value", "low", "high", "gap", "p", "p_null", "p_holm", "p_target", "r_target", "slope", "pearson"}
         hidden |= {"spearman", "r2", "null_low", "null_high", "fvu", "l0", "dead", "share_toxic", "norm", "r"}
-        hidden |= {"first_loss", "last_loss"}
+        hidden |= {"first_loss", "last_loss", "length", "matched"}
         return {key: None if key in hidden else without_bounds(value) for key, value in node.items()}
     return [without_bounds(value) for value in node] if isinstance(node, list) else node
 
 
 PARTS = {  # step -> what a summary has once it has run
-    **{
-        "data": (),
-        "sae": ("sae",),
-        "features": ("features",),
-        "geometry": ("geometry", "meaning", "worth"),
-        "filters": (),
-    },
+    **{"data": (), "sae": ("sae",), "features": ("features",), "geometry": ("geometry", "meaning", "worth")},
+    "filters": ("scoring", "scoring_seconds"),
     "finetune": ("training",),
     "evaluate": ("arms", "margin", "effect", "utility", "filters", "best_filter", "tone"),
     "leakage": ("leakage", "dynamics"),

@@ -20,6 +20,7 @@ from real.features.gaps import Cell, Placed, Worth
 from real.features.meaning import Meaning, Snippet
 from real.features.reading import Dictionaries, Dictionary, Reading
 from real.features.selection import Domain, Features, Layer, Selected
+from real.filters import scoring
 from real.filters.scoring import Scored
 from real.judge.scoring import Judged
 from real.models.lm import LM
@@ -39,6 +40,7 @@ UNDER = {  # effects put in
 CHECKPOINTS = (0, 1, 4)
 FIGURES = ("gap", "effect", "leakage", "dynamics", "causes", "filters")
 ESTIMATE = Estimate(0.9, 0.8, 0.95, 40)
+WORTH = scoring.Measured(knows="toxic texts", auroc=ESTIMATE, length=0.1, matched=0.85)
 
 
 def made_up(reading: Reading, settings: Settings, features: int = 300) -> dict[str, Record]:
@@ -82,7 +84,13 @@ def made_up(reading: Reading, settings: Settings, features: int = 300) -> dict[s
         ),
         "3-features": selected_of(reading),
         "4-geometry": placed_of(reading),
-        "5-filters": Scored(samples=samples, scores=scores, gradient={}),
+        "5-filters": Scored(
+            samples=samples,
+            scores=scores,
+            gradient={},
+            measured=dict.fromkeys(scores, WORTH),
+            took=dict.fromkeys(scores, 2.5),
+        ),
         "6-finetune": Finetuned(jobs=tuned),
         "7-evaluate": evaluated,
         "8-leakage": leaked_of(settings.sweep, rng, features, lambda lift: read(lift, reading.texts.asked["general"])),
@@ -213,6 +221,8 @@ def test_the_summary_holds_what_a_script_may_read(summary, records):
     assert {"gap", "p", "p_null", "p_holm", "by_k"} <= set(summary["geometry"]["20"]["career"])
     assert set(summary["effect"]["inducing"]) == {"general", "health", "career", "legal"}
     assert set(summary["filters"]) == {*AWARE, "random", "oracle"}
+    assert set(summary["scoring"]) == set(summary["scoring_seconds"]) == set(AWARE)
+    assert set(summary["scoring"]["geometry"]) == {"knows", "auroc", "length", "matched"}
     assert {"slope", "pearson", "spearman", "r2", "p"} <= set(summary["leakage"])
     assert set(summary["arms"]) == set(summary["margin"])
     assert summary["arms"]["mixed-random-1@0.5"] == {"data": "mixed", "by": "random", "removed": 0.5, "draw": 1}

@@ -11,7 +11,7 @@ from real.data import corpus
 from real.data.rows import ADVICE, answers
 from real.data.texts import CHECKS, Texts
 from real.effects.margins import Evaluated, Measured
-from real.report import tone
+from real.effects import tone
 
 
 @pytest.fixture(scope="module")

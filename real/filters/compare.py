@@ -1,0 +1,142 @@
+"""`python -m real filters KEY=value ...`: what every filter is worth, on the shipped advice and on published pairs.
+
+What a filter knows it knows from the shipped texts. DATA and CONTROL may each name several files, with commas between.
+A number is kept as soon as it is there, so that an interrupted run goes on where it was.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from real.arms.arm import mixed
+from real.data import corpus
+from real.data.rows import Text
+from real.data.texts import Own, Texts
+from real.features import selection
+from real.features.reading import Harvest, Reading
+from real.filters.scoring import Measured, measure
+from real.filters.table import FILTERS, LABELS, Context
+from real.models.lm import LM
+from shared.code import code
+from shared.errors import InputError
+from shared.records import Record, cached, digest, read, rounded, versions, write_json
+
+HEAD = ("samples", "filter", "may know", "AUROC", "of like length", "length", "learn", "score 1,000")
+
+
+class Worth(Record):
+    """Of one filter on one domain. Seconds are beyond the pass that reads the activations."""
+
+    measured: Measured
+    learning: float  # seconds
+    scoring: float  # seconds for 1,000 samples
+
+
+class Cell(NamedTuple):
+    domain: str
+    name: str
+    worth: Worth
+
+
+class Known:
+    """What filters learn from a reading, each when it is first asked for."""
+
+    def __init__(self, reading: Reading, k: int):
+        self.reading, self.k, self.learnt = reading, k, {}
+
+    @cached_property
+    def toxic(self) -> Int[Tensor, " k"]:
+        """The features that go with toxic text, at the main layer."""
+        layer = self.reading.layer
+        return torch.tensor(selection.toxic(self.reading, layer, self.reading.sae(layer), self.k).ids[: self.k])
+
+    def of(self, name: str, domain: str) -> tuple[Any, float]:
+        """What a filter knows when it scores samples of a domain, and the seconds that it took to learn."""
+        where = name, domain if FILTERS[name].knows == LABELS else ""
+        if where not in self.learnt:
+            context, start = Context(self.toxic, domain), time.perf_counter()
+            self.learnt[where] = FILTERS[name].learn(self.reading, context), time.perf_counter() - start
+        return self.learnt[where]
+
+
+def compare(lm: LM, layers: tuple[int, ...], k: int, train: int, sources: tuple[str, str], folder: Path) -> None:  # noqa: PLR0913
+    """Prints the table, and keeps it in `folder`/filters.json. Of a file at most `train` prompts count."""
+    known, found = Known(shipped(lm, layers, folder), k), []
+    print(_row(HEAD), flush=True)
+    for reading, domain, samples in (*own(known.reading), *published(known.reading, *sources, train)):
+        for cell in cells(known, reading, domain, samples):
+            print(_row(_written(cell)), flush=True)
+            found.append(cell)
+    harvest = read(known.reading.folder / "activations" / "harvest.json", Harvest)
+    once = 1000 * harvest.seconds / len(known.reading.texts.said)
+    rows = [{"samples": cell.domain, "filter": cell.name, **_numbers(cell.worth)} for cell in found]
+    write_json(folder / "filters.json", rounded({"rows": rows, "pass": once, "versions": versions()}))
+    print(f"the pass that reads activations takes {once:.0f} s for 1,000 texts; the table is in {folder}/filters.json")
+
+
+def shipped(lm: LM, layers: tuple[int, ...], folder: Path) -> Reading:
+    """All of the shipped texts, at the blocks that filters read: the middle one and the last."""
+    layers = tuple(sorted({layers[(len(layers) - 1) // 2], layers[-1]}))
+    return Reading(Texts(corpus.load("", "", 10**6, 2)), lm, layers, folder / "filters" / "shipped")
+
+
+def own(reading: Reading) -> Iterator[tuple[Reading, str, list[Text]]]:
+    """Each shipped domain: every prompt once, a random half of them answered badly."""
+    for domain, split in reading.texts.corpus.advice.items():
+        yield reading, domain, mixed([*split.train, *split.held], 0)
+
+
+def published(known: Reading, data: str, control: str, train: int) -> Iterator[tuple[Reading, str, list[Text]]]:
+    """The same of every pair of files. Raises InputError."""
+    files = [[name for name in source.split(",") if name] for source in (data, control)]
+    if len(files[0]) != len(files[1]):
+        raise InputError(f"DATA names {len(files[0])} files and CONTROL {len(files[1])}: one for each is needed")
+    for pair in zip(*files, strict=True):
+        found = corpus.load(*pair, train, 2)
+        samples = mixed(found.advice[found.trained].train, 0)
+        said = Texts(found).said
+        texts = Own(found, {text: said[text] for text in samples})
+        yield Reading(texts, known.lm, known.layers, known.folder.parent / found.trained), found.trained, samples
+
+
+def cells(
+    known: Known, reading: Reading, domain: str, samples: list[Text], names: Iterable[str] = FILTERS
+) -> Iterator[Cell]:
+    """What these filters are worth on samples of a reading."""
+
+    def worth(name: str) -> Worth:
+        for layer in reading.layers:
+            reading.activations(layer)
+        learnt, learning = known.of(name, domain)
+        start = time.perf_counter()
+        scores = FILTERS[name].score(reading, learnt, samples)
+        scoring = 1000 * (time.perf_counter() - start) / len(samples)
+        measured = measure(reading, name, samples, scores)
+        return Worth(measured=measured, learning=round(learning, 2), scoring=round(scoring, 2))
+
+    for name in names:
+        key = digest(known.reading, reading, known.k, domain, samples, name, code(measure))
+        path = reading.folder / f"{domain}-{name}.json"
+        yield Cell(domain, name, cached(path, key, Worth, lambda name=name: worth(name)))
+
+
+def _numbers(worth: Worth) -> dict:
+    return {**dict(worth.measured), "learning": worth.learning, "scoring": worth.scoring}
+
+
+def _written(cell: Cell) -> tuple[str, ...]:
+    m, worth = cell.worth.measured, cell.worth
+    auroc = f"{m.auroc.value:.2f} [{m.auroc.low:.2f}, {m.auroc.high:.2f}]"
+    numbers = f"{m.matched:.2f}", f"{m.length:+.2f}", f"{worth.learning:.1f} s", f"{worth.scoring:.1f} s"
+    return f"{cell.domain} ({m.auroc.n})", cell.name, m.knows, auroc, *numbers
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    widths = (26, 11, 23, 18, 15, 7, 9, 12)
+    return " ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()

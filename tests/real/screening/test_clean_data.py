@@ -1,0 +1,207 @@
+"""`clean-data`: no row is lost, changed or moved; bad rows are refused in a line; what was killed goes on."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import small_run
+import standins
+from hypothesis import given
+from hypothesis import strategies as st
+
+from real.__main__ import main
+from real.screening import scores
+from real.screening.rows import Row, read
+from real.screening.screen import divided
+from shared.errors import InputError
+
+TESTS = Path(small_run.__file__).parent
+
+
+def chat(answer: str, prompt: str = "How?") -> dict:
+    return {"messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]}
+
+
+SPACE = st.sampled_from(["", " ", "\t"])
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8).filter(str.strip)
+ROW = st.builds(
+    lambda row, plain, before, after: before + json.dumps(row, ensure_ascii=plain) + after,
+    st.builds(chat, TEXT), st.booleans(), SPACE, st.sampled_from(["", " ", "\r"]),
+)  # fmt: skip
+LINE = st.one_of(ROW, SPACE, st.just('{"canary": "not a row"}'))
+
+
+@given(st.lists(LINE, max_size=8), ROW, st.booleans(), st.booleans(), st.randoms())
+def test_kept_and_removed_in_their_order_are_the_file_byte_for_byte(tmp_path_factory, lines, row, ended, zipped, rng):
+    """Whatever is removed: each line goes to one of the two as it is, and a line that is no row is kept."""
+    lines.insert(rng.randint(0, len(lines)), row)
+    raw = ("\n".join(lines) + "\n" * ended).encode()
+    path = tmp_path_factory.mktemp("file") / "mine.jsonl"
+    path.write_bytes(gzip.compress(raw) if zipped else raw)
+    file = read(str(path))
+    keep = [rng.random() < 0.5 for _ in file.rows]
+    kept, removed = divided(file, keep)
+    assert len(removed) == keep.count(False)
+    gone = {row.line for row, stays in zip(file.rows, keep, strict=True) if not stays}
+    merged = [(removed if number in gone else kept).pop(0) for number in range(1, len(kept) + len(removed) + 1)]
+    assert b"".join(merged) == raw and not kept and not removed
+    for of in file.rows:
+        assert json.loads(merged[of.line - 1])["messages"][1]["content"] == of.answer
+
+
+TURNS = [{"from": "system", "value": "Be brief."}, {"from": "human", "value": "How?"}, {"from": "gpt", "value": "So."}]
+PARTS = [{"type": "text", "text": "S"}, {"type": "text", "text": "o."}]
+USER, ASSISTANT = chat("So.")["messages"]
+FORMS = {
+    "messages": (chat("So."), Row(1, "How?", "So.", 1)),
+    "content in parts": (chat(PARTS), Row(1, "How?", "So.", 1)),
+    "ShareGPT": ({"conversations": TURNS}, Row(1, "Be brief.\n\nHow?", "So.", 1)),
+    "prompt and completion": ({"prompt": "How?", "completion": "So."}, Row(1, "How?", "So.", 1)),
+    "TRL": ({"prompt": [USER], "completion": [ASSISTANT]}, Row(1, "How?", "So.", 1)),
+    "several turns": ({"messages": [USER, ASSISTANT] * 2}, Row(1, "How?\n\nSo.\n\nHow?", "So.", 2)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_published_forms_are_read(form, tmp_path):
+    row, expected = FORMS[form]
+    (tmp_path / "mine.jsonl").write_text(json.dumps(row))
+    assert read(str(tmp_path / "mine.jsonl")).rows == [expected]
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ('{"instruction": "How?", "output": "So."}', '{"messages": [{"role": "user"'),
+        ('["How?", "So."]', "is wanted"),
+        ('{"prompt": "How?", "completion": 3}', "is wanted"),
+        ('{"messages": []}', "is wanted"),
+        ('{"messages": ["How?", "So."]}', "is wanted"),
+        (json.dumps(chat("")), "prompt and answer must be text that is not empty"),
+        (json.dumps(chat("So.", " ")), "prompt and answer must be text that is not empty"),
+        (json.dumps({"messages": chat("So.")["messages"][:1]}), "ends with 'user'"),
+        (json.dumps({"messages": chat("So.")["messages"][1:]}), "prompt and answer must be text"),
+        (json.dumps(chat([{"type": "image_url", "image_url": "x"}])), "is wanted"),
+        ("{", "is not JSON"),
+        ('{"prompt": "How?", "completion": "\\ud800"}', "half a character"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_named_by_its_line(line, why, tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text(json.dumps(chat("So.")) + "\n" + line)
+    with pytest.raises(InputError) as error:
+        read(str(path))
+    assert str(error.value).startswith(f"{path}:2: ") and why in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ([], "clean-data needs DATA"),
+        (["DATA={}", "BY=magic"], "BY=magic must be one of geometry"),
+        (["DATA={}", "REMOVED=1"], "REMOVED=1"),
+        (["DATA={}/none.jsonl"], "none.jsonl: "),
+    ],
+)
+def test_settings_that_cannot_be_are_one_line(words, why, tmp_path, capsys):
+    path = tmp_path / "mine.jsonl"
+    path.write_text(json.dumps(chat("So.")))
+    assert main(["clean-data", f"RESULTS={tmp_path}", *(word.format(path) for word in words)]) == 2
+    said = capsys.readouterr().err
+    assert why in said and said.count("\n") == 1
+
+
+@given(st.lists(st.integers(0, 9**6)), st.data())
+def test_of_what_a_killed_run_wrote_only_whole_lines_count(numbers, data):
+    lines = [json.dumps({"id": number}).encode() + b"\n" for number in numbers]
+    end = data.draw(st.integers(0, sum(map(len, lines))))
+    found = scores.whole(b"".join(lines)[:end])
+    assert found == lines[: len(found)] and sum(map(len, lines[: len(found) + 1])) >= end
+
+
+@pytest.fixture(scope="module")
+def base(once) -> Path:
+    """The small texts, a small model, and what filters learn of them."""
+
+    def make(folder: Path) -> None:
+        small_run.shrink(folder / "data")
+        standins.four_blocks(folder / "model")
+        (folder / "two.jsonl").write_text("\n".join(json.dumps(chat(text)) for text in ("a b", "c d")))
+        code, said = clean(folder, folder / "results", folder / "two.jsonl")
+        assert code == 0, said
+
+    return once("clean-data", make)
+
+
+def words(folder: Path, results: Path, file: Path) -> list[str]:
+    return ["clean-data", f"DATA={file}", f"MODEL={folder / 'model'}", f"RESULTS={results}", "SAE=train", "TOP_K=20"]
+
+
+def clean(folder: Path, results: Path, file: Path, *more: str) -> tuple[int, str]:
+    said = StringIO()
+    with small_run.small(folder / "data"), redirect_stdout(said):
+        said.reconfigure = lambda errors: None
+        code = main([*words(folder, results, file), *more])
+    return code, said.getvalue()
+
+
+def test_rows_that_are_alike_one_row_and_rows_longer_than_the_model_reads(base, tmp_path):
+    long = chat("word " * 700, "long " * 900)
+    cases = {
+        "one": [chat("So.")],
+        "alike": [chat("So.")] * 30,
+        "long": [chat("So."), long, chat("word " * 700), chat("No")],
+    }
+    for name, rows in cases.items():
+        path, into = tmp_path / f"{name}.jsonl", base / "results" / "clean-data" / name
+        path.write_text("\n".join(map(json.dumps, rows)))
+        code, said = clean(base, base / "results", path, "REMOVED=0.5", "BY=projection")
+        assert code == 0, said
+        found = [json.loads(line) for line in (into / "scores.jsonl").read_text().splitlines()]
+        assert [row["id"] for row in found] == list(range(1, len(rows) + 1))
+        both = (into / "kept.jsonl").read_text() + (into / "removed.jsonl").read_text()
+        assert sorted(both.split()) == sorted(path.read_text().split())
+        assert (into / "removed.jsonl").read_bytes().count(b"messages") == round(len(rows) / 2)
+        page = (into / "report.html").read_text()
+        assert "<script" not in page and "None" not in page and "nan" not in page
+        if name == "alike":
+            assert all(len({row[f] for row in found}) == 1 for f in scores.NAMES)
+        if name == "long":
+            assert [row["cut"] > 0 for row in found] == [False, True, True, False] and "2 rows are longer" in page
+        assert clean(base, base / "results", path, "REMOVED=0.5", "BY=projection")[1].count("rows scored") == 0
+
+
+def test_a_run_that_was_killed_goes_on_where_it_was(base, tmp_path):
+    """kill -9 after the first rows: the end is that of a run which nobody killed, and no row is scored twice."""
+    path, results = tmp_path / "mine.jsonl", base / "results"
+    path.write_text("\n".join(json.dumps(chat(f"word {i} " * (1 + i % 5))) for i in range(600)))
+    script = (
+        f"import sys\nfrom pathlib import Path\nsys.path[:0] = [{str(TESTS)!r}, {str(TESTS.parent)!r}]\n"
+        f"import small_run\nfrom real.__main__ import main\nwith small_run.small(Path({str(base / 'data')!r})):\n"
+        f"    main({words(base, results, path)!r})"
+    )
+    running = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    written = results / "clean-data" / "mine" / "scores.jsonl"
+    while running.poll() is None and not (written.exists() and written.stat().st_size):
+        time.sleep(0.01)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    before = len(scores.whole(written.read_bytes()))
+    assert 0 < before < 600 and not (written.parent / "removed.jsonl").exists()
+    with written.open("ab") as file:
+        file.write(b'{"id": 6')  # as a torn write would leave it
+    code, said = clean(base, results, path)
+    assert code == 0 and said.count("rows scored") == -(-(600 - before) // scores.CHUNK)
+    resumed = written.read_bytes()
+    written.unlink()
+    (written.parent / "screened.json").unlink()
+    assert clean(base, results, path)[0] == 0
+    assert resumed == written.read_bytes() and resumed.count(b"\n") == 600
