@@ -10,8 +10,8 @@ from real.arms.arm import Arm, Job, Scores
 from real.data import corpus
 from real.data.rows import ADVICE, answers
 from real.data.texts import CHECKS, Texts
-from real.effects.margins import Evaluated, Measured
 from real.effects import tone
+from real.effects.margins import Evaluated, Measured
 
 
 @pytest.fixture(scope="module")
