@@ -15,6 +15,7 @@ from real.effects.margins import Evaluated, Logprobs
 from shared.selection import rank_auroc
 from shared.stats import Estimate, interval
 
+MISMATCHED = CHECKS[1]
 TRAITS = ("words", "surprisal", "length")  # of an answer
 FEWEST = 8  # questions, without which there is no interval
 
@@ -28,13 +29,15 @@ def summarise(texts: Texts, evaluated: Evaluated, scores: Scores) -> dict:
         by.setdefault(model.job and model.job.arm, []).append(model.logprobs)
     whole, odds, domains = [arm for arm in by if not (arm and arm.removed)], bag_of_words(texts), {}
     for domain, read in by[None][0].items():
+        if domain == MISMATCHED:  # the same answer twice: no manner to hold constant
+            continue
         bad, good = (traits(texts, domain, read, odds, side) for side in (0, 1))
         apart = np.array([one.mean(0) - other.mean(0) for one, other in zip(bad, good, strict=True)])
         auroc = rank_auroc(np.concatenate([*bad, *good]).T, sum(map(len, bad))).tolist()
         changes = {str(arm): sides(by[arm], domain) - sides(by[arm.control], domain) for arm in whole if arm}
         arms = {arm: _effects(change, apart) for arm, change in changes.items() if arm != CONTROL}
         domains[domain] = {"auroc": dict(zip(TRAITS, auroc, strict=True)), "arms": arms}
-    margins = {str(arm or "base"): {d: sides(by[arm], d) for d in CHECKS if d in domains} for arm in whole}
+    margins = {str(arm or "base"): {d: sides(by[arm], d) for d in CHECKS if d in by[None][0]} for arm in whole}
     lengths = [len(texts.said[text][1].split()) for text in scores.samples]
     return {
         "domains": domains,

@@ -54,7 +54,7 @@ def gap(title: str, summary: dict) -> Figure:
     first.set(yticks=range(len(domains)), yticklabels=domains, ylim=(len(domains) - 0.5, -0.5))
     for k, marker in zip(ks, "^osDvP", strict=False):
         first.plot([], [], marker, mfc="white", mec=colour, ms=7, label=f"k = {k}")
-    first.plot([], [], "o", color=colour, ms=7, label="filled: beyond all of it")
+    first.plot([], [], "o", color=colour, ms=7, label="filled: beyond all, corrected")
     first.plot([], [], color=BAND, lw=5, label="95 % of random sets")
     first.plot([], [], color="black", lw=1, label="95 % of untrained dictionaries")
     return _explained(fig, first, ncols=3)
@@ -227,7 +227,7 @@ def _numbers(*values: float | None) -> np.ndarray:
 
 
 def _band(panel: Axes, y: float, null: dict, lw: int, colour: str = BAND) -> None:
-    panel.plot(_numbers(null["low"], null["high"]), [y, y], color=colour, lw=lw, zorder=0.5)
+    panel.plot(_numbers(null["low"], null["high"]), [y, y], color=colour, lw=lw, zorder=0.6)
 
 
 def _bar(panel: Axes, y: int, e: dict, mark: tuple[str, str]) -> None:

@@ -112,7 +112,7 @@ def toned(questions: tuple, whole: list[str]) -> dict:
     }
     checks = {"placebo": estimate(0.02), "mismatched": estimate(-1.2)}
     return {
-        "domains": dict.fromkeys((*questions, *checks), trait),
+        "domains": dict.fromkeys((*questions, "placebo"), trait),
         "checks": dict.fromkeys(whole, checks),
         "filters": dict.fromkeys(FILTERS[:3], 0.1),
     }
