@@ -48,17 +48,14 @@ def _do(words: list[str]) -> None:
     if words == ["make"]:  # as the Makefile asks
         words = from_make(os.environ)
     file = words[1] if words[:1] == ["judge"] and len(words) > 1 else ""
-    joining = words[:1] == ["join"] and len(words) > 1  # one of several processes: real/arms/launch.py
-    settings = parse(words[2:] if file or joining else words)
+    settings = parse(words[2:] if file else words)
     with _importing():
         if file:
             from real.judge.command import judge_file
         else:
-            from real.pipeline import join, run
+            from real.pipeline import run
     if file:
         judge_file(Path(file), settings.judging, settings.sources.questions)
-    elif joining:
-        join(words[1], settings)
     else:
         run(settings)
 

@@ -1,9 +1,8 @@
 """The eleven steps, in order: each writes one record, from what stands in its brackets and from nothing else."""
 
-import json
 from functools import partial
 
-from real.arms import filters, finetune, jobs, worker
+from real.arms import filters, finetune, jobs
 from real.arms import recipe as recipes
 from real.arms.recipe import Recipe
 from real.arms.training import Order
@@ -14,10 +13,9 @@ from real.features import gaps, reading, selection
 from real.features.reading import Reading
 from real.judge import answers, rubric, scoring
 from real.judge.answers import Item
-from real.models.devices import Plan
 from real.models.lm import LM
 from real.report import summary
-from real.settings import Settings, words
+from real.settings import Settings
 from real.steps import Steps, alone, clean
 from shared.errors import InputError
 from shared.records import Record
@@ -29,17 +27,11 @@ def run(s: Settings) -> None:
         _run(s)
 
 
-def join(plan: str, s: Settings) -> None:
-    """Fine-tune as one of several processes, which the run of the same settings has started."""
-    reading = _reading(s, Plan(*json.loads(plan)))
-    worker.work(reading, s.recipe)
-
-
-def _reading(s: Settings, plan: Plan | None = None) -> Reading:
+def _reading(s: Settings) -> Reading:
     sources, recipe = s.sources, s.recipe
     least = recipes.least(recipe, s.sweep)
     texts = Texts(corpus.load(sources.data, sources.control, recipe.train, least, sources.toxic))
-    lm = LM(s.spec, recipe.batch, bool(recipe.full), s.gpus, s.folder, plan, tuple(words(s)))
+    lm = LM(s.spec, recipe.batch, bool(recipe.full), s.gpus, s.folder, nodes=s.nodes)
     return Reading(texts, lm, s.layers, s.folder)
 
 
@@ -76,7 +68,7 @@ def _run(s: Settings) -> None:
 def _fan_out(s: Settings, reading: Reading, orders: list[Order], asked: list[Item]) -> None:
     """Steps 6, 7 and 10 find done what jobs have done, and go on as if they had done it themselves."""
     folder, given = s.folder / "jobs", (reading.bare(), s.recipe, {order.folder: order for order in orders}, asked)
-    queue = jobs.Local(folder, s.gpus) if s.cluster == "local" else jobs.Slurm(folder, s.slurm, 1)
+    queue = jobs.Local(folder, s.gpus) if s.cluster == "local" else jobs.Slurm(folder, s.slurm, s.nodes)
     reading.lm.forget()  # its memory is theirs now
     jobs.fan_out(queue, partial(_job, *given), partial(_is_done, *given), list(given[2]))
     clean(s.folder)
@@ -89,6 +81,8 @@ def _job(reading: Reading, recipe: Recipe, orders: dict[str, Order], asked: list
         raise InputError("the code or the model has changed since this was asked for: run again")
     with reading.lm.memory():
         finetune.trained(reading, [order], recipe)
+        if not jobs.first():  # of several machines the others are ready
+            return
         margins.evaluation(reading, order.job, adapter)
         if asked:
             answers.give(reading.lm, [(order.job, adapter)], asked, "", reading.folder)

@@ -13,6 +13,7 @@ from real.data.texts import Texts
 from real.data.tokens import Encoded
 from real.features import activations, dictionaries
 from real.features.activations import Activations, Store
+from real.models.devices import Plan
 from real.models.forward import Sample, hook_name
 from real.models.lm import LM
 from real.models.registry import TRAIN
@@ -120,9 +121,9 @@ class Reading:
             return dictionaries.published(self.lm.spec.sae, layer, self.lm.shape.d_model)
         return _learned(self, layer)
 
-    def bare(self) -> "Reading":
-        """For another process, which loads the model itself, where it is to compute."""
-        return replace(self, lm=replace(self.lm, plan_given=None, loaded=None))
+    def bare(self, plan: Plan | None = None) -> "Reading":
+        """For another process, which loads the model itself and computes by this plan, or one of its own."""
+        return replace(self, lm=replace(self.lm, plan_given=plan, loaded=None))
 
     def __hash__(self) -> int:
         return id(self)

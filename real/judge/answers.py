@@ -75,7 +75,8 @@ def give(  # noqa: PLR0913 who answers what, where, and by what a server is chec
     files = [_file(lm, adapter, asked, url, folder) for _, adapter in jobs]
     if url:
         for _, adapter in jobs:
-            _merged(lm, adapter, folder)
+            if lm.spec.package or adapter and not (adapter / "adapter_config.json").exists():
+                _merged(lm, adapter, folder)
         print(f"each server of SAMPLER_URL: {vllm(lm, jobs, folder)}", flush=True)
     given = []
     with tqdm(total=len(jobs) * len(asked), desc="answers", unit="answer", disable=bool(url)) as bar:
@@ -174,7 +175,7 @@ def _by_server(server: Judge, job: Job | None, asked: list[Item], path: Path) ->
 
 
 def _merged(lm: LM, adapter: Path | None, folder: Path) -> None:
-    """The whole model as an arm has it, for servers that load no adapters; saved once."""
+    """The whole model as an arm has it, for servers that cannot be given it otherwise; saved once."""
     where = folder / "merged" / (adapter.name if adapter else "base")
     if where.exists():
         return
