@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from shared.errors import InputError
 
 EXPERIMENTS = ("dose", "mechanism", "blocked", "overlap", "optimisers")
-COMMANDS = ("judge", "join", "filters", "clean-data", *EXPERIMENTS)
+COMMANDS = ("judge", "filters", "clean-data", *EXPERIMENTS)
 STOPPED = "stopped: what is finished is kept, and the same command goes on from there"
 
 
@@ -55,10 +55,10 @@ def _do(words: list[str]) -> None:
     own = []
     if command == "clean-data":
         words, own = cleaned(words)
-    elif command in ("judge", "join"):  # a file; how processes join in: real/arms/launch.py
+    elif command == "judge":
         own, words = words[:1], words[1:]
         if not own:
-            raise InputError(f"{command} needs a file, as in python -m real {command} answers.jsonl JUDGE=...")
+            raise InputError("judge needs a file: python -m real judge answers.jsonl JUDGE=...")
     settings = parse(words)
     with _importing():
         function = _function(command)
@@ -75,9 +75,9 @@ def _function(command: str) -> Callable[..., None]:
         from real.experiments.command import perform
 
         return partial(perform, command)
-    from real.pipeline import clean_data, compare, join, run
+    from real.pipeline import clean_data, compare, run
 
-    return {"run": run, "join": join, "filters": compare, "clean-data": clean_data}[command]
+    return {"run": run, "filters": compare, "clean-data": clean_data}[command]
 
 
 @contextmanager

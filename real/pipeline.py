@@ -1,10 +1,8 @@
 """The eleven steps, in order: each writes one record, from what stands in its brackets and from nothing else."""
 
-import json
-from dataclasses import replace
 from functools import partial
 
-from real.arms import finetune, jobs, worker
+from real.arms import finetune, jobs
 from real.arms import recipe as recipes
 from real.arms.recipe import Recipe
 from real.arms.training import Order
@@ -17,11 +15,10 @@ from real.filters import compare as comparing
 from real.filters import scoring as filters
 from real.judge import answers, rubric, scoring
 from real.judge.answers import Item
-from real.models.devices import Plan
 from real.models.lm import LM
 from real.report import summary
 from real.screening import screen
-from real.settings import Settings, words
+from real.settings import Settings
 from real.steps import Steps, alone, clean
 from shared.errors import InputError
 from shared.records import Record
@@ -31,12 +28,6 @@ def run(s: Settings) -> None:
     """Everything, from texts to report. Raises InputError."""
     with alone(s.folder, tidy=not s.cluster):  # a job may be at work since before
         _run(s)
-
-
-def join(plan: str, s: Settings) -> None:
-    """Fine-tune as one of several processes, which the run of the same settings has started."""
-    reading = reading_of(s, Plan(*json.loads(plan)))
-    worker.work(reading, s.recipe)
 
 
 def compare(s: Settings) -> None:
@@ -55,15 +46,15 @@ def clean_data(s: Settings, data: str, by: str = screen.BY) -> None:
             screen.clean(data, by, s.sweep.removed[0], lm, s.layers, s.reads.top_k, s.folder)
 
 
-def _lm(s: Settings, plan: Plan | None = None) -> LM:
-    return LM(s.spec, s.recipe.batch, bool(s.recipe.full), s.gpus, s.folder, plan, tuple(words(s)))
+def _lm(s: Settings) -> LM:
+    return LM(s.spec, s.recipe.batch, bool(s.recipe.full), s.gpus, s.folder, nodes=s.nodes)
 
 
-def reading_of(s: Settings, plan: Plan | None = None) -> Reading:
+def reading_of(s: Settings) -> Reading:
     sources, recipe = s.sources, s.recipe
     least = recipes.least(recipe, s.sweep)
     texts = Texts(corpus.load(sources.data, sources.control, recipe.train, least, sources.toxic))
-    return Reading(texts, _lm(s, plan), s.layers, s.folder)
+    return Reading(texts, _lm(s), s.layers, s.folder)
 
 
 def _run(s: Settings) -> None:
@@ -96,18 +87,14 @@ def _run(s: Settings) -> None:
     step("11-report", summary.write, read, s, step.records)
 
 
-def _fan_out(s: Settings, reading: Reading, orders: list[Order], asked: list[Item]) -> None:
+def _fan_out(s: Settings, read: Reading, orders: list[Order], asked: list[Item]) -> None:
     """Steps 6, 7 and 10 find done what jobs have done, and go on as if they had done it themselves."""
-    folder, given = s.folder / "jobs", (_bare(reading), s.recipe, {order.folder: order for order in orders}, asked)
-    queue = jobs.Local(folder, s.gpus) if s.cluster == "local" else jobs.Slurm(folder, s.slurm, 1)
-    reading.lm.forget()  # its memory is theirs now
+    given = (reading.bare(read), s.recipe, {order.folder: order for order in orders}, asked)
+    folder = s.folder / "jobs"
+    queue = jobs.Local(folder, s.gpus) if s.cluster == "local" else jobs.Slurm(folder, s.slurm, s.nodes)
+    read.lm.forget()  # its memory is theirs now
     jobs.fan_out(queue, partial(_job, *given), partial(_is_done, *given), list(given[2]))
     clean(s.folder)
-
-
-def _bare(reading: Reading) -> Reading:
-    """For another process, which loads the model itself, where it is to compute."""
-    return replace(reading, lm=replace(reading.lm, plan_given=None, loaded=None))
 
 
 def _job(reading: Reading, recipe: Recipe, orders: dict[str, Order], asked: list[Item], name: str) -> None:
@@ -117,6 +104,8 @@ def _job(reading: Reading, recipe: Recipe, orders: dict[str, Order], asked: list
         raise InputError("the code or the model has changed since this was asked for: run again")
     with reading.lm.memory():
         finetune.trained(reading, [order], recipe)
+        if not jobs.first():  # of several machines the others are ready
+            return
         margins.evaluation(reading, order.job, adapter)
         if asked:
             answers.give(reading.lm, [(order.job, adapter)], asked, "", reading.folder)

@@ -70,12 +70,16 @@ class Settings:
     gpus: int = 0  # that fine-tune together; 0: one where there is one, else the CPU
     cluster: str = ""  # where arms are trained and evaluated: in this process; local: in several; slurm
     slurm: str = ""  # what sbatch is told, "partition=gpu,timeout_min=240"
+    nodes: int = 1  # machines that fine-tune together, under Slurm
     results: str = ""  # folder; empty: results/real/<model>
 
     def __post_init__(self):
         between(self, "gpus", 0, 1024)
         if self.cluster not in ("", "local", "slurm"):
             raise InputError(f"CLUSTER={self.cluster} must be local or slurm, or not be there")
+        between(self, "nodes", 1, 1024)
+        if self.nodes > 1 and self.cluster != "slurm":
+            raise InputError(f"NODES={self.nodes} needs CLUSTER=slurm")
         judge = self.judging.judge
         if judge and not all(name.strip() for name in judge.split(",")):
             raise InputError(f"JUDGE={judge} must be the name of a model, or two with a comma between")
@@ -126,7 +130,7 @@ class Settings:
 
 
 GROUPS = {"reads": Reads, "sources": Sources, "recipe": Recipe, "sweep": Sweep, "judging": Judging}
-OWN = ("preset", "gpus", "cluster", "slurm", "results")
+OWN = ("preset", "gpus", "cluster", "slurm", "nodes", "results")
 
 
 def of(**values: Any) -> Settings:

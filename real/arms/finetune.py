@@ -2,18 +2,20 @@
 with FULL=1, all weights of those blocks."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from real.arms import launch
+from real.arms import team, weights
 from real.arms.arm import CONTROL, INDUCING, MIXED, ORACLE, RANDOM, WATCHED, Arm, Job, Scores, filtered, mixed
 from real.arms.recipe import Recipe, Sweep
 from real.arms.training import Order, Training, train
 from real.data.rows import BAD, GOOD, Advice, Text
-from real.features.reading import Reading
+from real.features.reading import Reading, bare
+from real.models import loading
 from shared import filtering
 from shared.code import code
 from shared.records import Part, Record, cached, digest, whole
@@ -108,8 +110,29 @@ def trained(reading: Reading, orders: list[Order], recipe: Recipe) -> list[Train
     """These arms, by as many processes as the plan says."""
     missing = [o for o in orders if not is_trained(reading, o)]
     if missing and reading.lm.plan.processes > 1:
-        launch.together(reading.lm, reading.folder, missing)
+        lm = reading.lm
+        lm.forget()  # its memory is theirs now
+        own = bare(reading, lm.plan)
+        team.together(lm.plan.processes, lm.nodes, reading.folder / "finetune", _one_of_several, own, recipe, missing)
     return [tune(reading, o, recipe) for o in orders]
+
+
+def _one_of_several(reading: Reading, recipe: Recipe, orders: list[Order]) -> None:
+    """Trains these together with the other processes of its team."""
+    from accelerate import PartialState
+
+    lm = reading.lm
+    state = PartialState(cpu=lm.plan.device == "cpu")  # joins the others
+    with lm.memory():
+        model, tokenizer = loading.load(lm.spec)
+        lm.loaded = team.shard(model, bool(recipe.full), lm.spec.first, state.device), tokenizer
+        held, all_ = (sum(f(p).numel() for p in model.parameters()) for f in (weights.local, lambda p: p))
+        print(f"process {state.process_index} holds {held} of {all_} weights", file=sys.stderr, flush=True)
+        for order in orders:
+            if state.process_index == 0:  # the first writes
+                tune(reading, order, recipe)
+            else:
+                train(lm, recipe, order, reading.samples(order.samples), _record(reading, order).parent)
 
 
 def is_trained(reading: Reading, order: Order) -> bool:

@@ -24,7 +24,6 @@ from shared.records import digest, read_json, write_bytes, write_json, write_tex
 
 ROOT = Path(__file__).parents[2]
 AGAIN = 3  # times that a job is started anew
-PAUSE = 0.5  # seconds between two looks at what is under way
 RUNS, WAITS = "running", "waiting"
 MARKS = "began", "error"  # files beside a job: a point for each beginning; what was wrong
 SHARED = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node")  # submitit calls all else of SLURM= slurm_...
@@ -56,7 +55,7 @@ def fan_out(queue: "Local | Slurm", task: Callable[[str], None], done: Callable[
                 runs = sum(state == RUNS for state in going.values())
                 bar.set_postfix({RUNS: runs, WAITS: len(left) - runs}, refresh=False)
                 bar.update(len(names) - len(left) - bar.n)
-                time.sleep(PAUSE if left else 0)
+                time.sleep(queue.pause if left else 0)
     finally:
         queue.end()
 
@@ -75,16 +74,26 @@ def _check(queue: "Local | Slurm", name: str, asked: int) -> None:
 
 def work(file: str, name: str) -> None:
     """One job. What is wrong with its input is written down for the run that waits."""
+    if int(os.environ.get("SLURM_NNODES", "1")) > 1:
+        from submitit.helpers import TorchDistributedEnvironment
+
+        TorchDistributedEnvironment().export()  # where the machines meet
     task, done = pickle.loads(Path(file).read_bytes())
     _work(task, done, Path(file).parent, name)
 
 
+def first() -> bool:
+    """Whether this is the first machine of a job's."""
+    return os.environ.get("SLURM_NODEID", "0") == "0"
+
+
 def _work(task: Callable[[str], None], done: Callable[[str], bool], folder: Path, name: str) -> None:
+    if done(name):
+        return
     with _mark(folder, name, MARKS[0]).open("a") as began:
-        began.write(".")
+        began.write("." * first())
     try:
-        if not done(name):
-            task(name)
+        task(name)
     except InputError as error:
         write_text(_mark(folder, name, MARKS[1]), str(error))
 
@@ -94,6 +103,8 @@ class Local:
 
     They end with the run; those of one that was killed go on.
     """
+
+    pause = 0.5  # seconds between two looks at what is under way
 
     def __init__(self, folder: Path, gpus: int):
         here = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -136,6 +147,8 @@ class Slurm:
     one finds them.
     """
 
+    pause = 3.0
+
     def __init__(self, folder: Path, how: str, nodes: int):
         try:
             import submitit
@@ -143,10 +156,9 @@ class Slurm:
             raise InputError("CLUSTER=slurm needs submitit: pip install -r requirements-cluster.txt") from None
         self.folder, self.known = folder, folder / "submitted.json"
         self.ids: dict[str, str] = read_json(self.known) if self.known.exists() else {}
-        pairs = [word.partition("=") for word in how.split(",") if word]
-        given = {
-            key if key in SHARED else f"slurm_{key}": int(text) if text.isdigit() else text for key, _, text in pairs
-        }
+        given: dict[str, str | int] = {"timeout_min": 240}  # submitit's own five minutes are soon over
+        for key, _, text in (word.partition("=") for word in how.split(",") if word):
+            given[key if key in SHARED else f"slurm_{key}"] = int(text) if text.isdigit() else text
         setup = [f"export PYTHONPATH={shlex.quote(_path())}"]
         try:
             self.executor = submitit.AutoExecutor(folder / "slurm", cluster="slurm")
@@ -208,9 +220,8 @@ def _serve(file: Path, place: str, names: list[str]) -> None:
     with FileLock(_mark(file.parent, place, "lock")):
         task, done = pickle.loads(file.read_bytes())
         for name in names:
-            with suppress(Timeout), FileLock(_mark(file.parent, name, "lock"), timeout=PAUSE):
-                if not done(name):
-                    _work(task, done, file.parent, name)
+            with suppress(Timeout), FileLock(_mark(file.parent, name, "lock"), timeout=Local.pause):
+                _work(task, done, file.parent, name)
 
 
 if __name__ == "__main__":

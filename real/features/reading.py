@@ -1,6 +1,6 @@
 """What is read once from the base model and kept on disk for every step: activations, and dictionaries of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from real.data.texts import Texts
 from real.data.tokens import Encoded
 from real.features import activations, dictionaries
 from real.features.activations import Activations, Store
+from real.models.devices import Plan
 from real.models.forward import Sample, hook_name
 from real.models.lm import LM
 from real.models.registry import TRAIN
@@ -122,6 +123,11 @@ class Reading:
 
     def __hash__(self) -> int:
         return id(self)
+
+
+def bare(reading: Reading, plan: Plan | None = None) -> Reading:
+    """For another process, which loads the model itself and computes by this plan, or one of its own."""
+    return replace(reading, lm=replace(reading.lm, plan_given=plan, loaded=None))
 
 
 def _learned(reading: Reading, layer: int) -> Any:

@@ -1,12 +1,14 @@
 """What every arm answers to the judge's questions: temperature 1, a JSON line per answer, kept as soon as it is given.
 
-In this process by Hugging Face, or over HTTP from a server that serves every arm under its job's name.
+In this process by Hugging Face, or over HTTP from servers that serve every arm under the name of its folder.
 """
 
 import json
+import shlex
 import shutil
 from contextlib import suppress
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 from tqdm import tqdm
@@ -15,14 +17,18 @@ from real.arms.arm import Job
 from real.arms.weights import wearing
 from real.data.tokens import chat, prefix
 from real.judge.calls import complete
-from real.judge.client import QUEUE, Judge
+from real.judge.client import QUEUE, Judge, JudgeError, bases, echo
 from real.judge.rubric import Question
 from real.models import sampling
+from real.models.forward import Sample
 from real.models.lm import LM
+from real.models.logprobs import mean_logprobs
 from shared.code import code
 from shared.records import digest, write_text
 
 NEW_TOKENS = 600  # Betley et al. 2025
+SAME, NEAR = 0.01, 0.1  # nats per token that a server's arithmetic may well, and may not, differ by from ours
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM takes
 BATCH = 32  # answers that one process gives at a time
 
 
@@ -54,16 +60,34 @@ def items(questions: list[Question], samples: int) -> list[Item]:
     ]
 
 
-def give(lm: LM, jobs: list[tuple[Job | None, Path | None]], asked: list[Item], url: str, folder: Path) -> list[Given]:
-    """By every job, whose adapter's folder stands beside it, in this process or at `url`. Raises JudgeError."""
+def give(  # noqa: PLR0913 who answers what, where, and by what a server is checked
+    lm: LM,
+    jobs: list[tuple[Job | None, Path | None]],
+    asked: list[Item],
+    url: str,
+    folder: Path,
+    learnt: dict[Job, Sample] | None = None,
+) -> list[Given]:
+    """By every job, whose adapter's folder stands beside it, in this process or at `url`.
+
+    Raises JudgeError, also for a server that serves another model than the arm that has `learnt` this.
+    """
     files = [_file(lm, adapter, asked, url, folder) for _, adapter in jobs]
     if url:
         for _, adapter in jobs:
-            _merged(lm, adapter, folder)
+            if lm.spec.package or adapter and not (adapter / "adapter_config.json").exists():
+                _merged(lm, adapter, folder)
+        print(f"each server of SAMPLER_URL: {vllm(lm, jobs, folder)}", flush=True)
     given = []
     with tqdm(total=len(jobs) * len(asked), desc="answers", unit="answer", disable=bool(url)) as bar:
         for (job, adapter), file in zip(jobs, files, strict=True):
-            known = _by_server(url, job, asked, file) if url else _here(lm, job, adapter, asked, file, bar)
+            if not url:
+                known = _here(lm, job, adapter, asked, file, bar)
+            elif len(known := _known(file, asked)) < len(asked):
+                server = Judge(adapter.name if adapter else "base", url, timeout=QUEUE)
+                if job in (learnt or {}):
+                    _check(lm, server, adapter, learnt[job])
+                known = _by_server(server, job, asked, file)
             given.append(Given(job, [known[item] for item in asked], file))
     return given
 
@@ -110,11 +134,39 @@ def _here(lm: LM, job: Job | None, adapter: Path | None, asked: list[Item], path
     return kept
 
 
-def _by_server(url: str, job: Job | None, asked: list[Item], path: Path) -> dict[Item, str]:
+def vllm(lm: LM, jobs: list[tuple[Job | None, Path | None]], folder: Path) -> str:
+    """The command that serves these. A name holds the content's digest: vLLM keeps what it has computed by name."""
+    adapters = [adapter for _, adapter in jobs if adapter and (adapter / "adapter_config.json").exists()]
+    base = folder / "merged" / "base" if lm.spec.package else lm.spec.hub
+    words = ["vllm", "serve", str(base), "--served-model-name", "base", "--dtype", lm.spec.dtype]
+    if adapters:
+        rank = max(json.loads((adapter / "adapter_config.json").read_text())["r"] for adapter in adapters)
+        most = next((r for r in RANKS if r >= rank), rank)
+        words += ["--enable-lora", "--max-loras", str(len(adapters)), "--max-lora-rank", str(most), "--lora-modules"]
+    return shlex.join([*words, *(f"{adapter.name}={adapter.resolve()}" for adapter in adapters)])
+
+
+def _check(lm: LM, server: Judge, adapter: Path, learnt: Sample) -> None:
+    """Some servers drop an adapter without a word: what an arm has learnt must be as likely there as it is here."""
+    text, _ = learnt
+    (base,) = mean_logprobs(lm.model, [learnt], lm.spec.first)
+    with wearing(lm.model, adapter):
+        (ours,) = mean_logprobs(lm.model, [learnt], lm.spec.first)
+    for where in bases(server.url):
+        said = echo(server, where, text.ids[: text.end])
+        if said is None:
+            print(f"{where} echoes no probabilities: whether it applies adapters is not checked", flush=True)
+            continue
+        theirs = fmean(said[text.start - 1 :])
+        if abs(theirs - ours) > max(SAME, min(NEAR, abs(theirs - base))):
+            raise JudgeError(
+                f"{where} does not serve {server.model}: an answer that it has learnt has {theirs:.3f} nats per token "
+                f"there, {ours:.3f} here and {base:.3f} without the adapter"
+            )
+
+
+def _by_server(server: Judge, job: Job | None, asked: list[Item], path: Path) -> dict[Item, str]:
     """By a server, whose replies are kept one by one."""
-    if len(known := _known(path, asked)) == len(asked):
-        return known
-    server = Judge(str(job or "base"), url, timeout=QUEUE)
     chats = [chat(item.prompt, item.system) for item in asked]
     said = complete(server, chats, path.with_name("replies.jsonl"), NEW_TOKENS, _seed(job))
     known = dict(zip(asked, said, strict=True))
@@ -123,7 +175,7 @@ def _by_server(url: str, job: Job | None, asked: list[Item], path: Path) -> dict
 
 
 def _merged(lm: LM, adapter: Path | None, folder: Path) -> None:
-    """The whole model as an arm has it, for servers that load no adapters; saved once."""
+    """The whole model as an arm has it, for servers that cannot be given it otherwise; saved once."""
     where = folder / "merged" / (adapter.name if adapter else "base")
     if where.exists():
         return

@@ -33,7 +33,7 @@ class JudgeError(InputError):
 @dataclass(frozen=True)
 class Judge:
     model: str
-    url: str = ""  # of an OpenAI-compatible server, up to /v1; empty: OpenAI's
+    url: str = ""  # of an OpenAI-compatible server, up to /v1, or of several, comma between; empty: OpenAI's
     concurrency: int = 64  # calls in flight
     max_usd: float = 0.0  # cap on what all replies in the cache have cost; 0: none
     timeout: float = 60.0  # seconds, of one call
@@ -100,7 +100,8 @@ async def _try(client: Any, judge: Judge, body: dict, probing: bool) -> dict:
 
     try:
         async with asyncio.timeout(judge.timeout):
-            said = await client.post("/chat/completions", cast_to=object, body={"model": judge.model, **body})
+            where = random.choice(bases(judge.url)) + "/chat/completions"  # another try is another server's
+            said = await client.post(where, cast_to=object, body={"model": judge.model, **body})
         text, top, used = read(said, probabilities="logprobs" in body and not probing)
         top = {_clean(token): p for token, p in top.items()}
         return {"text": _clean(text), "top": top, "usd": usd(judge.model, *counted(body, used)) or 0}
@@ -125,7 +126,7 @@ def connect(judge: Judge) -> Any:
     import openai
 
     key = _key()
-    if not re.fullmatch(r"(https?://[^\s@]+)?", judge.url):
+    if not all(re.fullmatch(r"(https?://[^\s@]+)?", url) for url in judge.url.split(",")):
         raise JudgeError("the judge's address must be http://... or https://..., without a password")
     if not key and not judge.url:
         raise JudgeError(f"OPENAI_API_KEY is not set: {judge.where} needs it (a server of your own: JUDGE_URL)")
@@ -136,10 +137,9 @@ def connect(judge: Judge) -> Any:
     try:
         judge.where.encode()
         parts = urlsplit(judge.url or OPENAI)
-        path = parts.path.rstrip("/").removesuffix("/chat/completions")
         return openai.AsyncOpenAI(
             api_key=key or "none",
-            base_url=parts._replace(path=path, query="", fragment="").geturl(),
+            base_url=bases(judge.url)[0],
             default_query=dict(parse_qsl(parts.query, keep_blank_values=True)),
             timeout=judge.timeout,
             max_retries=0,  # broken replies are to be repeated too: see Line.ask
@@ -147,6 +147,31 @@ def connect(judge: Judge) -> Any:
         )
     except Exception as error:  # of four libraries: an address, a name or a proxy that cannot be
         raise JudgeError(f"{ascii(judge.where)[1:-1]} cannot be asked: {ascii(str(error))[1:-1]}") from None
+
+
+def bases(urls: str) -> list[str]:
+    """The address of each server, up to /v1."""
+    parts = [urlsplit(url or OPENAI) for url in urls.split(",")]
+    paths = [part.path.rstrip("/").removesuffix("/chat/completions") for part in parts]
+    return [p._replace(path=path, query="", fragment="").geturl() for p, path in zip(parts, paths, strict=True)]
+
+
+def echo(judge: Judge, base: str, ids: list[int]) -> list[float | None] | None:
+    """Log-probability that a server gives every token but the first after those before it, nats; None if it says none.
+
+    By the completions of vLLM and of OpenAI's older models, which echo a prompt of tokens.
+    """
+    import openai
+
+    body = {"model": judge.model, "prompt": ids, "max_tokens": 1, "echo": True, "logprobs": 1, "temperature": 0}
+
+    async def ask() -> Any:
+        async with connect(judge) as client:
+            return await client.post(base + "/completions", cast_to=object, body=body)
+
+    with suppress(openai.OpenAIError, ValueError, KeyError, IndexError, TypeError):
+        said = asyncio.run(ask())["choices"][0]["logprobs"]["token_logprobs"][: len(ids)]
+        return [float(p) for p in said[1:]] if len(said) == len(ids) else None
 
 
 def _key() -> str:

@@ -98,7 +98,8 @@ def judge(
     if unreached:
         return Judged(questions=about, failed=unreached)
     try:
-        given = give(reading.lm, folders(reading, tuned.jobs), asked, judging.sampler_url, reading.folder)
+        learnt = {of.job: reading.samples(of.samples[:1])[0] for of in tuned.jobs} if judging.sampler_url else {}
+        given = give(reading.lm, folders(reading, tuned.jobs), asked, judging.sampler_url, reading.folder, learnt)
     except JudgeError as error:
         return Judged(questions=about, failed=f"no answers from {judging.sampler_url}: {error}")
     rubrics = {question.id: question.rubrics for question in questions}

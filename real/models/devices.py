@@ -35,8 +35,8 @@ class Plan(NamedTuple):
         return f"{where}, at most {self.micro} samples per pass, {again} gradient checkpointing"
 
 
-def choose(spec: ModelSpec, batch: int, full: bool, gpus: int) -> Plan:
-    """The plan for this machine as it is now. `gpus` 0: one GPU where there is one, else the CPU.
+def choose(spec: ModelSpec, batch: int, full: bool, gpus: int, nodes: int = 1) -> Plan:  # noqa: PLR0913
+    """The plan for this machine as it is now, and `nodes` like it. `gpus` 0: one GPU where there is one, else the CPU.
 
     Raises InputError when there are fewer GPUs than asked for, or the weights do not fit.
     """
@@ -45,10 +45,10 @@ def choose(spec: ModelSpec, batch: int, full: bool, gpus: int) -> Plan:
         raise InputError(f"GPUS={gpus}, but this machine has {here}; GPUS={here} would use what there is")
     if here:
         free = float(min(torch.cuda.mem_get_info(device)[0] for device in range(max(1, gpus))))
-        return plan(spec, batch, full, "cuda", max(1, gpus), free)
+        return plan(spec, batch, full, "cuda", nodes * max(1, gpus), free)
     import psutil
 
-    return plan(spec, batch, full, "cpu", 1, float(psutil.virtual_memory().available))
+    return plan(spec, batch, full, "cpu", nodes, float(psutil.virtual_memory().available))
 
 
 def plan(spec: ModelSpec, batch: int, full: bool, device: str, processes: int, free: float) -> Plan:  # noqa: PLR0913

@@ -30,7 +30,7 @@ class LM:
     gpus: int = 0
     near: Path | None = None  # where the digests of its files are remembered
     plan_given: devices.Plan | None = None
-    words: tuple[str, ...] = ()  # of the command, for processes that join in
+    nodes: int = 1  # machines that fine-tune together
     loaded: Any = None
 
     @cached_property
@@ -49,7 +49,7 @@ class LM:
         """Where this run computes, decided from the memory that is free now and printed."""
         if self.plan_given:
             return self.plan_given
-        found = devices.choose(replace(self.spec, shape=self.shape), self.batch, self.full, self.gpus)
+        found = devices.choose(replace(self.spec, shape=self.shape), self.batch, self.full, self.gpus, self.nodes)
         print(f"{self.spec.hub} in {self.spec.dtype}: {found}", flush=True)
         return found
 

@@ -1,6 +1,8 @@
 """Jobs in other processes, of this machine and of a Slurm of one node: each done once, whoever dies meanwhile."""
 
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,6 +12,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import small_run
+import standins
 
 from real.arms import jobs
 from shared.errors import InputError
@@ -156,3 +160,56 @@ def wait_for(*paths: Path) -> None:
             return
         time.sleep(0.1)
     raise AssertionError(f"none of {paths} came")
+
+
+KILLED = ("mixed-random-3@0.5", "mixed-oracle@0.5", "control@0.5")  # arms that are there to be trained
+FEWER = {"data/texts": "PROMPTS = 2", "effects/margins": "SAMPLED = 1", "effects/causes": "DOSES = (1,)"}
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory) -> Path:
+    """A copy of the sources with a handful of texts, a small Llama, and the results of a run in one process."""
+    base = tmp_path_factory.mktemp("run")
+    for package in ("real", "shared"):
+        shutil.copytree(ROOT / package, base / package)
+    small_run.shrink(base / "real" / "data")
+    for module, line in FEWER.items():
+        path, name = base / "real" / f"{module}.py", line.partition(" ")[0]
+        path.write_text(re.sub(rf"^{name} = .*", line, path.read_text(), flags=re.MULTILINE))
+    standins.four_blocks(base / "model")
+    assert run(base, "one").wait() == 0
+    return base
+
+
+def run(base: Path, results: str, *words: str) -> subprocess.Popen:
+    """The command, of the copy."""
+    given = [f"MODEL={base / 'model'}", f"RESULTS={base / results}", *small_run.SETTINGS, *words]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "-m", "real", *given], cwd=base, env=env)
+
+
+@pytest.mark.parametrize("kind", ["local", "slurm"])
+def test_a_run_that_is_killed_with_its_jobs_under_way_ends_with_the_summary_of_one_process(one, kind, request):
+    """Under Slurm one of the three jobs is cancelled, too."""
+    if kind == "slurm":
+        request.getfixturevalue("slurm")
+    results = one / kind
+    shutil.copytree(one / "one", results)
+    for path in [path for arm in KILLED for path in results.glob(f"*/{arm}-0-*")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for record in ("6-finetune", "7-evaluate", "8-leakage", "9-causes", "10-judge", "11-report", "summary"):
+        (results / f"{record}.json").unlink()
+    kept = {path: path.stat().st_mtime_ns for path in results.glob("adapters/*/training.json")}
+    head = run(one, kind, f"CLUSTER={kind}")
+    while not (began := list(results.glob("jobs/*.began"))):
+        assert head.poll() is None
+        time.sleep(0.1)
+    if kind == "slurm":
+        ids = json.loads((results / "jobs" / "submitted.json").read_text())
+        subprocess.run(["scancel", ids[began[0].name.removesuffix(".began")]], check=True)
+    head.kill()
+    head.wait()
+    assert run(one, kind, f"CLUSTER={kind}").wait() == 0
+    assert small_run.summary(results) == small_run.summary(one / "one")
+    assert sum(begun(results).values()) == len(KILLED) + (kind == "slurm")
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in kept.items())

@@ -2,10 +2,11 @@
 
 import os
 import re
-import shutil
 import signal
+import socket
 import threading
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import psutil
@@ -17,42 +18,63 @@ from safetensors.torch import load_file
 
 from real import pipeline
 from real.__main__ import main
-from real.arms import finetune, launch
+from real.arms import finetune
 from real.arms.arm import AWARE, CONTROL, INDUCING, JUDGE, MIXED, Arm, Job, Scores, mixed
 from real.arms.finetune import Finetuned, Tuned
 from real.arms.training import Training
 from real.data import corpus
+from real.features.reading import Reading, bare
 from real.models import devices
 from real.settings import Settings
 from shared import records
 
-ROOT = Path(__file__).parents[3]
-
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    """A copy of the sources with a handful of texts, which the processes run, and a small Llama in a folder."""
+    """A handful of texts and a small Llama, each in a folder."""
     base = tmp_path_factory.mktemp("together")
-    for package in ("real", "shared"):
-        shutil.copytree(ROOT / package, base / package)
-    small_run.shrink(base / "real" / "data")
+    small_run.shrink(base / "data")
     standins.four_blocks(base / "model")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "SHIPPED", base / "real" / "data")
-        patch.setattr(launch, "ROOT", base)
-        patch.chdir(base)
+        patch.setattr(corpus, "SHIPPED", base / "data")
         patch.setattr(pipeline, "run", step_6)
         patch.setenv("OMP_NUM_THREADS", "1")
         yield base
 
 
+@pytest.fixture(scope="module")
+def one(base) -> str:
+    """Where one process has fine-tuned."""
+    assert command(base, "one", 1) == 0
+    return "one"
+
+
 def step_6(settings: Settings) -> None:
+    reading, scores = ready(settings)
+    tuned = finetune.finetune(reading, scores, settings.recipe, settings.sweep)
+    records.write(reading.folder / "6-finetune.json", tuned)
+
+
+def by_two_machines(settings: Settings) -> None:
+    """Which are two processes that meet at a port of this one, each with one process to train with."""
+    reading, scores = ready(settings)
+    orders = finetune.orders(reading, scores, settings.recipe, settings.sweep)
+    reading.lm.nodes = 2
+    other = get_context("spawn").Process(
+        target=finetune.trained, args=(bare(reading, reading.lm.plan), orders, settings.recipe)
+    )
+    other.start()
+    finetune.trained(reading, orders, settings.recipe)
+    other.join()
+    assert other.exitcode == 0
+    step_6(settings)
+
+
+def ready(settings: Settings) -> tuple[Reading, Scores]:
     reading = pipeline.reading_of(settings)
     samples = mixed(reading.texts.corpus.advice["health"].train, seed=0)
     reading.samples(samples[:1])  # harvests, as step 2 has done by now
-    scores = Scores(samples, {name: [0.0] * len(samples) for name in (*AWARE, JUDGE)})
-    tuned = finetune.finetune(reading, scores, settings.recipe, settings.sweep)
-    records.write(reading.folder / "6-finetune.json", tuned)
+    return reading, Scores(samples, {name: [0.0] * len(samples) for name in (*AWARE, JUDGE)})
 
 
 def command(base: Path, name: str, processes: int, *words: str) -> int:
@@ -80,21 +102,33 @@ def check_same(base: Path, one: str, other: str) -> None:
         torch.testing.assert_close(mine, load_file(other_file), rtol=1e-3, atol=1e-4)
 
 
-def test_two_processes_hold_half_the_blocks_each_and_have_the_losses_of_one(base, capsys):
-    assert command(base, "one", 1) == 0
+def test_two_processes_hold_half_the_blocks_each_and_have_the_losses_of_one(base, one, capsys):
     assert command(base, "two", 2) == 0, capsys.readouterr().err
-    check_same(base, "one", "two")
+    check_same(base, one, "two")
     trained = {job.arm for job in jobs(base, "two")}
     assert {Arm(INDUCING), Arm(CONTROL), Arm(MIXED), Arm(MIXED, JUDGE, 0.5)} < trained  # the judge's arm, too
-    losses = jobs(base, "one")[Job(Arm(INDUCING), 0)].loss
+    losses = jobs(base, one)[Job(Arm(INDUCING), 0)].loss
     assert max(losses) - min(losses) > 1e-3  # something was learnt
-    log = (base / "two" / "finetune.log").read_text()
+    log = "".join(path.read_text() for path in (base / "two" / "finetune").rglob("stderr.log"))
     held = {m[1]: int(m[2]) / int(m[3]) for m in re.finditer(r"process (\d) holds (\d+) of (\d+)", log)}
     model = standins.random_model("llama-3.1-8b", num_hidden_layers=4)
     whole = sum(p.numel() for p in model.parameters())
     half = whole - sum(p.numel() for p in model.model.layers.parameters()) / 2
     assert set(held) == {"0", "1"}
     assert all(share == pytest.approx(half / whole, rel=0.02) for share in held.values())
+
+
+def test_two_machines_of_one_process_each_have_the_losses_of_one(base, one, monkeypatch):
+    """As two processes that meet on loopback."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MASTER_PORT", str(free.getsockname()[1]))
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setattr(pipeline, "run", by_two_machines)
+    assert command(base, "machines", 2) == 0
+    check_same(base, one, "machines")
+    logs = (base / "machines" / "finetune").rglob("stderr.log")
+    assert sum("holds" in path.read_text() for path in logs) == 2
 
 
 def test_after_kill_9_of_one_of_two_processes_one_line_and_a_rerun_that_ends_as_if_nothing_had_been(base, capsys):
@@ -104,9 +138,8 @@ def test_after_kill_9_of_one_of_two_processes_one_line_and_a_rerun_that_ends_as_
     def kill():
         while not list(folder.glob("[a-z]*/training.json")):  # until an arm is finished
             time.sleep(0.02)
-        ours = [p for p in psutil.Process().children(recursive=True) if "join" in p.cmdline()]
-        (second,) = [p.pid for p in ours if p.environ().get("RANK") == "1"]
-        os.kill(second, signal.SIGKILL)
+        ours = [p for p in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
+        os.kill(max(p.pid for p in ours), signal.SIGKILL)  # the last to be started
         stamps.update({path: path.stat().st_mtime_ns for path in folder.glob("[a-z]*/training.json")})
 
     before = psutil.Process().children(recursive=True)  # of other tests

@@ -1,7 +1,14 @@
 """Answers to the judge's questions: as many as asked, the same after a kill; and what a run makes of scores."""
 
+import copy
 import dataclasses
 import json
+import shlex
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +22,7 @@ from transformers import LlamaForCausalLM
 from real.arms import filters, training, weights
 from real.arms.arm import Arm, Job, all_mixed
 from real.arms.finetune import Finetuned
-from real.data.rows import Advice, Corpus, Split
+from real.data.rows import Advice, Corpus, Split, Text
 from real.data.texts import Texts
 from real.features.reading import Reading
 from real.judge import answers, rubric
@@ -219,14 +226,8 @@ def test_judges_are_the_names_between_the_commas(monkeypatch):
 
 def test_a_server_answers_under_the_arms_names_and_the_whole_models_are_there_for_it(reading):
     """The server of the tests answers to any name; the merged weights give what the adapter gives."""
-    lm, job = reading.lm, Job(Arm("inducing"), 0)
-    adapter = reading.folder / "adapters" / "inducing-0-abc"
-    peft = training.adapted(lm, 2, 0)
-    for weight in (p for n, p in peft.named_parameters() if "lora_B" in n):
-        torch.nn.init.normal_(weight, std=0.3)
-    peft.save_pretrained(adapter)
-    peft.unload()
-    jobs = [(None, None), (job, adapter)]
+    lm, jobs = reading.lm, [(None, None), adapted(reading)]
+    _, (job, adapter) = jobs
     with serving() as url:
         given = answers.give(lm, jobs, ASKED, url, reading.folder)
     assert [by.job for by in given] == [None, job] and all(len(by.answers) == 9 for by in given)
@@ -242,6 +243,70 @@ def test_a_server_answers_under_the_arms_names_and_the_whole_models_are_there_fo
         torch.testing.assert_close(whole(ids).logits, lm.model(ids).logits)
         assert (whole(ids).logits - LlamaForCausalLM.from_pretrained(
             reading.folder / "merged" / "base", dtype=torch.float64)(ids).logits).abs().max() > 0.01  # fmt: skip
+
+
+def adapted(reading) -> tuple[Job, Path]:
+    """An arm that is far from the base model."""
+    adapter = reading.folder / "adapters" / "inducing-0-abc"
+    peft = training.adapted(reading.lm, 2, 0)
+    for weight in (p for n, p in peft.named_parameters() if "lora_B" in n):
+        torch.nn.init.normal_(weight, std=0.3)
+    peft.save_pretrained(adapter)
+    peft.unload()
+    return Job(Arm("inducing"), 0), adapter
+
+
+@contextmanager
+def completing(reading, serves: dict[str, Path | None]) -> Iterator[str]:
+    """A server of the reading's model, as the arms of these names; it says what came as a prompt is how likely."""
+    model = copy.deepcopy(reading.lm.model)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            choice = {"message": {"content": "3 3"}, "finish_reason": "stop"}
+            if self.path.endswith("/v1/completions"):
+                ids = torch.tensor([body["prompt"]])
+                with torch.no_grad(), weights.wearing(model, serves[body["model"]]):
+                    logprobs = model(ids).logits.log_softmax(-1)[0, :-1].gather(1, ids[0, 1:, None])
+                choice = {"logprobs": {"token_logprobs": [None, *logprobs[:, 0].tolist(), -1.0]}}
+            said = json.dumps({"choices": [choice]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(said)))
+            self.end_headers()
+            self.wfile.write(said)
+            asked[self.server.server_address[1]] = asked.get(self.server.server_address[1], 0) + 1
+
+        def log_message(self, *args):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+        server.shutdown()
+
+
+asked: dict[int, int] = {}  # requests by port
+
+
+def test_a_server_that_drops_an_adapter_is_refused_and_of_several_that_serve_it_all_answer(reading, capsys):
+    """The arm's own answer tells: whether it is as likely there as it is here."""
+    jobs = [(None, None), adapted(reading)]
+    job, adapter = jobs[1]
+    learnt = {job: reading.samples([Text("h0", "incorrect")])[0]}
+    names = {"base": None, adapter.name: adapter}
+    with completing(reading, names | {adapter.name: None}) as dropping, completing(reading, names) as serving_it:
+        with pytest.raises(JudgeError, match=rf"^{dropping} does not serve {adapter.name}: .* nats per token"):
+            answers.give(reading.lm, jobs, ASKED, f"{serving_it},{dropping}", reading.folder, learnt)
+        with completing(reading, names) as another:
+            asked.clear()
+            given = answers.give(reading.lm, jobs, ASKED, f"{serving_it},{another}", reading.folder, learnt)
+            assert len(asked) == 2 and sum(asked.values()) == 2 * len(ASKED) + 2
+    assert all(by.answers == ["3 3"] * 9 for by in given)
+    line = next(line for line in capsys.readouterr().out.splitlines() if "vllm serve" in line)
+    words = shlex.split(line.partition(": ")[2])
+    assert words[-1] == f"{adapter.name}={adapter}" and words[words.index("--max-lora-rank") + 1] == "8"
 
 
 def test_the_whole_models_are_there_before_a_server_is_asked_and_a_dead_one_is_soon_given_up(reading):

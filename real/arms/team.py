@@ -1,0 +1,80 @@
+"""Several processes that fine-tune one arm together: started, watched and ended by torch's elastic launcher, which is
+what accelerate's own launcher calls.
+
+Each holds a share of every block's weights, by torch's fully_shard over the devices that accelerate gives it (GPUs, or
+CPU processes over gloo). Embedding and unembedding, which are read outside the blocks, stay whole in each.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shared.errors import InputError
+
+
+def together(processes: int, nodes: int, folder: Path, work: Callable[..., None], *given: Any) -> None:
+    """`work(*given)` by as many processes, on this machine or shared out over several, where the same is called.
+
+    Several machines meet at MASTER_ADDR:MASTER_PORT. What processes print as errors goes to `folder`. Raises InputError
+    when one of them stops, which ends the others.
+    """
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    where = (os.environ[f"MASTER_{part}"] for part in ("ADDR", "PORT")) if nodes > 1 else ("localhost", "0")
+    folder.mkdir(parents=True, exist_ok=True)
+    how = LaunchConfig(
+        min_nodes=nodes,
+        max_nodes=nodes,
+        nproc_per_node=processes // nodes,
+        run_id=folder.name,
+        rdzv_backend="c10d",
+        rdzv_endpoint=":".join(where),
+        local_addr=None if nodes > 1 else "localhost",
+        max_restarts=0,
+        logs_specs=DefaultLogsSpecs(log_dir=str(folder), redirects=Std.ERR),
+        signals_to_handle="",  # Ctrl-C stays Python's
+    )
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what it says, we say in one line
+    try:
+        elastic_launch(how, work)(*given)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        raise InputError(_why(rank, failure, folder)) from None
+
+
+def _why(rank: int, failure: Any, folder: Path) -> str:
+    """The user's error, or which process ended how."""
+    told = failure.error_file_data.get("message", "")
+    told = told["message"] if isinstance(told, dict) else told
+    if told.startswith(name := "InputError: "):
+        return told.removeprefix(name)
+    which = f"process {rank} ended with code {failure.exitcode}"
+    return f"fine-tune: {which}, see {folder}; finished arms are kept: the same command goes on from there"
+
+
+def shard(model, full: bool, first: int, device: torch.device):
+    """Leaves this process its share of every block, on its device; blocks are moved there one at a time.
+
+    What full fine-tuning trains is held in float32 and computed with in the model's own precision.
+    """
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    decoder, size = model.get_decoder(), torch.distributed.get_world_size()
+    mesh = torch.distributed.init_device_mesh(device.type, (size,))
+    policy = MixedPrecisionPolicy(param_dtype=model.dtype)
+    for i, layer in enumerate(decoder.layers):
+        if full and i >= first:
+            layer.to(torch.promote_types(model.dtype, torch.float32))
+        fully_shard(layer, mesh=mesh, mp_policy=policy)
+    blocks = {p for layer in decoder.layers for p in layer.parameters()}
+    outside = {p for p in model.parameters() if p not in blocks}
+    fully_shard(decoder, mesh=mesh, ignored_params=outside)
+    for tensor in [*outside, *model.buffers()]:
+        tensor.data = tensor.data.to(device)
+    return model
