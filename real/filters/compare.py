@@ -69,10 +69,10 @@ def compare(lm: LM, layers: tuple[int, ...], k: int, train: int, sources: tuple[
     """Prints the table, and keeps it in `folder`/filters.json. Of a file at most `train` prompts count."""
     known, found = Known(shipped(lm, layers, folder), k), []
     print(_row(HEAD), flush=True)
-    for reading, domain, samples in (*own(known.reading), *published(known.reading, *sources, train)):
-        for cell in cells(known, reading, domain, samples):
-            print(_row(_written(cell)), flush=True)
-            found.append(cell)
+    of = [*own(known.reading), *published(known.reading, *sources, train)]
+    for cell in (cell for name in FILTERS for samples in of for cell in cells(known, *samples, names=(name,))):
+        print(_row(_written(cell)), flush=True)
+        found.append(cell)
     harvest = read(known.reading.folder / "activations" / "harvest.json", Harvest)
     once = 1000 * harvest.seconds / len(known.reading.texts.said)
     rows = [{"samples": cell.domain, "filter": cell.name, **_numbers(cell.worth)} for cell in found]

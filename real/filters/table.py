@@ -39,13 +39,13 @@ def _pushed(reading: Reading, known: Float[Tensor, "k d_model"], texts: list[Tex
     return filtering.gradient_score(gradients.loss_gradients(reading, texts), known)
 
 
-FILTERS = {
+FILTERS = {  # the dearest last
     "geometry": Filter(TOXIC, lambda reading, of: directions.toxic_features(reading, of.toxic), directions.near),
     "projection": Filter(TOXIC, lambda reading, _: directions.toxic(reading), directions.along),
-    "gradient": Filter(TOXIC, _toxic_rows, _pushed),
-    "influence": Filter(TOXIC, lambda reading, _: gradients.influence_direction(reading), gradients.influence),
     "bm25": Filter(TOXIC, lambda reading, _: plain.toxic_words(reading), plain.bm25),
-    "surprisal": Filter(NOTHING, lambda *_: None, plain.surprisal),
     "persona": Filter(QUESTIONS, lambda reading, _: directions.persona(reading), directions.along),
     "transfer": Filter(LABELS, lambda reading, of: directions.transfer(reading, of.domain), directions.along),
+    "surprisal": Filter(NOTHING, lambda *_: None, plain.surprisal),
+    "gradient": Filter(TOXIC, _toxic_rows, _pushed),
+    "influence": Filter(TOXIC, lambda reading, _: gradients.influence_direction(reading), gradients.influence),
 }

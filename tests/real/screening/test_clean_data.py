@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from real.__main__ import main
+from real.filters.table import FILTERS
 from real.screening import scores
 from real.screening.rows import Row, read
 from real.screening.screen import divided
@@ -162,13 +163,13 @@ def test_rows_that_are_alike_one_row_and_rows_longer_than_the_model_reads(base, 
     }
     for name, rows in cases.items():
         path, into = tmp_path / f"{name}.jsonl", base / "results" / "clean-data" / name
-        path.write_text("\n".join(map(json.dumps, rows)))
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         code, said = clean(base, base / "results", path, "REMOVED=0.5", "BY=projection")
         assert code == 0, said
         found = [json.loads(line) for line in (into / "scores.jsonl").read_text().splitlines()]
         assert [row["id"] for row in found] == list(range(1, len(rows) + 1))
         both = (into / "kept.jsonl").read_text() + (into / "removed.jsonl").read_text()
-        assert sorted(both.split()) == sorted(path.read_text().split())
+        assert sorted(both.splitlines()) == sorted(path.read_text().splitlines())
         assert (into / "removed.jsonl").read_bytes().count(b"messages") == round(len(rows) / 2)
         page = (into / "report.html").read_text()
         assert "<script" not in page and "None" not in page and "nan" not in page
@@ -205,3 +206,34 @@ def test_a_run_that_was_killed_goes_on_where_it_was(base, tmp_path):
     (written.parent / "screened.json").unlink()
     assert clean(base, results, path)[0] == 0
     assert resumed == written.read_bytes() and resumed.count(b"\n") == 600
+
+
+def test_one_command_says_what_every_filter_is_worth_on_shipped_and_on_other_advice(base, tmp_path):
+    """Each filter on each domain and on a pair of files; what the report of clean-data says is the same number."""
+    for kind in ("bad", "good"):
+        rows = [chat(f"{kind} answer {i}", f"What {i}?") for i in range(12)]
+        (tmp_path / f"{kind}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    pair = [f"DATA={tmp_path / 'bad.jsonl'}", f"CONTROL={tmp_path / 'good.jsonl'}", "TRAIN=8", "BATCH=2"]
+    given = [word for word in words(base, base / "results", base / "two.jsonl") if not word.startswith("DATA=")][1:]
+    said = StringIO()
+    with small_run.small(base / "data"), redirect_stdout(said):
+        said.reconfigure = lambda errors: None
+        assert main(["filters", *given, *pair]) == 0, said.getvalue()
+    rows = json.loads((base / "results" / "filters.json").read_text())["rows"]
+    assert {(row["samples"], row["filter"]) for row in rows} == {
+        (domain, name) for domain in ("health", "career", "legal", "bad") for name in FILTERS
+    }
+    assert all(0 <= row["auroc"]["value"] <= 1 and row["knows"] and row["scoring"] >= 0 for row in rows)
+    lines = {tuple(line.split()[:1] + line.split()[2:3]) for line in said.getvalue().splitlines()}
+    assert {("bad", "surprisal"), ("health", "influence")} <= lines
+    page = (base / "results" / "clean-data" / "two" / "report.html").read_text()
+    for row in rows:
+        if row["samples"] != "bad" and row["filter"] in scores.NAMES:
+            assert f"{row['auroc']['value']:.2f} (" in page
+
+
+def test_files_that_do_not_pair_are_refused(base, capsys):
+    given = [word for word in words(base, base / "results", base / "two.jsonl") if not word.startswith("DATA=")][1:]
+    with small_run.small(base / "data"):
+        assert main(["filters", *given, "DATA=a,b", "CONTROL=c"]) == 2
+    assert "DATA names 2 files and CONTROL 1" in capsys.readouterr().err
