@@ -10,7 +10,7 @@ from real.data import corpus
 from real.data.texts import Texts
 from real.effects import causes, leakage, margins
 from real.features import gaps, reading, selection
-from real.features.reading import Reading
+from real.features.reading import Reading, bare
 from real.judge import answers, rubric, scoring
 from real.judge.answers import Item
 from real.models.lm import LM
@@ -67,7 +67,7 @@ def _run(s: Settings) -> None:
 
 def _fan_out(s: Settings, reading: Reading, orders: list[Order], asked: list[Item]) -> None:
     """Steps 6, 7 and 10 find done what jobs have done, and go on as if they had done it themselves."""
-    folder, given = s.folder / "jobs", (reading.bare(), s.recipe, {order.folder: order for order in orders}, asked)
+    folder, given = s.folder / "jobs", (bare(reading), s.recipe, {order.folder: order for order in orders}, asked)
     queue = jobs.Local(folder, s.gpus) if s.cluster == "local" else jobs.Slurm(folder, s.slurm, s.nodes)
     reading.lm.forget()  # its memory is theirs now
     jobs.fan_out(queue, partial(_job, *given), partial(_is_done, *given), list(given[2]))

@@ -15,7 +15,7 @@ from real.arms.arm import CONTROL, INDUCING, MIXED, ORACLE, RANDOM, WATCHED, Arm
 from real.arms.recipe import Recipe, Sweep
 from real.arms.training import Order, Training, train
 from real.data.rows import BAD, GOOD, Advice, Text
-from real.features.reading import Reading
+from real.features.reading import Reading, bare
 from real.models import loading
 from shared import filtering
 from shared.code import code
@@ -110,7 +110,7 @@ def trained(reading: Reading, orders: list[Order], recipe: Recipe) -> list[Train
     if missing and reading.lm.plan.processes > 1:
         lm = reading.lm
         lm.forget()  # its memory is theirs now
-        own = reading.bare(lm.plan)
+        own = bare(reading, lm.plan)
         team.together(lm.plan.processes, lm.nodes, reading.folder / "finetune", _one_of_several, own, recipe, missing)
     return [tune(reading, o, recipe) for o in orders]
 

@@ -121,12 +121,13 @@ class Reading:
             return dictionaries.published(self.lm.spec.sae, layer, self.lm.shape.d_model)
         return _learned(self, layer)
 
-    def bare(self, plan: Plan | None = None) -> "Reading":
-        """For another process, which loads the model itself and computes by this plan, or one of its own."""
-        return replace(self, lm=replace(self.lm, plan_given=plan, loaded=None))
-
     def __hash__(self) -> int:
         return id(self)
+
+
+def bare(reading: Reading, plan: Plan | None = None) -> Reading:
+    """For another process, which loads the model itself and computes by this plan, or one of its own."""
+    return replace(reading, lm=replace(reading.lm, plan_given=plan, loaded=None))
 
 
 def _learned(reading: Reading, layer: int) -> Any:

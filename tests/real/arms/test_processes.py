@@ -23,7 +23,7 @@ from real.arms.arm import AWARE, CONTROL, INDUCING, JUDGE, MIXED, Arm, Job, Scor
 from real.arms.finetune import Finetuned, Tuned
 from real.arms.training import Training
 from real.data import corpus
-from real.features.reading import Reading
+from real.features.reading import Reading, bare
 from real.models import devices
 from real.settings import Settings
 from shared import records
@@ -61,7 +61,7 @@ def by_two_machines(settings: Settings) -> None:
     orders = finetune.orders(reading, scores, settings.recipe, settings.sweep)
     reading.lm.nodes = 2
     other = get_context("spawn").Process(
-        target=finetune.trained, args=(reading.bare(reading.lm.plan), orders, settings.recipe)
+        target=finetune.trained, args=(bare(reading, reading.lm.plan), orders, settings.recipe)
     )
     other.start()
     finetune.trained(reading, orders, settings.recipe)
