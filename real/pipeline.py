@@ -10,7 +10,7 @@ from real.data import corpus
 from real.data.texts import Texts
 from real.effects import causes, leakage, margins
 from real.features import gaps, reading, selection
-from real.features.reading import Reading
+from real.features.reading import Reading, bare
 from real.filters import compare as comparing
 from real.filters import scoring as filters
 from real.judge import answers, rubric, scoring
@@ -89,7 +89,7 @@ def _run(s: Settings) -> None:
 
 def _fan_out(s: Settings, read: Reading, orders: list[Order], asked: list[Item]) -> None:
     """Steps 6, 7 and 10 find done what jobs have done, and go on as if they had done it themselves."""
-    given = (reading.bare(read), s.recipe, {order.folder: order for order in orders}, asked)
+    given = (bare(read), s.recipe, {order.folder: order for order in orders}, asked)
     folder = s.folder / "jobs"
     queue = jobs.Local(folder, s.gpus) if s.cluster == "local" else jobs.Slurm(folder, s.slurm, s.nodes)
     read.lm.forget()  # its memory is theirs now
