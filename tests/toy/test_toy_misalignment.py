@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import SEEDS
 
-from shared import geometry
 from shared.stats import over_seeds
 from toy import law, misalignment, worlds
 from toy.misalignment import ETA, WorldSettings, finetune, hidden_gradient, world
@@ -140,7 +139,7 @@ def test_selection_finds_the_planted_features_where_they_are_no_neighbours():
     found = misalignment.select(this, 30)
     for name in ("inducing", "control", "toxic"):
         assert torch.isin(getattr(found, name), this.kinds[name]).double().mean() > 0.7
-    assert geometry.gap(this.W, *found[:3], found.firing_rate, draws=100).p > 0.01
+    assert misalignment.gap(this, found, draws=100).p > 0.01
 
 
 @pytest.mark.parametrize(
