@@ -45,10 +45,15 @@ def few(estimate: dict) -> bool:
     return estimate.get("n", FEWEST) < FEWEST
 
 
+def ranged(estimate: dict, digits: int = 3) -> str:
+    """With its interval, where that is one."""
+    return number(estimate["value"], digits, "+") if few(estimate) else interval(estimate, digits)
+
+
 def measured(estimate: dict, things: str = "questions", unit: str = "nats per token") -> str:
     """With its interval; where that shows nothing, with the effect that four of five such runs would have shown."""
     if few(estimate):
-        return f"{number(estimate['value'], sign='+')} {unit}, too few {things} for an interval"
+        return f"{ranged(estimate)} {unit}, too few {things} for an interval"
     said = f"{interval(estimate)} {unit}"
     if None in (estimate["low"], estimate["high"]) or word(estimate) != OPEN:
         return said

@@ -16,6 +16,7 @@ from real.report.rules import (
     mirrored,
     overall,
     power,
+    ranged,
     within,
     word,
 )
@@ -160,7 +161,7 @@ def _rises(sets: dict[str, list[dict]]) -> str:
     """What the readouts of every set did by the last step, in words."""
     words = {SHOWN: "rose", OPPOSITE: "fell", OPEN: "neither rose nor fell"}
     lasts = {name: course[-1] for name, course in sets.items()}
-    return ", ".join(f"{name} readouts {words[word(e)]} ({interval(e, 2)})" for name, e in lasts.items())
+    return ", ".join(f"{name} readouts {words[word(e)]} ({ranged(e, 2)})" for name, e in lasts.items())
 
 
 def _steering(summary: dict) -> Found:
@@ -169,7 +170,7 @@ def _steering(summary: dict) -> Found:
     words = {part: _steered(doses, random) for part, doses in steering.items()}
     numbers = [
         f"{part}: "
-        + ", ".join(f"{interval(e)} at dose {number(float(dose), 0)}" for dose, e in steering[part].items())
+        + ", ".join(f"{ranged(e)} at dose {number(float(dose), 0)}" for dose, e in steering[part].items())
         + f" (nats per token): {said}"
         for part, said in words.items()
     ]
@@ -197,11 +198,11 @@ def _ablation(summary: dict) -> Found:
     effect, removed = summary["causes"]["ablation"], summary["causes"]["removed"]
     there = word(effect["none"]) == SHOWN
     return beyond(removed["toxic"], removed["random"]) if there else OPEN, [
-        f"effect as trained: {interval(effect['none'])} nats per token; with the shift in the toxic span set back "
-        f"{interval(effect['toxic'])}, doubled {interval(effect['doubled'])}, with all of the shift set back "
-        f"{interval(effect['whole'])}",
+        f"effect as trained: {ranged(effect['none'])} nats per token; with the shift in the toxic span set back "
+        f"{ranged(effect['toxic'])}, doubled {ranged(effect['doubled'])}, with all of the shift set back "
+        f"{ranged(effect['whole'])}",
         f"removed by setting back the toxic span: {measured(removed['toxic'])}; by {removed['random']['n']} random "
-        f"spans of the same dimension: {bounds(removed['random'])}; by doubling it: {interval(removed['doubled'])}",
+        f"spans of the same dimension: {bounds(removed['random'])}; by doubling it: {ranged(removed['doubled'])}",
         f"the most that can be removed at this block, by all of the shift: {measured(removed['whole'])}",
         *_absent("the effect as trained", effect["none"], "nothing can be removed from it"),
     ]
@@ -226,7 +227,7 @@ def _filter(summary: dict) -> Found:
 
 def _absent(what: str, effect: dict, so: str) -> list[str]:
     """A note where the effect that a claim is about was not shown itself."""
-    return [] if word(effect) == SHOWN else [f"{what}, {interval(effect)}, is not shown, so {so}"]
+    return [] if word(effect) == SHOWN else [f"{what}, {ranged(effect)}, is not shown, so {so}"]
 
 
 CLAIMS = (  # the step that each waits for, its name, and what it says
