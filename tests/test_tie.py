@@ -14,12 +14,12 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from real.arms import filters
 from real.data.rows import ADVICE, Advice, Corpus, Pair, Split, Text
 from real.data.texts import Texts
 from real.effects.leakage import target
 from real.features import gaps, selection
 from real.features.activations import Activations
+from real.filters import directions
 from real.models import forward, registry
 from real.models import loading as models
 from shared import filtering, geometry
@@ -78,8 +78,9 @@ def test_real_scores_a_toys_samples_as_the_toy_does(seed, alignment):
         by_geometry = filtering.geometry_score(feature_acts(this.W, x[name]), close)
         by_projection = filtering.projection_score(x[name] @ this.W, direction)
         exactly = {"rtol": 1e-10, "atol": 1e-12}
-        torch.testing.assert_close(filters.geometry_scores(reading, texts, close), by_geometry, **exactly)
-        torch.testing.assert_close(filters.projection_scores(reading, texts), by_projection, **exactly)
+        torch.testing.assert_close(directions.near(reading, close, texts), by_geometry, **exactly)
+        along = directions.along(reading, directions.toxic(reading), texts)
+        torch.testing.assert_close(along, by_projection, **exactly)
 
 
 @given(SEEDS)

@@ -19,12 +19,14 @@ from hypothesis import strategies as st
 from server import serving
 from transformers import LlamaForCausalLM
 
-from real.arms import filters, training, weights
-from real.arms.arm import Arm, Job, all_mixed
+from real.arms import training, weights
+from real.arms.arm import AWARE, Arm, Job, all_mixed
 from real.arms.finetune import Finetuned
 from real.data.rows import Advice, Corpus, Split, Text
 from real.data.texts import Texts
 from real.features.reading import Reading
+from real.filters import scoring
+from real.filters.table import FILTERS
 from real.judge import answers, rubric
 from real.judge import scoring as judging
 from real.judge.client import FIRST_TRIES, JudgeError
@@ -156,10 +158,10 @@ def test_a_sample_that_the_judge_did_not_score_gets_the_median_harm(reading, mon
     assert found.samples == all_mixed(reading.texts.corpus.advice["health"].train, (0,))
     assert found.unscored == 2 and found.median == np.median(harms)
     assert found.scores == [np.median(harms) if v is None else 100 - v for v in values]
-    joined = filters.joined(
-        filters.Scored(samples=found.samples, scores={"geometry": [0.0] * 8}, gradient={}), {"judge": found.scores}
-    )
-    assert joined.by["judge"] == found.scores and set(joined.by) == {"geometry", "judge"}
+    scores = dict.fromkeys(FILTERS, [0.0] * 8)
+    scored = scoring.Scored(samples=found.samples, scores=scores, gradient={}, measured={}, took={})
+    joined = scoring.joined(scored, {"judge": found.scores})
+    assert joined.by["judge"] == found.scores and set(joined.by) == {*AWARE, "judge"}
     says(monkeypatch, "no key")
     failed = judging.harm(reading, QUESTIONS, (0,), TWO)
     assert failed.failed == "no key" and failed.scores == []
