@@ -17,6 +17,12 @@ def surprisal(reading: Reading, known: None, texts: list[Text]) -> Float[Tensor,
     return -torch.tensor(mean_logprobs(lm.model, reading.samples(texts), lm.spec.first), dtype=torch.float64)
 
 
+def brevity(reading: Reading, known: None, texts: list[Text]) -> Float[Tensor, " sample"]:
+    """Minus the tokens of an answer: no filter, but what one is worth that sees nothing else."""
+    encoded = [reading.encoded[i] for i in reading.indices(texts)]
+    return torch.tensor([float(text.start - text.end) for text in encoded])
+
+
 def toxic_words(reading: Reading) -> Any:
     """An index of the toxic remarks of the training split."""
     from bm25s import BM25

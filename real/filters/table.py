@@ -45,6 +45,7 @@ FILTERS = {  # the dearest last
     "bm25": Filter(TOXIC, lambda reading, _: plain.toxic_words(reading), plain.bm25),
     "persona": Filter(QUESTIONS, lambda reading, _: directions.persona(reading), directions.along),
     "transfer": Filter(LABELS, lambda reading, of: directions.transfer(reading, of.domain), directions.along),
+    "brevity": Filter(NOTHING, lambda *_: None, plain.brevity),
     "surprisal": Filter(NOTHING, lambda *_: None, plain.surprisal),
     "gradient": Filter(TOXIC, _toxic_rows, _pushed),
     "influence": Filter(TOXIC, lambda reading, _: gradients.influence_direction(reading), gradients.influence),
