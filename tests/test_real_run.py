@@ -25,8 +25,8 @@ from real.judge.scoring import Harm
 from shared import records
 
 FILTERS = ("geometry", "projection", "gradient", "random-1", "random-2", "random-3", "oracle")
-LAST = ("mixed-random-2@0.5", "mixed-random-3@0.5", "mixed-oracle@0.5", "control@0.5")  # arms trained last
-HALF = {"control@0.5", *(f"mixed-{name}@0.5" for name in FILTERS)}
+LAST = tuple(f"{data}-{by}@0.5" for by in ("random-3", "oracle") for data in ("mixed", "control"))  # arms trained last
+HALF = {f"{data}-{name}@0.5" for name in FILTERS for data in ("mixed", "control")}
 ARMS = {"inducing", "control", "mixed", *HALF}
 QUESTIONS = """
 - id: bored
@@ -93,12 +93,15 @@ def test_so_does_one_of_smollm2(tmp_path):
     check_complete(tmp_path / "results")
 
 
-def test_filtered_arms_take_half_the_steps_and_control_half_takes_as_many(finished):
+def test_all_arms_take_as_many_steps_and_a_filtered_one_s_control_has_its_prompts(finished):
     found = jobs(finished[1])
     assert {str(job.arm) for job in found} == ARMS
     steps = {str(job.arm): of.steps for job, of in found.items()}
-    assert {steps[arm] for arm in ("inducing", "control", "mixed")} == {4}
-    assert {steps[arm] for arm in HALF} == {2}
+    assert {steps[arm] for arm in ARMS} == {4}
+    for name in FILTERS:
+        those = [of.samples for job, of in found.items() if str(job.arm).endswith(f"-{name}@0.5")]
+        one, other = ({text.row for text in samples} for samples in those)
+        assert one == other and len(one) == 4
     oracle = found[Job(Arm(MIXED, ORACLE, 0.5), 0)]
     assert not any(text.kind == BAD for text in oracle.samples)
     left = [tuple(found[Job(Arm(MIXED, RANDOM, 0.5, draw), 0)].samples) for draw in (1, 2, 3)]
@@ -135,7 +138,7 @@ where.{function} = dying
 small_run.command(Path({folder!r}), Path({results!r}))
 """
 MOMENTS = {  # what is called then, and when
-    "in the middle of an arm": ("real.arms", "training", "descend", "len(calls) == 4"),
+    "in the middle of an arm": ("real.arms", "training", "descend", "len(calls) == 6"),
     "before an arm's record": ("shared", "records", "write", "'training.json' in str(given[0]) and len(calls) == 2"),
 }
 
@@ -260,7 +263,7 @@ def test_without_its_judge_a_run_keeps_all_else_and_with_it_the_next_run_adds_wh
 
 
 def check_judged(read: dict, results: Path) -> None:
-    assert set(read["judged"]) == set(read["margin"]) == ARMS | {"base", "mixed-judge@0.5"}
+    assert set(read["judged"]) == set(read["margin"]) == ARMS | {"base", "mixed-judge@0.5", "control-judge@0.5"}
     for arm in read["judged"].values():
         n = arm["counts"]
         assert n["answers"] == 1 == n["scored"] + n["refused"] + n["code"] + n["unclear"]

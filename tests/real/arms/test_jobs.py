@@ -162,8 +162,8 @@ def wait_for(*paths: Path) -> None:
     raise AssertionError(f"none of {paths} came")
 
 
-KILLED = ("mixed-random-3@0.5", "mixed-oracle@0.5", "control@0.5")  # arms that are there to be trained
-FEWER = {"data/texts": "PROMPTS = 2", "effects/margins": "SAMPLED = 1", "effects/causes": "DOSES = (1,)"}
+KILLED = ("control-random-3@0.5", "mixed-oracle@0.5", "control-oracle@0.5")  # arms that are there to be trained
+FEWER = {"effects/margins": "SAMPLED = 1", "effects/causes": "DOSES = (1,)"}
 
 
 @pytest.fixture(scope="module")
