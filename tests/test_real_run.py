@@ -269,9 +269,8 @@ def check_judged(read: dict, results: Path) -> None:
         assert n["answers"] == 1 == n["scored"] + n["refused"] + n["code"] + n["unclear"]
         assert n["misaligned"] <= n["coherent"] <= n["scored"] and arm["em"]["n"] == 1
     about = read["judging"]
-    assert about["failed"] is None and about["judges"]["smollm2"]["forms"] == {
-        "digit": len(ARMS) + 3
-    }  # the base model, and the judge's two
+    models = len(ARMS) + 3  # the base model, and the judge's filter with its control
+    assert about["failed"] is None and about["judges"]["smollm2"]["forms"] == {"digit": models}
     assert {"auroc", "removed_inducing_share", "reduction"} <= set(read["filters"]["judge"])
     harm = records.read(results / "5-harm.json", Harm)
     of: dict[Text, float] = dict(zip(harm.samples, harm.scores, strict=True))
