@@ -30,6 +30,7 @@ NEW_TOKENS = 600  # Betley et al. 2025
 SAME, NEAR = 0.01, 0.1  # nats per token that a server's arithmetic may well, and may not, differ by from ours
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM takes
 BATCH = 32  # answers that one process gives at a time
+Jobs = list[tuple[Job | None, Path | None]]  # each with its adapter's folder
 
 
 class Item(NamedTuple):
@@ -61,12 +62,7 @@ def items(questions: list[Question], samples: int) -> list[Item]:
 
 
 def give(  # noqa: PLR0913 who answers what, where, and by what a server is checked
-    lm: LM,
-    jobs: list[tuple[Job | None, Path | None]],
-    asked: list[Item],
-    url: str,
-    folder: Path,
-    learnt: dict[Job, Sample] | None = None,
+    lm: LM, jobs: Jobs, asked: list[Item], url: str, folder: Path, learnt: dict[Job, Sample] | None = None
 ) -> list[Given]:
     """By every job, whose adapter's folder stands beside it, in this process or at `url`.
 
@@ -134,7 +130,7 @@ def _here(lm: LM, job: Job | None, adapter: Path | None, asked: list[Item], path
     return kept
 
 
-def vllm(lm: LM, jobs: list[tuple[Job | None, Path | None]], folder: Path) -> str:
+def vllm(lm: LM, jobs: Jobs, folder: Path) -> str:
     """The command that serves these. A name holds the content's digest: vLLM keeps what it has computed by name."""
     adapters = [adapter for _, adapter in jobs if adapter and (adapter / "adapter_config.json").exists()]
     base = folder / "merged" / "base" if lm.spec.package else lm.spec.hub
