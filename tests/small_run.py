@@ -14,9 +14,10 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from real.__main__ import main
+from real.arms import finetune
 from real.data import corpus
 from real.effects import causes, leakage, margins
-from real.features import dictionaries
+from real.features import dictionaries, gaps
 from real.judge import answers
 
 KEEP = {"health": 20, "career": 10, "legal": 10, "toxic": 20, "questions": 2, "placebo": 2, "probes": 2}
@@ -39,6 +40,8 @@ def small(data: Path) -> Iterator[None]:
     changes = {
         corpus: {"SHIPPED": data},
         dictionaries: {"DRAWS": 5_000},
+        gaps: {"DRAWS": 20, "UNTRAINED": 2},
+        finetune: {"CHECKPOINTS": (0.5,)},
         causes: {"RANDOM": 1, "DOSES": (1,)},
         margins: {"SAMPLED": 1, "NEW_TOKENS": 8},
         leakage: {"NEW_TOKENS": 8},

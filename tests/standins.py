@@ -271,11 +271,13 @@ def shorten(folder: Path, rows: int = 10, words: int = 8) -> None:
 
 if __name__ == "__main__":
     from real.__main__ import main
+    from real.arms import finetune
     from real.effects import causes, leakage, margins
+    from real.features import gaps
 
     shorten(Path(sys.argv[1]))
     corpus.SHIPPED = Path(sys.argv[1])
-    causes.RANDOM, causes.DOSES = 1, (1,)
+    causes.RANDOM, causes.DOSES, finetune.CHECKPOINTS, gaps.DRAWS, gaps.UNTRAINED = 1, (1,), (0.5,), 20, 2
     margins.SAMPLED, margins.NEW_TOKENS, leakage.NEW_TOKENS, leakage.DRAWS = 1, 4, 4, 50
     for words in " ".join(sys.argv[2:]).split(" -- "):  # one after the other: what they import is most of the time
         if code := main(words.split()):

@@ -163,7 +163,8 @@ def wait_for(*paths: Path) -> None:
 
 
 KILLED = ("control-random-3@0.5", "mixed-oracle@0.5", "control-oracle@0.5")  # arms that are there to be trained
-FEWER = {"effects/margins": "SAMPLED = 1", "effects/causes": "DOSES = (1,)"}
+FEWER = {"effects/margins": "SAMPLED = 1", "effects/causes": "DOSES = (1,)", "features/gaps": "DRAWS = 20"}
+FEWER |= {"arms/finetune": "CHECKPOINTS = (0.5,)"}
 
 
 @pytest.fixture(scope="module")
