@@ -56,7 +56,7 @@ def queue(request, tmp_path, monkeypatch):
     """What makes a queue of tmp_path/jobs: anew, as each run does."""
     if request.param == "slurm":
         request.getfixturevalue("slurm")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where the jobs find this file
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (Path(__file__).parent, ROOT / "tests"))))  # this file's
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     (tmp_path / "jobs").mkdir()
     return partial(make, request.param, tmp_path / "jobs")
