@@ -15,7 +15,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import torch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
@@ -107,6 +106,8 @@ class Local:
     pause = 0.5  # seconds between two looks at what is under way
 
     def __init__(self, folder: Path, gpus: int):
+        import torch  # which takes seconds, that a job begins without
+
         here = torch.cuda.device_count() if torch.cuda.is_available() else 0
         known, each = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(","), max(1, gpus)
         devices = known if len(known) == here else [*map(str, range(here))]

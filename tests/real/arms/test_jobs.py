@@ -11,14 +11,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import small_run
-import standins
 
 from real.arms import jobs
 from shared.errors import InputError
 from shared.records import read_json
 
 ROOT = Path(__file__).parents[3]
+HERE = f"{Path(__file__).parent}:{ROOT / 'tests'}"  # where jobs find this file and what it imports
 NAMES = ["a", "b", "c@0.5"]
 
 
@@ -56,7 +55,7 @@ def queue(request, tmp_path, monkeypatch):
     """What makes a queue of tmp_path/jobs: anew, as each run does."""
     if request.param == "slurm":
         request.getfixturevalue("slurm")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (Path(__file__).parent, ROOT / "tests"))))  # this file's
+    monkeypatch.setenv("PYTHONPATH", HERE)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     (tmp_path / "jobs").mkdir()
     return partial(make, request.param, tmp_path / "jobs")
@@ -116,7 +115,7 @@ def test_when_the_run_is_killed_its_jobs_go_on_and_the_next_run_finds_them(queue
 
 
 def test_a_job_that_slurm_cancels_is_begun_again(slurm, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", HERE)
     head = subprocess.Popen([sys.executable, "-c", HEAD, "slurm", str(tmp_path)], cwd=ROOT, env=here())
     wait_for(tmp_path / "a.pid")
     (tmp_path / "a.pid").unlink()
@@ -129,7 +128,7 @@ def test_a_job_that_slurm_cancels_is_begun_again(slurm, tmp_path, monkeypatch):
 def test_a_folder_that_the_nodes_do_not_see_is_one_line(slurm, tmp_path, monkeypatch):
     """Of this process, and not of Slurm's, there is another file system at the folder."""
     script = f'mount -t tmpfs none {tmp_path} && exec {sys.executable} -c "$0" slurm {tmp_path}'
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", HERE)
     done = subprocess.run(
         ["unshare", "-m", "sh", "-c", script, HEAD], cwd=ROOT, env=here(), capture_output=True, text=True
     )
@@ -151,7 +150,7 @@ def test_without_slurm_and_for_what_it_refuses_there_is_one_line(slurm, tmp_path
 
 
 def here() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": f"{Path(__file__).parent}:{ROOT}"}
+    return os.environ | {"PYTHONPATH": f"{HERE}:{ROOT}"}
 
 
 def wait_for(*paths: Path) -> None:
@@ -173,6 +172,9 @@ def one(tmp_path_factory) -> Path:
     base = tmp_path_factory.mktemp("run")
     for package in ("real", "shared"):
         shutil.copytree(ROOT / package, base / package)
+    import small_run  # what it imports takes seconds, and jobs import this file
+    import standins
+
     small_run.shrink(base / "real" / "data")
     for module, line in FEWER.items():
         path, name = base / "real" / f"{module}.py", line.partition(" ")[0]
@@ -184,7 +186,9 @@ def one(tmp_path_factory) -> Path:
 
 def run(base: Path, results: str, *words: str) -> subprocess.Popen:
     """The command, of the copy."""
-    given = [f"MODEL={base / 'model'}", f"RESULTS={base / results}", *small_run.SETTINGS, *words]
+    from small_run import SETTINGS
+
+    given = [f"MODEL={base / 'model'}", f"RESULTS={base / results}", *SETTINGS, *words]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen([sys.executable, "-m", "real", *given], cwd=base, env=env)
 
@@ -192,6 +196,8 @@ def run(base: Path, results: str, *words: str) -> subprocess.Popen:
 @pytest.mark.parametrize("kind", ["local", "slurm"])
 def test_a_run_that_is_killed_with_its_jobs_under_way_ends_with_the_summary_of_one_process(one, kind, request):
     """Under Slurm one of the three jobs is cancelled, too."""
+    from small_run import summary
+
     if kind == "slurm":
         request.getfixturevalue("slurm")
     results = one / kind
@@ -211,7 +217,7 @@ def test_a_run_that_is_killed_with_its_jobs_under_way_ends_with_the_summary_of_o
     head.kill()
     head.wait()
     assert run(one, kind, f"CLUSTER={kind}").wait() == 0
-    assert small_run.summary(results) == small_run.summary(one / "one")
+    assert summary(results) == summary(one / "one")
     assert list(begun(results).values()) == [1, 1, 1]  # a run does not count the tries of one before
     if kind == "slurm":
         now = read_json(results / "jobs" / "submitted.json")
