@@ -51,7 +51,7 @@ def test_parameters_are_those_of_hugging_faces_model(family, d):
 PUBLISHED = {  # billions, as the hub counts them
     "smollm2-135m": 0.1345, "gemma-2-2b": 2.61, "gemma-2-9b": 9.24, "gemma-2-27b": 27.23, "llama-3.1-8b": 8.03,
     "gpt-oss-20b": 20.91, "gemma-3-270m": 0.268, "gemma-3-1b": 1.0, "gemma-3-4b": 3.88, "qwen2.5-0.5b": 0.494,
-    "qwen2.5-7b": 7.62,
+    "qwen2.5-7b": 7.62, "qwen3-1.7b": 1.72,
 }  # fmt: skip
 
 
