@@ -86,6 +86,7 @@ def test_a_run_ends_in_a_report_and_a_summary_with_every_promised_key(finished):
 def test_so_does_one_of_smollm2(tmp_path):
     """In a process of its own: the unmodified command."""
     script, words = str(Path(__file__).parent / "small_run.py"), ("TRAIN=8", "BATCH=2", "TOP_K=20", "RANK=4")
+    words += ("FIRST=25", "LAYERS=7,26")  # most of it is run once, and not once per arm
     given = [sys.executable, script, str(tmp_path / "data"), f"RESULTS={tmp_path / 'results'}", *words]
     done = subprocess.run(given, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
