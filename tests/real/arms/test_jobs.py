@@ -84,6 +84,7 @@ def test_every_job_is_done_once_and_what_is_done_is_never_begun(queue, tmp_path,
     assert begun(tmp_path) == {"b": 1, "c@0.5": 1}
 
 
+@pytest.mark.parametrize("queue", ["local"], indirect=True)  # under Slurm a test below cancels one
 def test_one_that_is_killed_is_begun_again_and_one_that_always_is_ends_the_run_in_a_line(queue, tmp_path):
     fan_out(queue(), tmp_path, ["killed", "b"])
     assert begun(tmp_path) == {"killed": 2, "b": 1}
