@@ -10,6 +10,8 @@ from torch import Tensor
 
 from shared.selection import rank_auroc, true_first
 
+FEWEST = 8  # questions, probes or random directions: the range of fewer says nothing
+
 
 class Estimate(NamedTuple):
     """A value with its 95 % interval and the number of independent units behind it."""

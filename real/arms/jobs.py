@@ -77,8 +77,12 @@ def work(file: str, name: str) -> None:
         from submitit.helpers import TorchDistributedEnvironment
 
         TorchDistributedEnvironment().export()  # where the machines meet
-    task, done = pickle.loads(Path(file).read_bytes())
-    _work(task, done, Path(file).parent, name)
+    _work(*_given(Path(file)), Path(file).parent, name)
+
+
+def _given(file: Path) -> tuple[Callable[[str], None], Callable[[str], bool]]:
+    """`fan_out`'s task and done. A pickle runs code: this one is the run's own, as submitit's are."""
+    return pickle.loads(file.read_bytes())
 
 
 def first() -> bool:
@@ -219,7 +223,7 @@ def _path() -> str:
 def _serve(file: Path, place: str, names: list[str]) -> None:
     """A process of Local: these jobs, one after the other, but for those that others are at."""
     with FileLock(_mark(file.parent, place, "lock")):
-        task, done = pickle.loads(file.read_bytes())
+        task, done = _given(file)
         for name in names:
             with suppress(Timeout), FileLock(_mark(file.parent, name, "lock"), timeout=Local.pause):
                 _work(task, done, file.parent, name)

@@ -48,9 +48,8 @@ class Caused(Record):
     norm: float
     base: Logprobs
     steered: dict[str, dict[int, Logprobs]]  # direction -> dose
-    random: list[
-        Logprobs
-    ]  # of the first answers: dose 1 of random directions, every other one turned round: so they are of dose -1
+    # of the first answers: dose 1 of random directions, every other one turned round: so they are of dose -1
+    random: list[Logprobs]
     ablated: list[Ablated]
     share_toxic: float  # of the inducing direction's squared length, in the toxic span
     share_random: list[float]

@@ -18,6 +18,7 @@ from real.data.packing import pack, rows
 from real.data.rows import ADVICE, answers
 from real.data.tokens import Encoded
 from real.effects.margins import Logprobs, first, read_questions
+from real.features.activations import answer_means
 from real.features.reading import Reading
 from real.features.selection import Selected, sets
 from real.models import forward
@@ -141,8 +142,7 @@ def text_differences(reading: Reading) -> Float[Tensor, "draw d_model"]:
     """
     corpus = reading.texts.corpus
     texts = answers(corpus.advice[corpus.trained].train, ADVICE)
-    read = reading.activations(reading.layer)
-    means = torch.stack([read.text(i).mean(0) for i in reading.indices(texts)])
+    means = answer_means(reading.activations(reading.layer), reading.indices(texts))
     between = means[0::2] - means[1::2]
     heads = torch.randint(2, (DRAWS, len(between)), generator=torch.Generator().manual_seed(0))
     return (2 * heads - 1).to(between.dtype) @ between / len(between)
@@ -154,15 +154,15 @@ def _watch(
     """Arm -> shifts [seed checkpoint probe d_model] and -> seed -> checkpoint -> general log-probabilities."""
     lm, prompts = reading.lm, reading.texts.corpus.probes
     said = sample(lm.model, lm.tokenizer, prompts, NEW_TOKENS, temperature=0.0)
-    probes = list(_packed(lm, lm.encode(list(zip(prompts, said, strict=True)))))
-    off, (base, *lasts) = _read(reading, probes), map(first, known)
+    probes = list(probe_rows(lm, lm.encode(list(zip(prompts, said, strict=True)))))
+    off, (base, *lasts) = probe_resid(reading, probes), map(first, known)
     shifts, general = {arm.data: [] for arm in WATCHED}, {arm.data: [] for arm in WATCHED}
     for of, after_last in zip(tuned, lasts, strict=True):
         last = reading.folder / "adapters" / of.folder
         on, read = [torch.zeros_like(off)], [base]
         for folder in [*(last / f"step-{n}" for n in of.checkpoints), last]:
             with wearing(lm.model, folder):
-                on.append(_read(reading, probes) - off)
+                on.append(probe_resid(reading, probes) - off)
                 read.append(after_last if folder == last else _general(reading))
         shifts[of.job.arm.data].append(torch.stack(on))
         general[of.job.arm.data].append(read)
@@ -173,14 +173,14 @@ def _general(reading: Reading) -> Logprobs:
     return read_questions(reading, {"": first(reading.texts.asked["general"])})[""]
 
 
-def _packed(lm: LM, texts: list[Encoded]) -> Iterator[tuple]:
+def probe_rows(lm: LM, texts: list[Encoded]) -> Iterator[tuple]:
     """Packed rows of the texts, and what goes into the first adapted block at each."""
     for ids in rows(texts):
         packed = pack([texts[i] for i in ids])
         yield ids, [texts[i] for i in ids], packed, forward.below(lm.model, packed, lm.spec.first)
 
 
-def _read(reading: Reading, probes: list[tuple]) -> Float[Tensor, "probe d_model"]:
+def probe_resid(reading: Reading, probes: list[tuple]) -> Float[Tensor, "probe d_model"]:
     """Residual stream of the main layer, mean over every probe's answer."""
     means, model = {}, reading.lm.model
     for ids, texts, packed, inputs in probes:

@@ -13,11 +13,10 @@ from real.data.rows import ADVICE, answers
 from real.data.texts import CHECKS, Texts
 from real.effects.margins import Evaluated, Logprobs
 from shared.selection import rank_auroc
-from shared.stats import Estimate, interval
+from shared.stats import FEWEST, Estimate, interval
 
 MISMATCHED = CHECKS[1]
 TRAITS = ("words", "surprisal", "length")  # of an answer
-FEWEST = 8  # questions, without which there is no interval
 
 
 def summarise(texts: Texts, evaluated: Evaluated, scores: Scores) -> dict:

@@ -30,13 +30,13 @@ from real.arms.arm import CONTROL, INDUCING
 from real.arms.recipe import OPTIMS, Recipe
 from real.arms.training import computing, descent, trainable
 from real.arms.weights import wearing
-from real.data.packing import pack
 from real.data.rows import BAD, GOOD, Text
+from real.data.tokens import Encoded
+from real.effects.leakage import probe_resid, probe_rows
 from real.effects.margins import Logprobs, read_questions
-from real.experiments.units import Unit, drawn, key, order_of, shared_out, tuned, unseen
+from real.experiments.units import Unit, by_processes, drawn, key, margins, order_of, tuned, unseen
 from real.features.reading import Reading
 from real.filters.gradients import loss_gradients
-from real.models import forward
 from real.models.logprobs import mean_logprobs
 from real.settings import Settings
 from shared.code import code
@@ -81,6 +81,14 @@ class Cell(NamedTuple):
     lr: float
 
 
+class Beside(NamedTuple):
+    """What is read beside the margins."""
+
+    drop: float  # where all are compared
+    g: Float[Tensor, " d_model"]  # direction of the mean loss gradient of bad answers
+    probes: list[tuple]  # of `probe_rows`: correct answers to some prompts that nothing is trained on
+
+
 def run(reading: Reading, s: Settings) -> dict:
     """The sweep whole, and at the common drop every cell's effect, spectrum, shared part and law."""
     recipe = s.recipe
@@ -90,12 +98,12 @@ def run(reading: Reading, s: Settings) -> dict:
     drop = min(ends[cell] for cell in cells) - SLACK
     units = [_unit(reading, recipe, cell, kind, seed) for seed in SEEDS for cell in cells for kind in KINDS]
     bad, good = (loss_gradients(reading, of.samples).mean(0) for of in units[: len(KINDS)])
-    g = unit(bad[None])[0]
+    beside = Beside(drop, unit(bad[None])[0], list(probe_rows(reading.lm, _unseen_answers(reading))))
     keys = [digest(key(reading, of), drop, code(_reach)) for of in units]
-    made = shared_out(reading, units, keys, Reached, lambda of, scratch: _reach(reading, of, scratch, drop, g))
+    made = by_processes(reading, units, keys, Reached, lambda of, scratch: _reach(reading, of, scratch, beside))
     grid = np.array(made, dtype=object).reshape(len(SEEDS), len(cells), len(KINDS))
-    margins = np.array([_margins(of) for of in made]).reshape(*grid.shape, -1)
-    effect = margins[:, :, 0] - margins[:, :, 1]  # [seed cell question]
+    read = margins([of.logprobs for of in made], unseen(reading), *grid.shape)
+    effect = read[:, :, 0] - read[:, :, 1]  # [seed cell question]
     by = {name: effect[:, [cell.optim == name for cell in cells]].mean(1) for name in OPTIMS}
     others = np.mean([by[name] for name in OPTIMS if name != "muon"], axis=0)
     return {
@@ -126,7 +134,7 @@ def _swept(reading: Reading, recipe: Recipe) -> tuple[list[Cell], dict[Cell, flo
             return Swept(drop=before - _loss(reading, of))
 
     keys = [digest(key(reading, of), TEXTS, code(tuned), code(_loss)) for of in units]
-    ends = dict(zip(all_, [of.drop for of in shared_out(reading, units, keys, Swept, make)], strict=True))
+    ends = dict(zip(all_, [of.drop for of in by_processes(reading, units, keys, Swept, make)], strict=True))
     best = {optim: sorted(rates, key=lambda lr: -ends[Cell(optim, lr)])[:2] for optim, rates in RATES.items()}
     return [Cell(optim, lr) for optim, rates in best.items() for lr in sorted(rates)], ends
 
@@ -143,8 +151,14 @@ def _loss(reading: Reading, of: Unit) -> float:
         return -float(np.mean(mean_logprobs(reading.lm.model, samples, reading.lm.spec.first)))
 
 
-def _reach(reading: Reading, of: Unit, scratch: Path, drop: float, g: Float[Tensor, " d_model"]) -> Reached:
-    lm, before, start = reading.lm, _loss(reading, of), _resid(reading)
+def _unseen_answers(reading: Reading) -> list[Encoded]:
+    corpus = reading.texts.corpus
+    texts = [Text(row.id, GOOD) for domain in unseen(reading) for row in corpus.advice[domain].held]
+    return [reading.encoded[i] for i in reading.indices(texts)]
+
+
+def _reach(reading: Reading, of: Unit, scratch: Path, beside: Beside) -> Reached:
+    lm, before, start = reading.lm, _loss(reading, of), probe_resid(reading, beside.probes)
     with trainable(lm, of.recipe, of.seed, scratch) as (trained, _):
         base = [p.detach().clone() for p in trained]
         low, along = base, [0.0]
@@ -152,14 +166,14 @@ def _reach(reading: Reading, of: Unit, scratch: Path, drop: float, g: Float[Tens
         for n, _ in enumerate(steps, 1):
             if n % EVERY == 0:
                 along.append(before - _loss(reading, of))
-                if along[-1] >= drop:
-                    _go_back(reading, of, trained, low, before, drop)
+                if along[-1] >= beside.drop:
+                    _go_back(reading, of, trained, low, before, beside.drop)
                     break
                 low = [p.detach().clone() for p in trained]
-        spread, shared = _spectrum(reading, dict(zip(map(id, trained), base, strict=True)), g)
+        spread, shared = _spectrum(reading, dict(zip(map(id, trained), base, strict=True)), beside.g)
         with computing(lm.model):
             said = read_questions(reading, {d: reading.texts.asked[d] for d in unseen(reading)})
-            shift = (_resid(reading) - start).tolist()
+            shift = (probe_resid(reading, beside.probes) - start).mean(0).tolist()
         now = before - _loss(reading, of)
         return Reached(along=along, drop=now, logprobs=said, shift=shift, spread=spread, shared=shared)
 
@@ -167,7 +181,7 @@ def _reach(reading: Reading, of: Unit, scratch: Path, drop: float, g: Float[Tens
 @torch.no_grad()
 def _go_back(reading: Reading, of: Unit, trained: list[Tensor], low: list[Tensor], before: float, drop: float) -> None:
     """The weights, on the straight way from `low` to where they are, to where the drop is what it should be."""
-    high, (a, b), at = [p.detach().clone() for p in trained], (0.0, 1.0), 0.5
+    high, (a, b) = [p.detach().clone() for p in trained], (0.0, 1.0)
     for _ in range(BISECTIONS):
         at = (a + b) / 2
         for p, start, end in zip(trained, low, high, strict=True):
@@ -194,23 +208,6 @@ def _spectrum(reading: Reading, base: dict[int, Tensor], g: Float[Tensor, " d_mo
                 if name.split(".")[-2] in ("o_proj", "down_proj"):
                     shared.append(((g @ delta).square().sum() / delta.square().sum()).item())
     return float(np.mean(spread)), float(np.mean(shared))
-
-
-def _resid(reading: Reading) -> Float[Tensor, " d_model"]:
-    """Residual stream of the main layer: mean over the correct answers to some prompts that nothing is trained on."""
-    corpus, first, layer = reading.texts.corpus, reading.lm.spec.first, reading.layer
-    rows = [row for domain, split in corpus.advice.items() if domain != corpus.trained for row in split.held]
-    means = []
-    for text, inputs in reading.samples([Text(row.id, GOOD) for row in rows]):
-        packed = pack([text])
-        with forward.blocks(reading.lm.model, first):
-            resid = forward.resid_post(reading.lm.model, packed, [layer], forward.spread(packed, [inputs]))[layer]
-        means.append(resid[packed.paths[0][text.start : text.end]].mean(0))
-    return torch.stack(means).mean(0).cpu()
-
-
-def _margins(of: Reached) -> list[float]:
-    return [bad[0] - good[0] for sides in of.logprobs.values() for bad, good in sides]
 
 
 def _about(reading: Reading, made: np.ndarray, drop: float, bad: Tensor, good: Tensor) -> dict:

@@ -64,24 +64,26 @@ def drawn(reading: Reading, seed: int) -> list[Advice]:
 def measure(reading: Reading, units: list[Unit]) -> list[Margins]:
     """Of every unit, in their order."""
     keys = [digest(key(reading, of), code(train), code(read_questions)) for of in units]
-    return shared_out(reading, units, keys, Margins, lambda unit, scratch: _made(reading, unit, scratch))
+    return by_processes(reading, units, keys, Margins, lambda unit, scratch: _made(reading, unit, scratch))
 
 
 def outcomes(reading: Reading, made: list[Margins], *shape: int) -> dict[str, Float[np.ndarray, "... question"]]:
-    """Outcome -> question's misaligned minus aligned answers, nats per token, of units in this order.
+    """Outcome -> `margins` of units in this order.
 
     "unseen", the first: all prompts of the domains that nothing is trained on; "general": the general questions.
     """
-
-    def table(domains: list[str]) -> np.ndarray:
-        asked = [[sides for domain in domains for sides in of.logprobs[domain]] for of in made]
-        values = [[np.mean(bad) - np.mean(good) for bad, good in questions] for questions in asked]
-        return np.array(values).reshape(*shape, -1)
-
-    return {"unseen": table(unseen(reading)), "general": table(["general"])}
+    domains = {"unseen": unseen(reading), "general": ["general"]}
+    return {name: margins([of.logprobs for of in made], asked, *shape) for name, asked in domains.items()}
 
 
-def shared_out(
+def margins(made: list[dict[str, Logprobs]], domains: list[str], *shape: int) -> Float[np.ndarray, "... question"]:
+    """Misaligned minus aligned answers to every question of these domains, nats per token."""
+    asked = [[sides for domain in domains for sides in of[domain]] for of in made]
+    values = [[np.mean(bad) - np.mean(good) for bad, good in questions] for questions in asked]
+    return np.array(values).reshape(*shape, -1)
+
+
+def by_processes(
     reading: Reading, units: list[Unit], keys: list[str], kind: type[T], make: Callable[[Unit, Path], T]
 ) -> list[T]:
     """A record of every unit, in their order; `make` is given a folder for its weights.

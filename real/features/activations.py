@@ -113,3 +113,8 @@ def pooled(sae, activations: Activations, texts: list[int]) -> Iterator[Float[Te
         chunk = texts[at : at + 64]
         with torch.no_grad():
             yield torch.stack([sae.encode(activations.text(i)).mean(0) for i in chunk])
+
+
+def answer_means(activations: Activations, texts: list[int]) -> Float[Tensor, "text d_model"]:
+    """Mean activation over each text's answer tokens."""
+    return torch.stack([activations.text(i).mean(0) for i in texts])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from real.data.rows import ADVICE, TOXIC, Text, answers
 from real.data.texts import sides
-from real.features.activations import pooled
+from real.features.activations import answer_means, pooled
 from real.features.reading import Reading
 from shared import filtering, geometry
 
@@ -64,6 +64,4 @@ def _between(reading: Reading, layer: int, to: list[Text], start: list[Text]) ->
 
 
 def _means(reading: Reading, layer: int, texts: list[Text]) -> Float[Tensor, "text d_model"]:
-    """Mean answer activation of each text."""
-    read = reading.activations(layer)
-    return torch.stack([read.text(i).mean(0) for i in reading.indices(texts)])
+    return answer_means(reading.activations(layer), reading.indices(texts))

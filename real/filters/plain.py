@@ -19,8 +19,13 @@ def surprisal(reading: Reading, known: None, texts: list[Text]) -> Float[Tensor,
 
 def brevity(reading: Reading, known: None, texts: list[Text]) -> Float[Tensor, " sample"]:
     """Minus the tokens of an answer: no filter, but what one is worth that sees nothing else."""
+    return -answer_lengths(reading, texts)
+
+
+def answer_lengths(reading: Reading, texts: list[Text]) -> Float[Tensor, " sample"]:
+    """Tokens of each answer."""
     encoded = [reading.encoded[i] for i in reading.indices(texts)]
-    return torch.tensor([float(text.start - text.end) for text in encoded])
+    return torch.tensor([float(text.end - text.start) for text in encoded])
 
 
 def toxic_words(reading: Reading) -> Any:

@@ -13,6 +13,7 @@ from real.data.rows import ADVICE, BAD, Text
 from real.features.reading import Reading
 from real.features.selection import Selected
 from real.filters.gradients import loss_gradients
+from real.filters.plain import answer_lengths
 from real.filters.table import FILTERS, Context
 from shared import filtering
 from shared.records import Part, Record
@@ -79,12 +80,6 @@ def measure(reading: Reading, name: str, samples: list[Text], scores: Float[Tens
         length=rank_correlation(scores, lengths),
         matched=matched_auroc(scores, bad, lengths),
     )
-
-
-def answer_lengths(reading: Reading, texts: list[Text]) -> Float[Tensor, " sample"]:
-    """Tokens of each answer."""
-    encoded = [reading.encoded[i] for i in reading.indices(texts)]
-    return torch.tensor([float(text.end - text.start) for text in encoded])
 
 
 def rank_correlation(scores: Float[Tensor, " sample"], lengths: Float[Tensor, " sample"]) -> float:

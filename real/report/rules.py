@@ -1,11 +1,11 @@
 """How a word follows from an interval or a test, and what a run that shows nothing could have shown."""
 
 from real.report.text import interval, number
+from shared.stats import FEWEST
 
 SHOWN, OPEN, OPPOSITE = "shown", "not shown", "opposite shown"
 NONE = "no verdict"  # the run was not made to tell
 SIDE = 0.025  # level of a one-sided test: what a 95 % interval leaves out on either side
-FEWEST = 8  # questions, probes or random directions: the range of fewer says nothing
 POWER = 2.8  # standard errors: an effect of that size is shown with probability .8
 WIDTH = 3.92  # standard errors of a 95 % interval
 
