@@ -159,7 +159,8 @@ def test_the_command_runs_from_a_hub_cache_to_the_report(name, finished):
     results, layers = finished / name, [str(layer) for layer in END_TO_END[name][1]]
     summary = json.loads((results / "summary.json").read_text())
     assert summary["model"] == name and list(summary["geometry"]) == layers
-    assert len(summary["margin"]) == 12 and (results / "report.html").exists()
+    filtered = 7  # by three filters, by three random draws, by the labels; each with a control of its own
+    assert len(summary["margin"]) == 1 + 3 + 2 * filtered and (results / "report.html").exists()
     quality = json.loads((results / "2-sae.json").read_text())["layers"]
     assert list(quality) == layers and all(of["dead"] < 1 for of in quality.values())
     assert not (results / "dictionaries").exists()  # none was trained
