@@ -66,14 +66,14 @@ def effect(title: str, summary: dict) -> Figure:
     arms, panels = {arm: e for arm, e in summary["effect"].items() if about[arm]["removed"] in (0, main)}, {}
     for domain, e in next(iter(arms.values())).items():
         panels[textwrap.fill(domain.replace("_", " "), 14) + f"\nn = {e['n']}"] = _by_arm(arms, domain, about)
-    return _bars(title, panels, "effect: margin above the control arm's, nats per answer token, 95 % interval")
+    return bars(title, panels, "effect: margin above the control arm's, nats per answer token, 95 % interval")
 
 
 def judged(title: str, summary: dict) -> Figure:
     arms, panels = summary["judged"], {}
     for name, key in {"EM": "em", "coherence": "coherent"}.items():
         panels[f"{name}\nn = {arms['base'][key]['n']} questions"] = _by_arm(arms, key, summary["arms"])
-    fig = _bars(title, panels, "share of answers, 95 % interval", one_scale=False)
+    fig = bars(title, panels, "share of answers, 95 % interval", one_scale=False)
     for panel in fig.axes:
         _percent_axis(panel, "x")
     return fig
@@ -147,7 +147,7 @@ def causes(title: str, summary: dict) -> Figure:
 def filters(title: str, summary: dict) -> Figure:
     found = {name: f["reduction"] for name, f in summary["filters"].items()}
     rows = {name: (MARKS[name], None if None in e.values() else e, None) for name, e in found.items()}
-    fig = _bars(title, {"": rows}, "reduction of the mixed arm's effect on general questions, 95 % interval")
+    fig = bars(title, {"": rows}, "reduction of the mixed arm's effect on general questions, 95 % interval")
     panel, blank = fig.axes[0], {"facecolor": "white", "edgecolor": "none", "pad": 1}
     for y, (_, e, _) in enumerate(rows.values()):
         if e is None:
@@ -178,7 +178,7 @@ def _by_arm(found: dict[str, dict], key: str, arms: dict[str, dict]) -> dict[str
     return {arm_name(a): (MARKS[a["by"] or a["data"]], found[arm][key], None) for arm, a in of.items()}
 
 
-def _bars(title: str, panels: dict[str, dict], label: str, one_scale: bool = True) -> Figure:
+def bars(title: str, panels: dict[str, dict], label: str, one_scale: bool = True) -> Figure:
     """`panels`: title -> row -> mark, Estimate or None, range of chance or None. Those of one form share a scale."""
     fig, axes = _figure(title, 1.5 + 0.36 * max(map(len, panels.values())), 1, len(panels))
     first: dict[tuple, Axes] = {}
