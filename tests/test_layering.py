@@ -23,6 +23,7 @@ HOMES = {  # the only files, or folders, that may import a third-party face
         "shared/style.py",
         "toy/figures.py",
         "toy/optimiser_figures.py",
+        "toy/superposition_figure.py",
         "toy/lessons/figures.py",
         "real/report/figures.py",
     ),
@@ -42,8 +43,7 @@ ROOMS["experiments"] = {*ROOMS} - {"judge", "steps", "catalogue"}
 ROOMS["__main__"] = {*ROOMS}
 MODULES, LINES, CLASS, FUNCTION = 9, 250, 80, 60  # to a folder of real/ and to a file; lines of each
 OPEN = {  # what is being mended: must become empty
-    "toy/figures.py is longer than 250 lines",
-    "toy/law.py is longer than 250 lines",
+    "toy/law.py is longer than 250 lines"
 }
 
 

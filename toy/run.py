@@ -10,7 +10,17 @@ from torch import Tensor
 
 from shared import geometry, leakage, records
 from shared.cores import in_parallel, one_thread
-from toy import equal_loss, figures, misalignment, optimiser_figures, optimisers, rescaling, superposition, worlds
+from toy import (
+    equal_loss,
+    figures,
+    misalignment,
+    optimiser_figures,
+    optimisers,
+    rescaling,
+    superposition,
+    superposition_figure,
+    worlds,
+)
 from toy.check import ETA, SAMPLES, law_errors
 from toy.command import ready, writing
 from toy.explore import page
@@ -68,7 +78,7 @@ def run(out: Path, settings: RunSettings = RunSettings()) -> dict:  # noqa: B008
         "law": figures.law_figure(W, state_leakage(W, "sgd"), cosines, one_step),
         "optimisers": figures.optimiser_figure(cosines, {rule: measured[rule] for rule in figures.RULE_TITLES}),
         "rescaling": optimiser_figures.rescaling_figure(rescaled, equal),
-        "superposition": figures.superposition_figure(**space),
+        "superposition": superposition_figure.superposition_figure(**space),
         "misalignment": figures.misalignment_figure(
             misalignment.law_points(shown, misalignment.finetune(shown.W, shown.samples["bad"])), shown.kinds, spread
         ),
