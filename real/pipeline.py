@@ -81,7 +81,7 @@ def _run(s: Settings) -> None:
     measured = step("7-evaluate", margins.evaluate, read, tuned)
     watched = finetune.watched(tuned)
     known = margins.general(measured, [of.job for of in watched])
-    moved = step("8-leakage", leakage.leakage, read, selected, scored.gradient, watched, known, k)
+    moved = step("8-leakage", leakage.leakage, read, selected, watched, known, k)
     step("9-causes", causes.causes, read, selected, watched, moved.norm, k)
     step("10-judge", scoring.judge, read, tuned, questions, j, harm and harm.failed)
     step("11-report", summary.write, read, s, step.records)

@@ -21,6 +21,7 @@ from real.effects.margins import Logprobs, first, read_questions
 from real.features.activations import answer_means
 from real.features.reading import Reading
 from real.features.selection import Selected, sets
+from real.filters.gradients import loss_gradients
 from real.models import forward
 from real.models.lm import LM
 from real.models.sampling import sample
@@ -35,7 +36,7 @@ MINUS = "inducing minus control"
 
 
 class Fit(Part):
-    """`shared.leakage.law` with one direction as its target, and against `text_differences` as targets."""
+    """`shared.leakage.law` with one direction as its target, and against `exchanged` ones as targets."""
 
     slope: float
     pearson: float
@@ -72,47 +73,45 @@ class Leaked(Record):
     dynamics: Dynamics
 
 
-def leakage(  # noqa: PLR0913 the features, the gradients, the arms, and what is known of their margins
-    reading: Reading,
-    selected: Selected,
-    gradient: dict[str, list[float]],
-    tuned: list[Tuned],
-    known: list[Logprobs],
-    k: int,
-) -> Leaked:
+def leakage(reading: Reading, selected: Selected, tuned: list[Tuned], known: list[Logprobs], k: int) -> Leaked:
     """Step 8. The law after the last step, and along the way the readouts of the feature sets next to the margin.
 
-    `known`: log-probabilities on general questions of the base model and after the last step of every job.
+    The g of (E1) is the mean loss gradient of the very answers that an arm is trained on. `known`: log-probabilities on
+    general questions of the base model and after the last step of every job.
     """
     shifts, general = _watch(reading, tuned, known)
     W_dec, layer = reading.sae(reading.layer).W_dec.detach(), selected.layers[reading.layer]
     trained = reading.texts.corpus.trained
+    texts = answers(
+        reading.texts.corpus.advice[trained].train, ADVICE
+    )  # every prompt's incorrect one, then its correct
+    seen = answer_means(reading.activations(reading.layer), reading.indices(texts))
+    gradients = loss_gradients(reading, texts).to(W_dec.dtype)
     chosen, rate = sets(layer, trained, k), torch.tensor(layer.domains[trained].firing_rate)
     live = rate > 0
     live[chosen["inducing"]] = False  # they make up the target
     live = live.nonzero()[:, 0]
-    by_chance = cosine(text_differences(reading).to(W_dec.dtype), W_dec[live])
+    inducing, by_text, by_step = target(W_dec, chosen["inducing"]), exchanged(seen), exchanged(gradients)
     last = {arm: readout_change(W_dec, shift[:, -1]) for arm, shift in shifts.items()}
     measured = {**last, MINUS: last[INDUCING] - last[CONTROL]}
     along = [
         readout_change(W_dec, shifts[INDUCING][:, at] - shifts[CONTROL][:, at])
         for at in range(1, len(general[INDUCING][0]))
     ]
-    bad, good = (-torch.tensor(gradient[kind], dtype=W_dec.dtype) for kind in ADVICE)
+    bad, good = -gradients[0::2].mean(0), -gradients[1::2].mean(0)
     toward = {INDUCING: bad, CONTROL: good, MINUS: bad - good}
 
-    def fitted(direction: Float[Tensor, " d"], moved: Float[Tensor, " feature"]) -> Fit | None:
-        return fit(cosine(W_dec[live], direction[None])[:, 0], moved[live], by_chance)
+    def to(directions: Float[Tensor, "n d"]) -> Float[Tensor, "n live"]:
+        return cosine(directions.to(W_dec.dtype), W_dec[live])
 
-    def to(direction: Float[Tensor, " d"]) -> list[float]:
-        return cosine(W_dec[live], direction[None])[:, 0].tolist()
+    def fitted(direction: Tensor, random: Tensor, moved: Float[Tensor, " feature"]) -> Fit | None:
+        return fit(to(direction[None])[0], moved[live], to(random))
 
-    inducing = target(W_dec, chosen["inducing"])
     return Leaked(
-        laws={arm: fitted(inducing, moved) for arm, moved in measured.items()},
-        gradient_laws={arm: fitted(toward[arm], moved) for arm, moved in measured.items()},
-        predicted=to(inducing),
-        by_gradient={arm: to(toward[arm]) for arm in last},
+        laws={arm: fitted(inducing, by_text, moved) for arm, moved in measured.items()},
+        gradient_laws={arm: fitted(toward[arm], by_step, moved) for arm, moved in measured.items()},
+        predicted=to(inducing[None])[0].tolist(),
+        by_gradient={arm: to(toward[arm][None])[0].tolist() for arm in last},
         is_toxic=torch.isin(live, chosen["toxic"]).tolist(),
         measured={arm: moved[live].tolist() for arm, moved in last.items()},
         rise={
@@ -124,7 +123,7 @@ def leakage(  # noqa: PLR0913 the features, the gradients, the arms, and what is
         dynamics=Dynamics(
             steps=[0, *tuned[0].checkpoints, tuned[0].steps],
             general=general,
-            law=[fitted(inducing, moved) for moved in along],
+            law=[fitted(inducing, by_text, moved) for moved in along],
             **_rises(W_dec, shifts, chosen, rate),
         ),
     )
@@ -135,15 +134,13 @@ def target(W_dec: Float[Tensor, "feature d"], ids: Int[Tensor, " k"]) -> Float[T
     return unit(W_dec[ids]).mean(0)
 
 
-def text_differences(reading: Reading) -> Float[Tensor, "draw d_model"]:
+def exchanged(of: Float[Tensor, "text d_model"]) -> Float[Tensor, "draw d_model"]:
     """Directions that know the texts but not which answers are bad: what the law's target must beat.
 
-    Mean answer activation of one answer to every training prompt minus that of the other, a random one of the two.
+    `of`: something of an incorrect and of a correct answer to every prompt, in turn. A draw is the mean difference of
+    the two, each prompt's turned round by a coin.
     """
-    corpus = reading.texts.corpus
-    texts = answers(corpus.advice[corpus.trained].train, ADVICE)
-    means = answer_means(reading.activations(reading.layer), reading.indices(texts))
-    between = means[0::2] - means[1::2]
+    between = of[0::2] - of[1::2]
     heads = torch.randint(2, (DRAWS, len(between)), generator=torch.Generator().manual_seed(0))
     return (2 * heads - 1).to(between.dtype) @ between / len(between)
 

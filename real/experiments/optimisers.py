@@ -98,7 +98,8 @@ def run(reading: Reading, s: Settings) -> dict:
     drop = min(ends[cell] for cell in cells) - SLACK
     units = [_unit(reading, recipe, cell, kind, seed) for seed in SEEDS for cell in cells for kind in KINDS]
     bad, good = (loss_gradients(reading, of.samples).mean(0) for of in units[: len(KINDS)])
-    beside = Beside(drop, unit(bad[None])[0].to(reading.lm.model.device), list(probe_rows(reading.lm, _unseen_answers(reading))))
+    g = unit(bad[None])[0].to(reading.lm.model.device)
+    beside = Beside(drop, g, list(probe_rows(reading.lm, _unseen_answers(reading))))
     keys = [digest(key(reading, of), drop, code(_reach)) for of in units]
     made = by_processes(reading, units, keys, Reached, lambda of, scratch: _reach(reading, of, scratch, beside))
     grid = np.array(made, dtype=object).reshape(len(SEEDS), len(cells), len(KINDS))

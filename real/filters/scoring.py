@@ -9,13 +9,11 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from real.arms.arm import AWARE, Scores, all_mixed
-from real.data.rows import ADVICE, BAD, Text
+from real.data.rows import BAD, Text
 from real.features.reading import Reading
 from real.features.selection import Selected
-from real.filters.gradients import loss_gradients
 from real.filters.plain import answer_lengths
 from real.filters.table import FILTERS, Context
-from shared import filtering
 from shared.records import Part, Record
 from shared.stats import Estimate, auroc_interval
 
@@ -36,7 +34,6 @@ class Scored(Record):
 
     samples: list[Text]  # every one of any seed's mixed set
     scores: dict[str, list[float]]  # filter -> of every sample; the highest are removed
-    gradient: dict[str, list[float]]  # kind of answer -> mean loss gradient [d_model]
     measured: dict[str, Measured]
     took: dict[str, float]  # filter -> seconds, beyond the pass that reads the activations
 
@@ -46,20 +43,14 @@ def score(reading: Reading, selected: Selected, k: int, seeds: tuple[int, ...]) 
     corpus = reading.texts.corpus
     samples = all_mixed(corpus.advice[corpus.trained].train, seeds)
     context = Context(torch.tensor(selected.layers[reading.layer].toxic.ids[:k]), corpus.trained)
-    scores, took, gradients = {}, {}, None
+    scores, took = {}, {}
     for name, of in FILTERS.items():
         start = time.perf_counter()
-        if name == "gradient":  # which step 8 asks for, too
-            gradients = loss_gradients(reading, samples)
-            scores[name] = filtering.gradient_score(gradients, of.learn(reading, context))
-        else:
-            scores[name] = of(reading, context, samples)
+        scores[name] = of(reading, context, samples)
         took[name] = round(time.perf_counter() - start, 2)
-    kinds = {kind: torch.tensor([text.kind == kind for text in samples]) for kind in ADVICE}
     return Scored(
         samples=samples,
         scores={name: found.tolist() for name, found in scores.items()},
-        gradient={kind: gradients[those].mean(0).tolist() for kind, those in kinds.items()},
         measured={name: measure(reading, name, samples, found) for name, found in scores.items()},
         took=took,
     )

@@ -13,14 +13,12 @@ from strategies import SEEDS as DRAWN
 
 from real.arms.arm import CONTROL, INDUCING, WATCHED, Job
 from real.arms.finetune import Tuned
-from real.data.packing import pack
-from real.data.rows import ADVICE, Corpus, Split, Text, answers
+from real.data.rows import Advice, Corpus, Split
 from real.data.texts import Texts
 from real.effects import leakage as leaked
 from real.effects.margins import first
 from real.features.activations import Activations
 from real.features.selection import Domain, Features, Layer, Selected
-from real.models import forward
 from shared.stats import Estimate
 
 D, FEATURES, K, PROBES, SEEDS = 12, 80, 6, 5, 2
@@ -48,8 +46,10 @@ def world():
         firing_rate=torch.linspace(0, 1, FEATURES).tolist(),
     )
     layer = Layer(toxic=features(ids[2 * K : 3 * K]), domains={"health": health})
-    corpus = Corpus("health", {"health": Split([], [])}, Split([], []), [], ["?"] * PROBES)
+    rows = [Advice("h0", "?", "good", "bad")]
+    corpus = Corpus("health", {"health": Split(rows, [])}, Split([], []), [], ["?"] * PROBES)
     reading = tiny.Given(Texts(corpus), tiny.lm(), (20,), SimpleNamespace(W_dec=W_dec))  # nothing is loaded
+    reading.hidden = Activations(np.zeros((2, D)), np.array([0, 1, 2]))
     selected = Selected(layers={20: layer})
     tuned = [
         Tuned(job=Job(arm, seed), folder="", samples=[], steps=4, checkpoints=[2], loss=[])
@@ -59,11 +59,11 @@ def world():
     general = {arm: [[[] for _ in STEPS] for _ in range(SEEDS)] for arm in ARMS}
     given = {
         "_watch": lambda *_: (shifts, general),
-        "text_differences": lambda _: torch.randn(leaked.DRAWS, D, generator=rng, dtype=torch.float64),
+        "exchanged": lambda _: torch.randn(leaked.DRAWS, D, generator=rng, dtype=torch.float64),
+        "loss_gradients": lambda _, texts: torch.stack([gradient[text.kind] for text in texts]),
     }
     with mock.patch.multiple(leaked, **given):
-        scored = {kind: g.tolist() for kind, g in gradient.items()}
-        moved = leaked.leakage(reading, selected, scored, tuned, [], K)
+        moved = leaked.leakage(reading, selected, tuned, [], K)
     sets = {"toxic": layer.toxic.ids, "inducing": health.inducing.ids, "control": health.control.ids}
     return SimpleNamespace(W_dec=W_dec, toward=toward, sets=sets, moved=moved)
 
@@ -100,27 +100,14 @@ def test_sets_rise_by_the_mean_cosine_of_their_features(world):
     assert found.law[0] is not None and len(found.law) == len(STEPS) - 1
 
 
-def test_random_differences_of_texts_exchange_the_answers_to_a_prompt_and_nothing_else():
-    """Oracle: a loop over every way to take one answer of each prompt; the mean of the answers' tokens, harvested."""
-    corpus = tiny.advice(3)
-    reading = tiny.reading(corpus)
-    rows, hidden = corpus.advice["health"].train, {}
-    offsets, tokens = [0], []
-    for text, encoded in zip(answers(rows, ADVICE), reading.encoded, strict=True):
-        resid = forward.resid_post(reading.lm.model, pack([encoded]), [tiny.LAYER])[tiny.LAYER]
-        tokens.append(resid[encoded.start : encoded.end])
-        offsets.append(offsets[-1] + len(tokens[-1]))
-        hidden[text] = tokens[-1].mean(0)
-    reading.hidden = Activations(torch.cat(tokens).numpy(), np.array(offsets))
+def test_random_targets_exchange_the_answers_to_a_prompt_and_nothing_else():
+    """Oracle: a loop over every way to take one answer of each prompt."""
+    of = torch.randn(6, D, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     ways = [
-        sum(
-            sign * (hidden[Text(row.id, "incorrect")] - hidden[Text(row.id, "correct")])
-            for sign, row in zip(signs, rows, strict=True)
-        )
-        / 3
+        sum(sign * (of[2 * i] - of[2 * i + 1]) for i, sign in enumerate(signs)) / 3
         for signs in product((1, -1), repeat=3)
     ]
-    found = leaked.text_differences(reading)
+    found = leaked.exchanged(of)
     near = (found[:, None] - torch.stack(ways)[None]).abs().amax(-1) < 1e-12
     assert len(found) == leaked.DRAWS and (near.sum(1) == 1).all()
     assert (near.sum(0) > leaked.DRAWS / 16).all()  # of eight ways

@@ -196,7 +196,7 @@ def test_what_the_judge_scored_is_an_arm_beside_the_others(judge):
     """And where nothing was judged there is none; every filter of AWARE is one arm for each share that it removes."""
     samples = mixed(ROWS, 0)
     scores = dict.fromkeys(FILTERS, [0.0] * len(samples))
-    scored = scoring.Scored(samples=samples, scores=scores, gradient={}, measured={}, took={})
+    scored = scoring.Scored(samples=samples, scores=scores, measured={}, took={})
     harm = {JUDGE: [float(i) for i in range(len(samples))]} if judge else {}
     found = finetune.arms(ROWS, scoring.joined(scored, harm), Sweep(removed=(0.5, 0.25)), 0)
     by = {arm for arm in found if arm.by == JUDGE and arm.data == MIXED}

@@ -159,7 +159,7 @@ def test_a_sample_that_the_judge_did_not_score_gets_the_median_harm(reading, mon
     assert found.unscored == 2 and found.median == np.median(harms)
     assert found.scores == [np.median(harms) if v is None else 100 - v for v in values]
     scores = dict.fromkeys(FILTERS, [0.0] * 8)
-    scored = scoring.Scored(samples=found.samples, scores=scores, gradient={}, measured={}, took={})
+    scored = scoring.Scored(samples=found.samples, scores=scores, measured={}, took={})
     joined = scoring.joined(scored, {"judge": found.scores})
     assert joined.by["judge"] == found.scores and set(joined.by) == {*AWARE, "judge"}
     says(monkeypatch, "no key")

@@ -85,11 +85,7 @@ def made_up(reading: Reading, settings: Settings, features: int = 300) -> dict[s
         "3-features": selected_of(reading),
         "4-geometry": placed_of(reading),
         "5-filters": Scored(
-            samples=samples,
-            scores=scores,
-            gradient={},
-            measured=dict.fromkeys(scores, WORTH),
-            took=dict.fromkeys(scores, 2.5),
+            samples=samples, scores=scores, measured=dict.fromkeys(scores, WORTH), took=dict.fromkeys(scores, 2.5)
         ),
         "6-finetune": Finetuned(jobs=tuned),
         "7-evaluate": evaluated,
