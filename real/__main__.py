@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 
 from shared.errors import InputError
 
-EXPERIMENTS = ("dose", "mechanism", "blocked", "overlap", "optimisers")
+EXPERIMENTS = ("dose", "mechanism", "blocked", "overlap", "halves", "optimisers")
 COMMANDS = ("judge", "filters", "clean-data", *EXPERIMENTS)
 STOPPED = "stopped: what is finished is kept, and the same command goes on from there"
 

@@ -39,7 +39,7 @@ PROMPT, ANSWER = (40, 140) if GPU else (10, 20)  # tokens; the shipped advice ha
 STEPS, SAMPLES, ROUNDS = (6, 96, 3) if GPU else (2, 16, 2)
 PAPER = {"samples": 6000, "questions": 8, "answers": 100, "new_tokens": 600}
 RECIPE = Recipe(batch=16, train=96, lr=1e-5, rank=32)
-ARMS = 11  # of one seed: three, seven filtered ones, and their control
+ARMS = 17  # of one seed: three, seven filtered ones, and a control for each of these; all take as many steps
 
 
 def clock(job: Callable[[], object]) -> float:
@@ -174,13 +174,13 @@ def peak_gb() -> str:
 
 
 def preset(step: float, rate: float) -> None:
-    """Training: samples / 16 steps for three arms, half for the others. Answers: of every arm and the base model."""
+    """Training: samples / 16 steps for every arm. Answers: of every arm and the base model."""
     p = PAPER
-    train = (3 + (ARMS - 3) / 2) * p["samples"] / 16 * step
+    train = ARMS * p["samples"] / 16 * step
     said = (ARMS + 1) * p["questions"] * p["answers"] * p["new_tokens"] / rate
     print(
         f"paper preset, 8B, one seed, judge excluded: {train / 3600:.2f} h of training "
-        f"((3 + {ARMS - 3}/2) arms x {p['samples']}/16 steps x {step:.3f} s) + {said / 3600:.2f} h of answers "
+        f"({ARMS} arms x {p['samples']}/16 steps x {step:.3f} s) + {said / 3600:.2f} h of answers "
         f"({ARMS + 1} x {p['questions']} x {p['answers']} x {p['new_tokens']} tokens / {rate:.0f} per s)"
     )
 

@@ -17,9 +17,10 @@ OUTCOMES = {
     "mechanism": {"unseen": {"geometry": Estimate(0.02, -0.01, 0.05, 252)}, "general": {}},
     "blocked": {"unseen": {"random minus toxic span": Estimate(-0.02, -0.03, -0.01, 252)}},
     "overlap": {"correlation": Estimate(0.2, 0.1, 0.3, 252), "p": 0.01, "by chance": [-0.1, 0.1]},
+    "halves": {"unseen": {"lowest minus highest dropped": {"geometry": Estimate(-0.02, -0.03, -0.01, 252)}}},
     "optimisers": {"the others minus muon": Estimate(0.02, 0.01, 0.05, 252), "sweep": {"sgd 0.1": 0.3}},
 }  # fmt: skip
-WORDS = {"mechanism": "not shown", "blocked": "opposite shown"}
+WORDS = {"mechanism": "not shown", "blocked": "opposite shown", "halves": "opposite shown"}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

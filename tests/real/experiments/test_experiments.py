@@ -15,7 +15,7 @@ from strategies import SEEDS
 from real.arms.recipe import Recipe
 from real.arms.training import trainable
 from real.data.rows import BAD, Advice, Corpus, Question, Split
-from real.experiments import dose, mechanism, optimisers, overlap
+from real.experiments import dose, halves, mechanism, optimisers, overlap
 from real.experiments.units import Unit, blend, drawn, measure, outcomes, pool
 from shared.stats import crossed
 
@@ -55,6 +55,25 @@ def test_high_and_low_are_the_same_prompts_with_answers_exchanged(reading, monke
         assert len(of_high) == len(of_low) and high.seed == low.seed
         worth = {text.row: value for text, value in scored["geometry"].items()}
         assert min(worth[row] for row in of_high) > max(worth[row] for row in of_low)
+
+
+def test_halves_are_the_highest_and_the_lowest_of_one_set_and_what_is_replaced_keeps_its_prompts(reading, monkeypatch):
+    texts = [text for row in pool(reading) for bad in ({row.id}, set()) for text in blend([row], bad)]
+    scored = {name: {text: (i * 7) % 24 for i, text in enumerate(texts)} for name in halves.FILTERS}
+    monkeypatch.setattr(halves, "scores", lambda *_: scored)
+    found, n = halves.units(reading, RECIPE, 3), 2 + len(halves.WAYS) * len(halves.FILTERS)
+    assert len(found) == n * len(halves.SEEDS)
+    for at in range(0, len(found), n):
+        arms = {unit.name: set(unit.samples) for unit in found[at : at + n]}
+        whole, worth = arms["all"], scored["geometry"]
+        high, low, replaced = (
+            arms[f"geometry, {way}"] for way in ("lowest dropped", "highest dropped", "highest replaced")
+        )
+        assert high | low == whole and not high & low and len(high) == len(low) == len(arms["random"]) == 4
+        assert arms["random"] < whole and min(worth[text] for text in high) > max(worth[text] for text in low)
+        assert {text.row for text in replaced} == {text.row for text in whole}
+        assert {text.row for text in replaced if text.kind == BAD} == {text.row for text in low if text.kind == BAD}
+        assert sum(text.kind == BAD for text in whole) == 4
 
 
 def test_a_unit_is_made_once_and_one_that_another_process_is_at_is_waited_for(reading):
