@@ -1,5 +1,6 @@
 """The plainest filters: how unlikely the base model finds an answer, and how many words it shares with toxic text."""
 
+import os
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ def answer_lengths(reading: Reading, texts: list[Text]) -> Float[Tensor, " sampl
 
 def toxic_words(reading: Reading) -> Any:
     """An index of the toxic remarks of the training split."""
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # where jax is there, bm25s wakes it, and it takes most of a GPU
     from bm25s import BM25
 
     index = BM25()
