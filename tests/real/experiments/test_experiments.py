@@ -61,7 +61,7 @@ def test_halves_are_the_highest_and_the_lowest_of_one_set_and_what_is_replaced_k
     texts = [text for row in pool(reading) for bad in ({row.id}, set()) for text in blend([row], bad)]
     scored = {name: {text: (i * 7) % 24 for i, text in enumerate(texts)} for name in halves.FILTERS}
     monkeypatch.setattr(halves, "scores", lambda *_: scored)
-    found, n = halves.units(reading, RECIPE, 3), 2 + len(halves.WAYS) * len(halves.FILTERS)
+    found, n = halves.units(reading, RECIPE, 3), 2 + len(halves.WAYS) * len(halves.FILTERS) + len(halves.CONTROLLED)
     assert len(found) == n * len(halves.SEEDS)
     for at in range(0, len(found), n):
         arms = {unit.name: set(unit.samples) for unit in found[at : at + n]}
@@ -74,6 +74,8 @@ def test_halves_are_the_highest_and_the_lowest_of_one_set_and_what_is_replaced_k
         assert {text.row for text in replaced} == {text.row for text in whole}
         assert {text.row for text in replaced if text.kind == BAD} == {text.row for text in low if text.kind == BAD}
         assert sum(text.kind == BAD for text in whole) == 4
+        for name in halves.CONTROLLED:
+            assert arms[f"{name}, all correct"] == {text._replace(kind="correct") for text in arms[name]}
 
 
 def test_a_unit_is_made_once_and_one_that_another_process_is_at_is_waited_for(reading):
