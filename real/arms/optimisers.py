@@ -13,10 +13,11 @@ def optimisers(name: str, trained: Iterable[Tensor], lr: float, fused: bool | No
     """Those that together train these weights, all with the one learning rate.
 
     Muon is for matrices, and its step is scaled to the size of AdamW's, who trains the rest, as its documentation says.
+    SGD decays nothing: its rates are a thousand times the others', and would shrink weights by more than it moves them.
     """
     trained = list(trained)
     if name == "sgd":
-        return [SGD(trained, lr=lr, momentum=MOMENTUM, weight_decay=DECAY)]
+        return [SGD(trained, lr=lr, momentum=MOMENTUM)]
     if name == "lion":
         return [Lion(trained, lr, weight_decay=DECAY)]
     if name == "adamw":

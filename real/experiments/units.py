@@ -24,7 +24,7 @@ from real.effects.margins import Logprobs, read_questions
 from real.features.reading import Reading
 from real.models.forward import Without
 from shared.code import code
-from shared.records import Record, cached, digest
+from shared.records import Record, cached, digest, versions
 
 
 class Unit(NamedTuple):
@@ -90,6 +90,7 @@ def by_processes(
 
     Those that another process is at are waited for last.
     """
+    keys = [digest(of, versions()) for of in keys]
     folder = reading.folder / "experiments"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "reading.lock"):  # the first reads the texts, the others what it has read
