@@ -1,16 +1,15 @@
-"""Tokens per second of the two hot paths, each beside what people use: all in turn in one run, the best round of each.
+"""Tokens per second of the two hot paths, each beside what people use: ratios in turn in one run, with their ranges.
 
-Ratios, since machines differ and are noisy. A token counts if it is a text's own, once for every text; padding never.
-Only the harvest against TransformerLens, which keeps 7 GB a batch, needs more than a few GB of memory.
+The share of the peak takes two operations for every weight and token of a forward pass. A token counts if it is a
+text's own, once for every text; padding never. Only the harvest against TransformerLens, which keeps 7 GB a batch,
+needs more than a few GB of memory.
 """
 
 import copy
-import math
 import os
+import statistics
 import sys
-import time
 import warnings
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +20,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # everything is here: wait for no hub
 import torch
 from datasets import Dataset, disable_progress_bars
 from sae_lens import ActivationsStore
+from timing import peak, race, ratio
 from trl import SFTConfig, SFTTrainer
 
 from real.arms import training
@@ -37,34 +37,16 @@ from real.models.registry import KNOWN
 
 PROMPTS = 16  # whose two answers are harvested
 SAMPLES = 32  # that an arm is trained on
-ROUNDS = 3
 RECIPE, LAYER = Recipe(), KNOWN["smollm2-135m"].layers[-1]
 ROW = 128  # SAELens's default context_size
 
-Side = Callable[[], Callable[[], object]]  # prepares, untimed, the job that is timed
+
+def report(what: str, tokens: int, ours: list[float], theirs: list[float], baseline: str) -> None:
+    rates = (tokens / statistics.median(seconds) for seconds in (ours, theirs))
+    print(f"{what}: {ratio(ours, theirs)} {baseline} ({{:.0f}} and {{:.0f}} tokens/s)".format(*rates))
 
 
-def race(**sides: Side) -> dict[str, float]:
-    """Seconds of every side, in turn ROUNDS times after a warm-up: its best round."""
-    best = dict.fromkeys(sides, math.inf)
-    for turn in range(ROUNDS + 1):
-        for name, prepare in sides.items():
-            job = prepare()
-            start = time.perf_counter()
-            job()
-            seconds = time.perf_counter() - start
-            best[name] = min(best[name], seconds) if turn else math.inf
-    return best
-
-
-def report(what: str, tokens: int, ours: float, theirs: float, baseline: str) -> None:
-    print(
-        f"{what}: ours {tokens / ours:.0f} tokens/s, "
-        f"{theirs / ours:.2f} times {baseline} ({tokens / theirs:.0f} tokens/s)"
-    )
-
-
-def harvest(lm: LM, texts: list[Encoded], folder: Path) -> None:
+def harvest(lm: LM, texts: list[Encoded], folder: Path, limit: float) -> None:
     """`activations.harvest` of the answers at block L, written to disk; the baselines keep or write nothing.
 
     Hugging Face: its forward cut off after block L, batches of 16 sorted by length, padded. TransformerLens: the same
@@ -91,6 +73,14 @@ def harvest(lm: LM, texts: list[Encoded], folder: Path) -> None:
     }
     for side, name in names.items():
         report(f"harvest to block {LAYER}", len(ids), seconds["ours"], seconds[side], name)
+    share(lm, LAYER + 1, len(ids), seconds["ours"], limit)
+
+
+def share(lm: LM, deep: int, operations: float, seconds: list[float], limit: float) -> None:
+    """`operations`: passes of one token through the weights of `deep` blocks, a backward pass being one or two."""
+    weights = sum(p.numel() for block in lm.model.get_decoder().layers[:deep] for p in block.parameters())
+    rate = 2 * weights * operations / statistics.median(seconds)
+    print(f"  {100 * rate / limit:.0f} % of the peak, {limit / 1e9:.0f} GF/s")
 
 
 def padded(tokenizer, texts: list[Encoded]) -> list[dict]:
@@ -137,7 +127,7 @@ def sae_lens(store: ActivationsStore, rows: int) -> None:
         store.get_activations(store.get_batch_tokens(min(16, rows - at)))
 
 
-def fine_tune(lm: LM, texts: list[Encoded], folder: Path) -> None:
+def fine_tune(lm: LM, texts: list[Encoded], folder: Path, limit: float) -> None:
     """`training.train` of one arm, adapter saved, against TRL's SFTTrainer with PEFT: `trainer.train()` alone.
 
     The same adapter, seed, order, batches, loss (answer and end of turn), AdamW, schedule and clipping, in float32, no
@@ -162,9 +152,10 @@ def fine_tune(lm: LM, texts: list[Encoded], folder: Path) -> None:
 
     seconds = race(frozen=frozen, ours=ours, trl=trl)
     tokens = sum(len(text.ids) for text in texts)
-    both = seconds["frozen"] + seconds["ours"]
+    both = [a + b for a, b in zip(seconds["frozen"], seconds["ours"], strict=True)]
     report("fine-tune, with the frozen half", tokens, both, seconds["trl"], "TRL")
     report("fine-tune, without", tokens, seconds["ours"], seconds["trl"], "TRL")
+    share(lm, lm.spec.n_layers - lm.spec.first, 2 * tokens, seconds["ours"], limit)  # forward, and back to activations
     mine, theirs = trained[-1].loss, trainers[0].state.log_history
     print(f"  loss, first step: ours {mine[0]:.4f}, TRL {theirs[0]['loss']:.4f}")
     print(f"  loss, mean of {len(mine)}: ours {sum(mine) / len(mine):.4f}, TRL {theirs[-1]['train_loss']:.4f}")
@@ -175,7 +166,7 @@ def trainer(lm: LM, texts: list[Encoded], folder: Path) -> SFTTrainer:
     peft = training.adapted(lm, RECIPE.rank, 0)
     config = peft.peft_config["default"]
     peft.unload()
-    decode, order = lm.tokenizer.decode, sum(training.batches(len(texts), RECIPE.batch, 0), [])
+    decode, order = lm.tokenizer.decode, sum(training.batches(len(texts), len(texts), RECIPE.batch, 0), [])
     texts = [texts[i] for i in order]
     args = SFTConfig(
         output_dir=str(folder / "trl"),
@@ -221,9 +212,10 @@ def main() -> None:
     rows = corpus.load("", "", RECIPE.train, RECIPE.batch).advice["health"].train
     with TemporaryDirectory() as folder:
         pairs = [(row.prompt, answer) for row in rows[:PROMPTS] for answer in (row.incorrect, row.correct)]
-        harvest(lm, lm.encode(pairs), Path(folder))
+        limit = peak()
+        harvest(lm, lm.encode(pairs), Path(folder), limit)
         arm = [(row.prompt, row.incorrect) for row in rows[:SAMPLES]]
-        fine_tune(lm, lm.encode(arm), Path(folder))
+        fine_tune(lm, lm.encode(arm), Path(folder), limit)
 
 
 if __name__ == "__main__":

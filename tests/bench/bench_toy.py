@@ -1,15 +1,16 @@
-"""Seconds and mean loss reached: `toy.model.train` beside a plain autograd loop and tms-kit, in turn.
+"""Seconds and mean loss reached: `toy.model.train` beside a plain autograd loop and tms-kit, in turn, with ranges.
 
 All take the same number of steps from the same learning rate to 0.
 """
 
+import statistics
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch
+from timing import peak, race, ratio
 from tms_kit.data import IIDFeatureGenerator
 from tms_kit.loss import ImportanceWeightedLoss
 from tms_kit.model import Model
@@ -55,14 +56,8 @@ def tms_kit(settings: ToySettings) -> Toy:
 
 def product_seconds(settings: ToySettings) -> float:
     """The five matrix products of every step of `train`, at the rate of a large square product on all cores."""
-    a = torch.randn(2048, 2048)
-    rates = []
-    for _ in range(5):
-        start = time.perf_counter()
-        a @ a
-        rates.append(2 * 2048**3 / (time.perf_counter() - start))
     per_step = 5 * 2 * settings.n_instances * settings.batch_size * settings.n_features * settings.d_hidden
-    return 0.75 * settings.steps * per_step / max(rates)  # half of the steps take half of the batch
+    return 0.75 * settings.steps * per_step / peak()  # half of the steps take half of the batch
 
 
 def mean_loss(toy: Toy, settings: ToySettings) -> float:
@@ -77,17 +72,16 @@ if __name__ == "__main__":
             f"n={settings.n_features}, m={settings.d_hidden}, {settings.n_instances} instances, "
             f"p={settings.feature_probability}, {settings.steps} steps of {settings.batch_size}"
         )
-        start = time.perf_counter()
-        toy = model.train(settings)
-        seconds, reached = (time.perf_counter() - start, mean_loss(toy, settings))
-        print(f"  {'toy.model.train':16} {seconds:6.1f} s               loss {reached:.3e}")
-        for name, run in (("plain loop", plain), ("tms-kit", tms_kit)):
-            start = time.perf_counter()
-            toy = run(settings)
-            ratio, theirs = ((time.perf_counter() - start) / seconds, mean_loss(toy, settings))
-            print(
-                f"  {name:16} {ratio * seconds:6.1f} s  {ratio:5.2f} times  loss {theirs:.3e}, "
-                f"ours {100 * (reached / theirs - 1):+.2f} %"
-            )
+        toys: dict[str, Toy] = {}
+
+        def side(name: str, run, settings=settings, toys=toys):
+            return lambda: lambda: toys.update({name: run(settings)})
+
+        seconds = race(ours=side("ours", model.train), plain=side("plain", plain), tms_kit=side("tms_kit", tms_kit))
+        losses = {name: mean_loss(toy, settings) for name, toy in toys.items()}
+        for name, taken in seconds.items():
+            worse = 100 * (losses["ours"] / losses[name] - 1)
+            print(f"  {name:8} {statistics.median(taken):6.1f} s  {ratio(seconds['ours'], taken)}", end="  ")
+            print(f"loss {losses[name]:.3e}, ours {worse:+.2f} %")
         limit = product_seconds(settings)
-        print(f"  {'matrix products':16} {limit:6.1f} s  {limit / seconds:5.2f} times")
+        print(f"  matrix products at the peak: {limit:.1f} s, {limit / statistics.median(seconds['ours']):.2f} times")
