@@ -4,11 +4,12 @@ from functools import partial
 
 from real.arms import finetune, jobs
 from real.arms import recipe as recipes
+from real.arms.arm import WATCHED
 from real.arms.recipe import Recipe
 from real.arms.training import Order
 from real.data import corpus
 from real.data.texts import Texts
-from real.effects import causes, leakage, margins
+from real.effects import causes, leakage, margins, readouts
 from real.features import gaps, reading, selection
 from real.features.reading import Reading, bare
 from real.filters import compare as comparing
@@ -78,10 +79,9 @@ def _run(s: Settings) -> None:
         asked = answers.items(questions, j.samples) if sampled else []
         _fan_out(s, read, finetune.orders(read, scores, s.recipe, s.sweep), asked)
     tuned = step("6-finetune", finetune.finetune, read, scores, s.recipe, s.sweep)
-    measured = step("7-evaluate", margins.evaluate, read, tuned)
+    step("7-evaluate", margins.evaluate, read, tuned)
     watched = finetune.watched(tuned)
-    known = margins.general(measured, [of.job for of in watched])
-    moved = step("8-leakage", leakage.leakage, read, selected, watched, known, k)
+    moved = step("8-leakage", leakage.leakage, read, selected, watched, k)
     step("9-causes", causes.causes, read, selected, watched, moved.norm, k)
     step("10-judge", scoring.judge, read, tuned, questions, j, harm and harm.failed)
     step("11-report", summary.write, read, s, step.records)
@@ -98,7 +98,7 @@ def _fan_out(s: Settings, read: Reading, orders: list[Order], asked: list[Item])
 
 
 def _job(reading: Reading, recipe: Recipe, orders: dict[str, Order], asked: list[Item], name: str) -> None:
-    """One arm under one seed: trained, evaluated, and its answers given."""
+    """One arm under one seed: trained, evaluated, its readouts read where they are, and its answers given."""
     order, adapter = orders[name], reading.folder / "adapters" / name
     if finetune.order(reading, order.job, order.samples, recipe) != order:
         raise InputError("the code or the model has changed since this was asked for: run again")
@@ -107,6 +107,8 @@ def _job(reading: Reading, recipe: Recipe, orders: dict[str, Order], asked: list
         if not jobs.first():  # of several machines the others are ready
             return
         margins.evaluation(reading, order.job, adapter)
+        if order.job.arm in WATCHED:
+            readouts.watch(reading, adapter)
         if asked:
             answers.give(reading.lm, [(order.job, adapter)], asked, "", reading.folder)
 
@@ -114,4 +116,5 @@ def _job(reading: Reading, recipe: Recipe, orders: dict[str, Order], asked: list
 def _is_done(reading: Reading, _: Recipe, orders: dict[str, Order], asked: list[Item], name: str) -> bool:
     adapter = reading.folder / "adapters" / name
     records = finetune.is_trained(reading, orders[name]) and margins.is_evaluated(reading, adapter)
+    records = records and (orders[name].job.arm not in WATCHED or readouts.is_watched(reading, adapter))
     return records and (not asked or answers.are_given(reading.lm, adapter, asked, reading.folder))

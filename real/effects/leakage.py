@@ -1,36 +1,24 @@
-"""Step 8: does fine-tuning move the readouts of all features as the cosine law says, and when? On neutral probes.
-
-A probe's shift is what fine-tuning adds to the residual stream of the main layer, mean over the base model's own
-greedy answer: [d_model]. Every readout's change is its product with a unit feature direction (E1).
-"""
-
-from collections.abc import Iterator
+"""Step 8: does fine-tuning move the readouts of all features as the cosine law says, and when? On neutral probes."""
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from real.arms.arm import CONTROL, INDUCING, WATCHED
+from real.arms.arm import CONTROL, INDUCING
 from real.arms.finetune import Tuned
-from real.arms.weights import wearing
-from real.data.packing import pack, rows
 from real.data.rows import ADVICE, answers
-from real.data.tokens import Encoded
-from real.effects.margins import Logprobs, first, read_questions
+from real.effects.margins import Logprobs
+from real.effects.readouts import along
 from real.features.activations import answer_means
 from real.features.reading import Reading
 from real.features.selection import Selected, sets
 from real.filters.gradients import loss_gradients
-from real.models import forward
-from real.models.lm import LM
-from real.models.sampling import sample
 from shared.geometry import cosine, matched, unit
 from shared.leakage import law, readout_change
 from shared.records import Part, Record
 from shared.stats import permutation_p
 
-NEW_TOKENS = 24
 DRAWS = 1000  # random targets, random feature sets
 MINUS = "inducing minus control"
 
@@ -73,13 +61,12 @@ class Leaked(Record):
     dynamics: Dynamics
 
 
-def leakage(reading: Reading, selected: Selected, tuned: list[Tuned], known: list[Logprobs], k: int) -> Leaked:
+def leakage(reading: Reading, selected: Selected, tuned: list[Tuned], k: int) -> Leaked:
     """Step 8. The law after the last step, and along the way the readouts of the feature sets next to the margin.
 
-    The g of (E1) is the mean loss gradient of the very answers that an arm is trained on. `known`: log-probabilities on
-    general questions of the base model and after the last step of every job.
+    The g of (E1) is the mean loss gradient of the very answers that an arm is trained on.
     """
-    shifts, general = _watch(reading, tuned, known)
+    shifts, general = along(reading, tuned)
     W_dec, layer = reading.sae(reading.layer).W_dec.detach(), selected.layers[reading.layer]
     trained = reading.texts.corpus.trained
     texts = answers(
@@ -94,7 +81,7 @@ def leakage(reading: Reading, selected: Selected, tuned: list[Tuned], known: lis
     inducing, by_text, by_step = target(W_dec, chosen["inducing"]), exchanged(seen), exchanged(gradients)
     last = {arm: readout_change(W_dec, shift[:, -1]) for arm, shift in shifts.items()}
     measured = {**last, MINUS: last[INDUCING] - last[CONTROL]}
-    along = [
+    differences = [
         readout_change(W_dec, shifts[INDUCING][:, at] - shifts[CONTROL][:, at])
         for at in range(1, len(general[INDUCING][0]))
     ]
@@ -123,7 +110,7 @@ def leakage(reading: Reading, selected: Selected, tuned: list[Tuned], known: lis
         dynamics=Dynamics(
             steps=[0, *tuned[0].checkpoints, tuned[0].steps],
             general=general,
-            law=[fitted(inducing, by_text, moved) for moved in along],
+            law=[fitted(inducing, by_text, moved) for moved in differences],
             **_rises(W_dec, shifts, chosen, rate),
         ),
     )
@@ -143,50 +130,6 @@ def exchanged(of: Float[Tensor, "text d_model"]) -> Float[Tensor, "draw d_model"
     between = of[0::2] - of[1::2]
     heads = torch.randint(2, (DRAWS, len(between)), generator=torch.Generator().manual_seed(0))
     return (2 * heads - 1).to(between.dtype) @ between / len(between)
-
-
-def _watch(
-    reading: Reading, tuned: list[Tuned], known: list[Logprobs]
-) -> tuple[dict[str, Tensor], dict[str, list[list[Logprobs]]]]:
-    """Arm -> shifts [seed checkpoint probe d_model] and -> seed -> checkpoint -> general log-probabilities."""
-    lm, prompts = reading.lm, reading.texts.corpus.probes
-    said = sample(lm.model, lm.tokenizer, prompts, NEW_TOKENS, temperature=0.0)
-    probes = list(probe_rows(lm, lm.encode(list(zip(prompts, said, strict=True)))))
-    off, (base, *lasts) = probe_resid(reading, probes), map(first, known)
-    shifts, general = {arm.data: [] for arm in WATCHED}, {arm.data: [] for arm in WATCHED}
-    for of, after_last in zip(tuned, lasts, strict=True):
-        last = reading.folder / "adapters" / of.folder
-        on, read = [torch.zeros_like(off)], [base]
-        for folder in [*(last / f"step-{n}" for n in of.checkpoints), last]:
-            with wearing(lm.model, folder):
-                on.append(probe_resid(reading, probes) - off)
-                read.append(after_last if folder == last else _general(reading))
-        shifts[of.job.arm.data].append(torch.stack(on))
-        general[of.job.arm.data].append(read)
-    return {arm: torch.stack(read) for arm, read in shifts.items()}, general
-
-
-def _general(reading: Reading) -> Logprobs:
-    return read_questions(reading, {"": first(reading.texts.asked["general"])})[""]
-
-
-def probe_rows(lm: LM, texts: list[Encoded]) -> Iterator[tuple]:
-    """Packed rows of the texts, and what goes into the first adapted block at each."""
-    for ids in rows(texts):
-        packed = pack([texts[i] for i in ids])
-        yield ids, [texts[i] for i in ids], packed, forward.below(lm.model, packed, lm.spec.first)
-
-
-def probe_resid(reading: Reading, probes: list[tuple]) -> Float[Tensor, "probe d_model"]:
-    """Residual stream of the main layer, mean over every probe's answer."""
-    means, model = {}, reading.lm.model
-    for ids, texts, packed, inputs in probes:
-        with forward.blocks(model, reading.lm.spec.first):
-            resid = forward.resid_post(model, packed, [reading.layer], inputs)[reading.layer].cpu()
-        for i, text, path in zip(ids, texts, packed.paths, strict=True):
-            said = path[text.start : max(text.end, text.start + 1)]  # of an empty answer its end of turn
-            means[i] = resid[said].mean(0)
-    return torch.stack([means[i] for i in range(len(means))])
 
 
 def fit(

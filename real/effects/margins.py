@@ -75,12 +75,6 @@ def _record(reading: Reading, folder: Path | None) -> tuple[Path, str]:
     return reading.folder / "evaluations" / f"{name}.json", key
 
 
-def general(evaluated: Evaluated, jobs: list[Job]) -> list[Logprobs]:
-    """On general questions, of the base model and then of these jobs."""
-    by = {model.job: model.logprobs["general"] for model in evaluated.models}
-    return [by[job] for job in (None, *jobs)]
-
-
 def asked(domains: dict[str, list[Sides]]) -> list[Text]:
     """All answers, in the order in which `read_questions` takes them."""
     return [text for questions in domains.values() for sides in questions for side in sides for text in side]

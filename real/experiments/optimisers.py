@@ -35,8 +35,8 @@ from real.arms.training import computing, descent, trainable
 from real.arms.weights import wearing
 from real.data.rows import BAD, GOOD, Text
 from real.data.tokens import Encoded
-from real.effects.leakage import probe_resid, probe_rows
 from real.effects.margins import Logprobs, read_questions
+from real.effects.readouts import probe_resid, probe_rows
 from real.experiments.units import Unit, by_processes, drawn, key, margins, order_of, tuned, unseen
 from real.features.reading import Reading
 from real.filters.gradients import loss_gradients

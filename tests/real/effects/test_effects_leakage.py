@@ -58,12 +58,12 @@ def world():
     ]
     general = {arm: [[[] for _ in STEPS] for _ in range(SEEDS)] for arm in ARMS}
     given = {
-        "_watch": lambda *_: (shifts, general),
+        "along": lambda *_: (shifts, general),
         "exchanged": lambda _: torch.randn(leaked.DRAWS, D, generator=rng, dtype=torch.float64),
         "loss_gradients": lambda _, texts: torch.stack([gradient[text.kind] for text in texts]),
     }
     with mock.patch.multiple(leaked, **given):
-        moved = leaked.leakage(reading, selected, tuned, [], K)
+        moved = leaked.leakage(reading, selected, tuned, K)
     sets = {"toxic": layer.toxic.ids, "inducing": health.inducing.ids, "control": health.control.ids}
     return SimpleNamespace(W_dec=W_dec, toward=toward, sets=sets, moved=moved)
 

@@ -1,0 +1,116 @@
+"""What fine-tuning adds to the residual stream at neutral probes, and the margin beside it, along the way.
+
+A probe's shift is the mean, over the base model's own greedy answer, of what an arm adds to the residual stream of the
+main layer: [d_model]. Every readout's change is its product with a unit feature direction (E1).
+"""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from real.arms.arm import WATCHED
+from real.arms.finetune import Tuned
+from real.arms.weights import wearing
+from real.data.packing import pack, rows
+from real.data.tokens import Encoded
+from real.effects.margins import Logprobs, first, read_questions
+from real.features.reading import Reading
+from real.models import forward
+from real.models.lm import LM
+from real.models.sampling import sample
+from shared.code import code
+from shared.records import Record, cached, digest, whole, write_bytes
+
+NEW_TOKENS = 24
+
+
+class Readouts(Record):
+    """Of the base model, or of an arm at every checkpoint and after the last step; hidden states are in its file."""
+
+    said: list[str]  # the base model's answers to the probes
+    general: list[Logprobs]  # one answer a side
+
+
+def along(
+    reading: Reading, tuned: list[Tuned]
+) -> tuple[dict[str, Float[Tensor, "seed checkpoint probe d_model"]], dict[str, list[list[Logprobs]]]]:
+    """Arm -> shifts, and -> seed -> checkpoint -> log-probabilities of general answers. The first is the base model."""
+    base = watch(reading)
+    shifts, general = {arm.data: [] for arm in WATCHED}, {arm.data: [] for arm in WATCHED}
+    for of in tuned:
+        folder = reading.folder / "adapters" / of.folder
+        found, off = watch(reading, folder), hidden(reading)
+        shifts[of.job.arm.data].append(torch.cat([torch.zeros_like(off), hidden(reading, folder) - off]))
+        general[of.job.arm.data].append([*base.general, *found.general])
+    return {arm: torch.stack(read) for arm, read in shifts.items()}, general
+
+
+def watch(reading: Reading, folder: Path | None = None) -> Readouts:
+    """Of the arm in this folder, or of the base model; kept."""
+    path, key = _record(reading, folder)
+    return cached(path, key, Readouts, lambda: _read(reading, folder, path.with_suffix(".npy")))
+
+
+def is_watched(reading: Reading, folder: Path) -> bool:
+    return whole(*_record(reading, folder), Readouts) is not None
+
+
+def hidden(reading: Reading, folder: Path | None = None) -> Float[Tensor, "checkpoint probe d_model"]:
+    """What `watch` has read."""
+    return torch.from_numpy(np.load(_record(reading, folder)[0].with_suffix(".npy")))
+
+
+def _record(reading: Reading, folder: Path | None) -> tuple[Path, str]:
+    """Where it is kept, and under which key."""
+    name = folder.name if folder else "base"
+    asked = [[reading.texts.said[text] for side in sides for text in side] for sides in _questions(reading)]
+    key = digest(reading.lm, reading.layer, reading.texts.corpus.probes, asked, code(watch), name)
+    return reading.folder / "readouts" / f"{name}.json", key
+
+
+def _read(reading: Reading, folder: Path | None, file: Path) -> Readouts:
+    lm, prompts = reading.lm, reading.texts.corpus.probes
+    said = watch(reading).said if folder else sample(lm.model, lm.tokenizer, prompts, NEW_TOKENS, temperature=0.0)
+    probes = list(probe_rows(lm, lm.encode(list(zip(prompts, said, strict=True)))))
+    seen, general = [], []
+    for worn in [*_checkpoints(folder), folder] if folder else [None]:
+        with wearing(lm.model, worn):
+            seen.append(probe_resid(reading, probes))
+            general.append(read_questions(reading, {"": _questions(reading)})[""])
+    array = io.BytesIO()
+    np.save(array, torch.stack(seen).numpy())
+    write_bytes(file, array.getvalue())
+    return Readouts(said=said, general=general, made={file.name: ""})
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """In the order of their steps."""
+    return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+
+
+def _questions(reading: Reading) -> list:
+    return first(reading.texts.asked["general"])
+
+
+def probe_rows(lm: LM, texts: list[Encoded]) -> Iterator[tuple]:
+    """Packed rows of the texts, and what goes into the first adapted block at each."""
+    for ids in rows(texts):
+        packed = pack([texts[i] for i in ids])
+        yield ids, [texts[i] for i in ids], packed, forward.below(lm.model, packed, lm.spec.first)
+
+
+def probe_resid(reading: Reading, probes: list[tuple]) -> Float[Tensor, "probe d_model"]:
+    """Residual stream of the main layer, mean over every probe's answer."""
+    means, model = {}, reading.lm.model
+    for ids, texts, packed, inputs in probes:
+        with forward.blocks(model, reading.lm.spec.first):
+            resid = forward.resid_post(model, packed, [reading.layer], inputs)[reading.layer].cpu()
+        for i, text, path in zip(ids, texts, packed.paths, strict=True):
+            said = path[text.start : max(text.end, text.start + 1)]  # of an empty answer its end of turn
+            means[i] = resid[said].mean(0)
+    return torch.stack([means[i] for i in range(len(means))])
