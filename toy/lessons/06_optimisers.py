@@ -357,7 +357,14 @@ with panels("A spectral step suppresses what many features share") as [ax]:
 # **What this does not show.** A language model. There inputs are far from one axis each, and steps are many and have
 # momentum. In the next lesson's world at equal loss spectral steps leak least and sign-like ones most (`make toy`). But
 # on a LoRA of rank 4 the curve turns around: its few rows make inputs alike, and what is shared rises *more*, under
-# either rule. That Muon makes a *language model* less misaligned at the same loss is a prediction, to be tested.
+# either rule.
+#
+# **And in a language model?** That Muon misaligns one less at the same training loss was written down as a prediction,
+# and then tested: all weights of fifteen blocks of SmolLM2, eight seeds, two rates each, bad health advice against
+# good, read on 252 questions about careers and law. At the same loss misaligned answers gain 0.029 nats per token under
+# Muon, 0.041 under AdamW, 0.038 under Lion; Muon's difference to these two is 0.010 [0.006, 0.015]. The update itself
+# says why: of what it writes to the residual stream, the direction of the mean gradient has 0.2 % under Muon, no more
+# than any other, and 9 to 14 % under AdamW and Lion. `real/README.md` has all of it, and what went wrong on the way.
 
 # %% [markdown]
 # ### Exercise 6.6 ★★★ The formula of the curve
