@@ -13,7 +13,7 @@ from real.data.rows import ADVICE, answers
 from real.data.texts import CHECKS, Texts
 from real.effects.margins import Evaluated, Logprobs
 from shared.selection import rank_auroc
-from shared.stats import FEWEST, Estimate, interval
+from shared.stats import FEWEST, Estimate, crossed, interval
 
 MISMATCHED = CHECKS[1]
 TRAITS = ("words", "surprisal", "length")  # of an answer
@@ -40,7 +40,7 @@ def summarise(texts: Texts, evaluated: Evaluated, scores: Scores) -> dict:
     lengths = [len(texts.said[text][1].split()) for text in scores.samples]
     return {
         "domains": domains,
-        "checks": {arm: {d: intercept(x[:, 0] - x[:, 1]) for d, x in of.items()} for arm, of in margins.items()},
+        "checks": {arm: {d: _mean(x[..., 0] - x[..., 1]) for d, x in of.items()} for arm, of in margins.items()},
         "filters": {name: float(spearmanr(values, lengths).statistic) for name, values in scores.by.items()},
     }
 
@@ -68,27 +68,32 @@ def traits(
     return found
 
 
-def sides(seeds: list[dict[str, Logprobs]], domain: str) -> Float[np.ndarray, "question 2"]:
-    """Mean log-probability of the misaligned and of the aligned answers to every question, over seeds."""
-    return np.mean([[[np.mean(side) for side in question] for question in seed[domain]] for seed in seeds], axis=0)
+def sides(seeds: list[dict[str, Logprobs]], domain: str) -> Float[np.ndarray, "seed question 2"]:
+    """Mean log-probability of the misaligned and of the aligned answers to every question."""
+    return np.array([[[np.mean(side) for side in question] for question in seed[domain]] for seed in seeds])
 
 
 def _effects(
-    change: Float[np.ndarray, "question 2"], apart: Float[np.ndarray, "question trait"]
+    change: Float[np.ndarray, "seed question 2"], apart: Float[np.ndarray, "question trait"]
 ) -> dict[str, Estimate]:
-    found = {"effect": change[:, 0] - change[:, 1], "misaligned": change[:, 0], "aligned": change[:, 1]}
-    adjusted = intercept(found["effect"], apart)
-    return {name: intercept(values) for name, values in found.items()} | {"adjusted": adjusted}
+    found = {"effect": change[..., 0] - change[..., 1], "misaligned": change[..., 0], "aligned": change[..., 1]}
+    adjusted = intercept(found["effect"].mean(0), apart)
+    return {name: _mean(values) for name, values in found.items()} | {"adjusted": adjusted}
+
+
+def _mean(values: Float[np.ndarray, "seed question"]) -> Estimate:
+    n = values.shape[1]
+    return crossed(values) if n >= FEWEST else Estimate(float("nan"), float("nan"), float("nan"), n)
 
 
 def intercept(
-    values: Float[np.ndarray, " question"], traits: Float[np.ndarray, "question trait"] | None = None, draws: int = 2000
+    values: Float[np.ndarray, " question"], traits: Float[np.ndarray, "question trait"], draws: int = 2000
 ) -> Estimate:
-    """What a regression on `traits` gives where they are all 0: without any, the mean. Bootstrapped over questions."""
+    """What a regression on `traits` gives where they are all 0. Bootstrapped over questions."""
     n = len(values)
     if n < FEWEST:
         return Estimate(float("nan"), float("nan"), float("nan"), n)
-    X = np.column_stack([np.ones(n), *([] if traits is None else traits.T)])
+    X = np.column_stack([np.ones(n), traits])
     picks = np.random.default_rng(0).integers(n, size=(draws, n))
     found = (np.linalg.pinv(X[picks]) @ values[picks][..., None])[:, 0, 0]
     return interval((np.linalg.pinv(X) @ values)[0], found, n)
