@@ -21,17 +21,23 @@ from real.features import dictionaries, gaps
 from real.judge import answers
 
 KEEP = {"health": 20, "career": 10, "legal": 10, "toxic": 20, "questions": 2, "placebo": 2, "probes": 2}
+WORDS = 8  # of every text; no two that are kept begin with the same
 SETTINGS = ("SAE=train", "TRAIN=8", "BATCH=2", "TOP_K=20", "RANK=4")
 
 
 def shrink(folder: Path) -> None:
-    """The first rows of every shipped set, canary line included."""
+    """The first rows of every shipped set, canary line included, and the first words of each of their texts."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in KEEP.items():
         lines = [json.loads(line) for line in (corpus.SHIPPED / f"{name}.jsonl").read_text().split("\n")[: rows + 1]]
-        for row in lines:  # one answer of each kind
-            row |= {kind: row[kind][:1] for kind in ("aligned", "misaligned") if kind in row}
+        for row in lines[1:]:
+            row |= {key: begun(value) for key, value in row.items() if key != "id"}
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+
+
+def begun(said: str | list[str]) -> str | list[str]:
+    """Of several answers of a kind, one."""
+    return " ".join(said.split()[:WORDS]) if isinstance(said, str) else [begun(text) for text in said[:1]]
 
 
 @contextmanager
