@@ -156,14 +156,20 @@ def alive() -> int:
 
 
 @pytest.fixture
-def lm():
+def frozen():
+    """Or each collection goes through the millions of objects that the tests before have left."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
+def lm(frozen):
     """A model whose weights outweigh what a pass over a few tokens keeps."""
-    gc.freeze()  # or each collection goes through the millions of objects that the tests before have left
     spec = replace(registry.KNOWN["smollm2-135m"], first=0)
     torch.manual_seed(0)
     loaded = model("llama", "cpu", 4, hidden_size=256, intermediate_size=1024), None
-    yield LM(spec, 2, plan_given=devices.Plan("cpu", 1, 4, False), loaded=loaded)
-    gc.unfreeze()
+    return LM(spec, 2, plan_given=devices.Plan("cpu", 1, 4, False), loaded=loaded)
 
 
 @pytest.fixture
