@@ -1,4 +1,5 @@
 # Every target builds .venv on first use.
+export PYTHONDONTWRITEBYTECODE=  # what is imported is compiled once, and not by every process again
 PYTHON ?= python3
 PYTHONS := 3.11 3.12 3.13
 PY := .venv/bin/python

@@ -20,18 +20,27 @@ from real.effects import causes, leakage, margins
 from real.features import dictionaries, gaps
 from real.judge import answers
 
-KEEP = {"health": 20, "career": 10, "legal": 10, "toxic": 20, "questions": 2, "placebo": 2, "probes": 2}
+KEEP = {"health": 10, "career": 5, "legal": 5, "toxic": 10, "questions": 2, "placebo": 2, "probes": 2}
+WORDS = 8  # of every text; no two that are kept begin with the same
 SETTINGS = ("SAE=train", "TRAIN=8", "BATCH=2", "TOP_K=20", "RANK=4")
 
 
-def shrink(folder: Path) -> None:
-    """The first rows of every shipped set, canary line included."""
+def shrink(folder: Path, **more: int) -> None:
+    """The first rows of every shipped set, canary line included, and the first words of each of their texts.
+
+    `more`: rows of a set, where a test needs more of them.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for name, rows in KEEP.items():
+    for name, rows in (KEEP | more).items():
         lines = [json.loads(line) for line in (corpus.SHIPPED / f"{name}.jsonl").read_text().split("\n")[: rows + 1]]
-        for row in lines:  # one answer of each kind
-            row |= {kind: row[kind][:1] for kind in ("aligned", "misaligned") if kind in row}
+        for row in lines[1:]:
+            row |= {key: begun(value) for key, value in row.items() if key != "id"}
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+
+
+def begun(said: str | list[str]) -> str | list[str]:
+    """Of several answers of a kind, one."""
+    return " ".join(said.split()[:WORDS]) if isinstance(said, str) else [begun(text) for text in said[:1]]
 
 
 @contextmanager
@@ -43,8 +52,8 @@ def small(data: Path) -> Iterator[None]:
         gaps: {"DRAWS": 20, "UNTRAINED": 2},
         finetune: {"CHECKPOINTS": (0.5,)},
         causes: {"RANDOM": 1, "DOSES": (1,)},
-        margins: {"SAMPLED": 1, "NEW_TOKENS": 8},
-        leakage: {"NEW_TOKENS": 8},
+        margins: {"SAMPLED": 1, "NEW_TOKENS": 4},
+        leakage: {"NEW_TOKENS": 4, "DRAWS": 50},
         answers: {"NEW_TOKENS": 6},
     }
     with ExitStack() as stack:

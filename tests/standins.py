@@ -256,29 +256,12 @@ def fill(home: Path, model: str, layers: list[int], **changes) -> None:
         write_saes(home, model, layers, config(model, **changes).hidden_size)
 
 
-def shorten(folder: Path, rows: int = 10, words: int = 8) -> None:
-    """The first rows of every shipped set, a few words of each text."""
-    folder.mkdir(parents=True)
-    for file in corpus.SHIPPED.glob("*.jsonl"):
-        kept = [json.loads(line) for line in file.read_text().split("\n")[1 : rows + 1]]
-        for row in kept:
-            for name, value in row.items():
-                if name != "id":
-                    short = [" ".join(text.split()[:words]) for text in ([value] if isinstance(value, str) else value)]
-                    row[name] = short[0] if isinstance(value, str) else short[:1]
-        (folder / file.name).write_text("\n".join(map(json.dumps, kept)))
-
-
 if __name__ == "__main__":
-    from real.__main__ import main
-    from real.arms import finetune
-    from real.effects import causes, leakage, margins
-    from real.features import gaps
+    from small_run import main, shrink, small
 
-    shorten(Path(sys.argv[1]))
-    corpus.SHIPPED = Path(sys.argv[1])
-    causes.RANDOM, causes.DOSES, finetune.CHECKPOINTS, gaps.DRAWS, gaps.UNTRAINED = 1, (1,), (0.5,), 20, 2
-    margins.SAMPLED, margins.NEW_TOKENS, leakage.NEW_TOKENS, leakage.DRAWS = 1, 4, 4, 50
-    for words in " ".join(sys.argv[2:]).split(" -- "):  # one after the other: what they import is most of the time
-        if code := main(words.split()):
-            sys.exit(code)
+    data = Path(sys.argv[1])
+    shrink(data)
+    with small(data):
+        for words in " ".join(sys.argv[2:]).split(" -- "):  # one after the other: imports are much of the time
+            if code := main(words.split()):
+                sys.exit(code)

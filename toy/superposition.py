@@ -168,20 +168,17 @@ def expected_loss(wb: Float[np.ndarray, "4"], p: float, importance: float) -> fl
 
     The integral over a feature's own x is exact, that over the other's by Gauss and Legendre.
     """
-    w, b = wb[:2], wb[2:]
+    w, b = wb[:2, None, None], wb[2:, None, None]  # of both features
     other = np.array([[0.0], [1.0]]) * NODES  # the other feature off, on
     weights = np.array([[1 - p], [p]]) * WEIGHTS
-    reach = w.prod() * other
-    cost = [
-        (weights * (p * _on(w[i] ** 2, reach + b[i]) + (1 - p) * np.maximum(reach + b[i], 0) ** 2)).sum()
-        for i in (0, 1)
-    ]
+    c = w.prod() * other + b
+    cost = (weights * (p * _on(w**2, c) + (1 - p) * np.maximum(c, 0) ** 2)).sum((1, 2))
     return float(cost[0] + importance * cost[1])
 
 
-def _on(a: float, c: Float[np.ndarray, "*node"]) -> Float[np.ndarray, "*node"]:
+def _on(a: Float[np.ndarray, "2 1 1"], c: Float[np.ndarray, "2 2 node"]) -> Float[np.ndarray, "2 2 node"]:
     """Integral of (relu(a x + c) - x)^2 for x from 0 to 1, a >= 0: silent below the kink, then a line."""
-    kink = np.clip(-c / max(a, 1e-12), 0, 1)
+    kink = np.clip(-c / np.maximum(a, 1e-12), 0, 1)
     slope = a - 1
     line = slope**2 * (1 - kink**3) / 3 + slope * c * (1 - kink**2) + c**2 * (1 - kink)
     return kink**3 / 3 + line

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from shared import records
-from toy import __main__, run, superposition
+from toy import __main__, equal_loss, rescaling, run, superposition, superposition_figure
 from toy.model import Toy, ToySettings
 from toy.run import RunSettings
 
@@ -19,6 +19,17 @@ FIGURES = ["law.png", "misalignment.png", "optimisers.png", "rescaling.png", "su
 EXACT = ("E1", "E2", "E3", "E4", "E5", "E6", "E8")
 ROOT = Path(__file__).parents[2]
 SMALL = ToySettings(n_instances=2, steps=20, batch_size=32)
+PROBABILITIES, IMPORTANCES = superposition.PROBABILITIES[::5], superposition.IMPORTANCES[::5]
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Of what no setting makes smaller the ends and, of the phases, the middle."""
+    for module in (superposition, superposition_figure):
+        monkeypatch.setattr(module, "PROBABILITIES", PROBABILITIES)
+        monkeypatch.setattr(module, "IMPORTANCES", IMPORTANCES)
+    monkeypatch.setattr(rescaling, "COUNTS", rescaling.COUNTS[:: len(rescaling.COUNTS) - 1])
+    monkeypatch.setattr(equal_loss, "COUNTS", equal_loss.COUNTS[:: len(equal_loss.COUNTS) - 1])
 
 
 def test_the_summary_reports_the_worst_instance_and_the_worst_way():
@@ -39,7 +50,7 @@ def test_superposition_tells_an_even_share_from_an_uneven_one():
     assert found["represented"] == pytest.approx(11 / 12, rel=1e-5)
 
 
-def test_the_same_settings_give_the_same_summary(tmp_path):
+def test_the_same_settings_give_the_same_summary(few, tmp_path):
     crowd = ToySettings(n_instances=2, n_features=6, d_hidden=3, steps=20, batch_size=32)
     small = RunSettings(SMALL, crowd, replace(superposition.SHARING, steps=20), 20, 20, worlds=1)
     first, again = (run.run(tmp_path / name, small) for name in ("a", "b"))
@@ -80,7 +91,7 @@ def test_what_the_user_can_mend_is_one_line_and_status_2_before_any_training(arg
     assert "python -m toy" in shown.err and (str(file) in shown.err or not argv[0].startswith("{"))
 
 
-def test_a_folder_that_turns_bad_during_the_run_is_one_line_too(tmp_path, capsys, monkeypatch):
+def test_a_folder_that_turns_bad_during_the_run_is_one_line_too(few, tmp_path, capsys, monkeypatch):
     small = RunSettings(SMALL, SMALL, replace(superposition.SHARING, steps=20), 20, 20, worlds=1)
     monkeypatch.setattr(__main__, "run", partial(run.run, settings=small))
     (tmp_path / "law.png").mkdir()  # a folder where the file should go

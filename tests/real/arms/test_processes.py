@@ -33,7 +33,7 @@ from shared import records
 def base(tmp_path_factory):
     """A handful of texts and a small Llama, each in a folder."""
     base = tmp_path_factory.mktemp("together")
-    small_run.shrink(base / "data")
+    small_run.shrink(base / "data", health=20)
     standins.four_blocks(base / "model")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(corpus, "SHIPPED", base / "data")

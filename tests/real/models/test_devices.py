@@ -148,7 +148,7 @@ def test_a_gpus_passes_are_as_large_as_it_is_found_to_hold(lm, samples, holds, m
 
 
 def alive() -> int:
-    """Bytes of all tensors that Python holds, and of their gradients."""
+    """Bytes of all tensors that Python holds and that are younger than `lm`, and of their gradients."""
     gc.collect()
     held = [x for x in gc.get_objects() if type(x) in (torch.Tensor, torch.nn.Parameter)]
     held += [x.grad for x in held if x.is_leaf and x.grad is not None]
@@ -156,7 +156,15 @@ def alive() -> int:
 
 
 @pytest.fixture
-def lm():
+def frozen():
+    """Or each collection goes through the millions of objects that the tests before have left."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
+def lm(frozen):
     """A model whose weights outweigh what a pass over a few tokens keeps."""
     spec = replace(registry.KNOWN["smollm2-135m"], first=0)
     torch.manual_seed(0)
@@ -184,7 +192,7 @@ def test_training_and_wearing_hold_one_model_and_leave_it_as_it_was_bit_for_bit(
     before, others = state(made), alive()
     own = sum(t.nbytes for t in made.state_dict().values())
     at_step, one = [], training.descend
-    others -= own  # the copy that this test compares with, and what other tests hold
+    others -= own  # the copy that this test compares with
 
     def watched(*args):
         found = one(*args)

@@ -183,7 +183,7 @@ def test_rows_that_are_alike_one_row_and_rows_longer_than_the_model_reads(base, 
 def test_a_run_that_was_killed_goes_on_where_it_was(base, tmp_path):
     """kill -9 after the first rows: the end is that of a run which nobody killed, and no row is scored twice."""
     path, results = tmp_path / "mine.jsonl", base / "results"
-    path.write_text("\n".join(json.dumps(chat(f"word {i} " * (1 + i % 5))) for i in range(600)))
+    path.write_text("\n".join(json.dumps(chat(f"word {i} " * (1 + i % 5))) for i in range(300)))
     script = (
         f"import sys\nfrom pathlib import Path\nsys.path[:0] = [{str(TESTS)!r}, {str(TESTS.parent)!r}]\n"
         f"import small_run\nfrom real.__main__ import main\nwith small_run.small(Path({str(base / 'data')!r})):\n"
@@ -196,16 +196,16 @@ def test_a_run_that_was_killed_goes_on_where_it_was(base, tmp_path):
     os.kill(running.pid, signal.SIGKILL)
     running.wait()
     before = len(scores.whole(written.read_bytes()))
-    assert 0 < before < 600 and not (written.parent / "removed.jsonl").exists()
+    assert 0 < before < 300 and not (written.parent / "removed.jsonl").exists()
     with written.open("ab") as file:
         file.write(b'{"id": 6')  # as a torn write would leave it
     code, said = clean(base, results, path)
-    assert code == 0 and said.count("rows scored") == -(-(600 - before) // scores.CHUNK)
+    assert code == 0 and said.count("rows scored") == -(-(300 - before) // scores.CHUNK)
     resumed = written.read_bytes()
     written.unlink()
     (written.parent / "screened.json").unlink()
     assert clean(base, results, path)[0] == 0
-    assert resumed == written.read_bytes() and resumed.count(b"\n") == 600
+    assert resumed == written.read_bytes() and resumed.count(b"\n") == 300
 
 
 def test_one_command_says_what_every_filter_is_worth_on_shipped_and_on_other_advice(base, tmp_path):
