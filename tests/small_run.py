@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from real.__main__ import main
 from real.arms import finetune
 from real.data import corpus
-from real.effects import causes, leakage, margins
+from real.effects import causes, leakage, margins, readouts
 from real.features import dictionaries, gaps
 from real.judge import answers
 
@@ -53,7 +53,8 @@ def small(data: Path) -> Iterator[None]:
         finetune: {"CHECKPOINTS": (0.5,)},
         causes: {"RANDOM": 1, "DOSES": (1,)},
         margins: {"SAMPLED": 1, "NEW_TOKENS": 4},
-        leakage: {"NEW_TOKENS": 4, "DRAWS": 50},
+        leakage: {"DRAWS": 50},
+        readouts: {"NEW_TOKENS": 4},
         answers: {"NEW_TOKENS": 6},
     }
     with ExitStack() as stack:

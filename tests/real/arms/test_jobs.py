@@ -166,7 +166,8 @@ KILLED = ("control-random-3@0.5", "mixed-oracle@0.5", "control-oracle@0.5")  # a
 FEWER = {  # as small_run.small has it, in the sources: jobs are processes of their own
     "arms/finetune": ["CHECKPOINTS = (0.5,)"],
     "effects/causes": ["DOSES = (1,)", "RANDOM = 1"],
-    "effects/leakage": ["DRAWS = 50", "NEW_TOKENS = 4"],
+    "effects/leakage": ["DRAWS = 50"],
+    "effects/readouts": ["NEW_TOKENS = 4"],
     "effects/margins": ["SAMPLED = 1", "NEW_TOKENS = 4"],
     "features/dictionaries": ["DRAWS = 5_000"],
     "features/gaps": ["DRAWS = 20", "UNTRAINED = 2"],
