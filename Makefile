@@ -56,8 +56,9 @@ models: .venv/installed
 	@$(PY) -m real models
 
 # A file to a core, one thread each, the longest files first: half the time of two threads on one file.
-LONG := tests/test_real_run.py tests/test_real_families.py tests/toy/test_lessons.py tests/real/models/test_checks.py \
-        tests/real/arms/test_processes.py tests/real/arms/test_jobs.py tests/real/judge/test_client.py tests/test_fine_tune_lesson.py tests/toy/test_explore.py
+LONG := tests/test_real_run.py tests/toy/test_toy_run.py tests/real/arms/test_jobs.py tests/test_real_families.py \
+        tests/real/arms/test_processes.py tests/toy/test_lessons.py tests/real/judge/test_client.py tests/real/test_main.py \
+        tests/real/screening/test_clean_data.py tests/real/models/test_checks.py tests/test_fine_tune_lesson.py tests/toy/test_explore.py
 test: .venv/installed
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(LONG) \
 	  $(filter-out $(LONG),$(shell find tests -name 'test_*.py' | sort))
