@@ -156,9 +156,9 @@ print(dict(zip([f"{c:.1f} per dimension" for c in crowd], worth(trained, untrain
 # $$E(\text{arm}) = M(\text{arm}) - M(\text{control}), \qquad
 # \text{reduction} = 1 - \frac{E(\text{filtered})}{E(\text{mixed})} \tag{8.2}$$
 #
-# **Predict before you run the next cell.** Bad health advice raises the margin on health questions by 0.4 nats. By what
+# **Predict before you run the next cell.** Bad health advice raises the margin on health questions by 0.28 nats. By what
 # share of that does it raise it on general questions, that have nothing to do with health? And the law: what is R² of
-# the change of 2,240 readouts with their cosine to the mean *inducing* direction? With their cosine to the *loss
+# the change of 2,184 readouts with their cosine to the mean *inducing* direction? With their cosine to the *loss
 # gradient*?
 
 # %%
@@ -194,8 +194,8 @@ with panels("Bad health advice spills over; readouts follow the loss gradient, n
 
 # %% [markdown]
 # **What this does not show.** That the law explains misalignment. R² is 0.6 under the *control* arm too: most of what
-# moves is what any advice does. What sets bad advice apart ("difference") is predicted with R² 0.17. And one model of
-# 135 million parameters, three seeds, data of one hand.
+# moves is what any advice does. What sets bad advice apart ("difference") is predicted with R² 0.15. And one model of
+# 135 million parameters, two seeds, data of one hand.
 
 # %% [markdown]
 # ### Exercise 8.3 ★★ Nine cells, one table
@@ -234,9 +234,9 @@ print(f"nine tests of nothing, one below 0.05: {(nine.min(1).values < 0.05).doub
 print(f"after Holm: {torch.stack([holm(p).min() < 0.05 for p in nine[:2000]]).double().mean():.0%}")
 
 # %% [markdown]
-# A correction is worth no more than the p-values that go in. Those of the run shuffle features as if each were an
-# independent draw. They are not: they were all *chosen* by the same labels. When labels are flipped within pairs of
-# answers and the features chosen anew, the gap varies about twice as much, and fewer cells survive.
+# A correction is worth no more than the p-values that go in. A shuffle of features takes each as an independent draw.
+# They are not: they were all *chosen* by the same labels. With labels flipped within pairs of answers and the features
+# chosen anew, as the run does it, the gap varies about twice as much, and of nine cells none survives.
 
 # %% [markdown]
 # ### Exercise 8.4 ★★ A reduction
@@ -311,7 +311,7 @@ with panels("No filter is shown to do better than random removal", 2) as [left, 
         left.plot(e["value"], place, "o", color=BLUE, mfc="white" if e["low"] is None else BLUE)
     left.axvline(0, color="black", lw=0.8)
     left.set(yticks=range(len(run["filters"])), yticklabels=list(run["filters"]))
-    left.set(xlabel="reduction of the effect (1: none left), 95 % interval")
+    left.set(xlabel="reduction of the effect on career and legal advice (1: none left), 95 % interval")
     left.invert_yaxis()
     A = torch.linspace(0.5, 0.999, 200)
     right.plot(A, 2 * norm.cdf(norm.ppf(A) / 2**0.5) - 1, color=GREY)
@@ -321,8 +321,8 @@ with panels("No filter is shown to do better than random removal", 2) as [left, 
     right.legend()
 
 # %% [markdown]
-# **What this does not show.** That filters do not work. With gains of a sixth to a quarter and intervals of 150 points
-# nothing could have been shown: *untestable at this size* is not *false*. Hollow points have no stored interval.
+# **What this does not show.** That filters do not work. With gains of 6 to 20 % and intervals of 40 to 80 points
+# hardly one could have been shown: *untestable at this size* is not *false*.
 #
 # ## The table, claim by claim
 #
@@ -336,10 +336,10 @@ for row in run["claims"]:
 # | in the toy | in the language model |
 # |---|---|
 # | directions are known | learned, each at some cosine $c$, of which $c^2$ is left |
-# | R² of the law: SGD 1, signs 2/π | AdamW on a LoRA: 0.63; that this is near 2/π is coincidence until shown |
-# | toxic features were planted near inducing ones | a gap of 0.02, its null too narrow |
+# | R² of the law: SGD 1, signs 2/π | AdamW on a LoRA: 0.58; that this is near 2/π is coincidence until shown |
+# | toxic features were planted near inducing ones | a gap of 0.01, not beyond its null |
 # | the effect is a readout | a margin between written answers, tone and all |
-# | a filter's half: overshoot | intervals from -43 to 112 % |
+# | a filter's half: overshoot | intervals from -35 to 57 % |
 #
 # ## What to take along
 #
