@@ -156,9 +156,9 @@ print(dict(zip([f"{c:.1f} per dimension" for c in crowd], worth(trained, untrain
 # $$E(\text{arm}) = M(\text{arm}) - M(\text{control}), \qquad
 # \text{reduction} = 1 - \frac{E(\text{filtered})}{E(\text{mixed})} \tag{8.2}$$
 #
-# **Predict before you run the next cell.** Bad health advice raises the margin on health questions by 0.28 nats. By what
-# share of that does it raise it on general questions, that have nothing to do with health? And the law: what is R² of
-# the change of 2,184 readouts with their cosine to the mean *inducing* direction? With their cosine to the *loss
+# **Predict before you run the next cell.** Bad health advice raises the margin on health questions by 0.28 nats. By
+# what share of that does it raise it on general questions, that have nothing to do with health? And the law: what is R²
+# of the change of 2,184 readouts with their cosine to the mean *inducing* direction? With their cosine to the *loss
 # gradient*?
 
 # %%
