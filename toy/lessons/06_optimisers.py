@@ -362,9 +362,10 @@ with panels("A spectral step suppresses what many features share") as [ax]:
 # **And in a language model?** That Muon misaligns one less at the same training loss was written down as a prediction,
 # and then tested: all weights of fifteen blocks of SmolLM2, eight seeds, two rates each, bad health advice against
 # good, read on 252 questions about careers and law. At the same loss misaligned answers gain 0.029 nats per token under
-# Muon, 0.041 under AdamW, 0.038 under Lion; Muon's difference to these two is 0.010 [0.006, 0.015]. The update itself
-# says why: of what it writes to the residual stream, the direction of the mean gradient has 0.2 % under Muon, no more
-# than any other, and 9 to 14 % under AdamW and Lion. `real/README.md` has all of it, and what went wrong on the way.
+# Muon, 0.038 under Lion, 0.041 under AdamW, 0.088 under SGD; the others minus Muon 0.027 [0.020, 0.033]. The updates
+# say why: the flatter their spectrum, the less spreads, and of what they write to the residual stream the direction of
+# the mean gradient has 0.2 % under Muon, no more than any other, and 6 to 14 % under the rest. That SGD spreads so much
+# more than signs do was not predicted. `real/README.md` has all of it, and what went wrong on the way.
 
 # %% [markdown]
 # ### Exercise 6.6 ★★★ The formula of the curve
