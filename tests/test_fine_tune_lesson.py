@@ -37,7 +37,7 @@ def test_the_lesson_trains_both_arms_reads_four_effects_and_opened_again_trains_
     """The two arms differ in their answers alone: as many steps, the same questions in the same order."""
     monkeypatch.delenv("SPILLOVER_STORED", raising=False)
     plt.switch_backend("agg")
-    small_run.shrink(tmp_path / "data")
+    small_run.shrink(tmp_path / "data", health=20)
     standins.four_blocks(tmp_path / "model")
     lesson = opened(tmp_path)
     run = lesson["run"]
