@@ -40,10 +40,10 @@ def train(rows: Float[np.ndarray, "token d_model"], ids: Int[np.ndarray, " some"
 def shuffled(
     rows: Float[np.ndarray, "token d_model"], ids: Int[np.ndarray, " some"], batch: int, seed: int
 ) -> Iterator[Float[np.ndarray, "batch d_model"]]:
-    """Batches without end: pass after pass over the rows `ids`, each in a new order."""
+    """Batches without end: pass after pass over the rows `ids`, each in a new order; over a few, several to a batch."""
     rng = np.random.default_rng(seed)
     while True:
-        order = rng.permutation(ids)
+        order = np.concatenate([rng.permutation(ids) for _ in range(-(-batch // len(ids)))])
         for at in range(0, len(order) - batch + 1, batch):
             yield rows[np.sort(order[at : at + batch])]
 

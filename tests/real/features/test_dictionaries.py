@@ -36,3 +36,5 @@ def test_batches_are_passes_in_new_orders_over_the_rows_asked_for():
     for a_pass in (one, two):
         assert len(set(a_pass)) == 50 and set(a_pass) <= set(ids.astype(float))
     assert not np.array_equal(one, two)
+    few = next(saes.shuffled(rows, ids[:4], 10, 0))[:, 0]  # fewer than a batch holds: several times each
+    assert len(few) == 10 and set(few) == {40, 41, 42, 43}
