@@ -99,5 +99,6 @@ def intercept(
     return interval((np.linalg.pinv(X) @ values)[0], found, n)
 
 
-def _words(said: str) -> set[str]:
-    return set(re.findall(r"\w+", said.lower())) or {""}
+def _words(said: str) -> list[str]:
+    """Each once, in an order that is every process's."""
+    return sorted(set(re.findall(r"\w+", said.lower()))) or [""]

@@ -188,6 +188,10 @@ def one(tmp_path_factory) -> Path:
         path = base / "real" / f"{module}.py"
         for line in lines:
             path.write_text(re.sub(rf"^{line.split()[0]} = .*", line, path.read_text(), flags=re.MULTILINE))
+    path = base / "real" / "pipeline.py"  # a job of so little would be done before it is killed
+    source, first = path.read_text(), "    order, adapter = orders[name], "
+    assert source.count(first) == 1
+    path.write_text(source.replace(first, f"    __import__('time').sleep(5)\n{first}"))
     standins.four_blocks(base / "model")
     assert run(base, "one").wait() == 0
     return base
