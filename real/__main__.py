@@ -5,6 +5,7 @@
 Bad input is one line and exit code 2; Ctrl-C is one line and 130, and a reader who goes away is none and 141.
 """
 
+import ctypes
 import os
 import signal
 import sys
@@ -32,6 +33,7 @@ def main(words: list[str]) -> int:
     except InputError as error:
         return _end(f"error: {error}", 2)
     except KeyboardInterrupt:
+        ctypes.pythonapi.PyRun_SimpleString(b"")  # or Python dies of the signal in the end, if it came through C code
         return _end(STOPPED, 130)
     except BrokenPipeError:
         return _end("", 141)

@@ -116,6 +116,22 @@ def test_ctrl_c_is_one_line_that_says_how_to_go_on(moment, tmp_path):
     assert going.returncode == 130
 
 
+def test_ctrl_c_that_comes_through_c_code_is_exit_130_too(tmp_path):
+    """Python remembers one that ended what C code ran, and would die of it at its exit, though it was caught."""
+    lines = [
+        "import ctypes, sys",
+        "from real import __main__ as real",
+        "run = ctypes.pythonapi.PyRun_String",
+        "run.restype, run.argtypes = ctypes.py_object, [ctypes.c_char_p, ctypes.c_int, *[ctypes.py_object] * 2]",
+        "real._do = lambda words: run(b'raise KeyboardInterrupt', 257, {}, {})",
+        "sys.exit(real.main([]))",
+    ]
+    (tmp_path / "stopped.py").write_text("\n".join(lines))
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-m", "stopped"], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (130, STOPPED + "\n")
+
+
 def test_ctrl_c_that_a_half_imported_module_turns_into_another_error_or_into_nothing_is_still_one():
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job starts without
     for turned in (RecursionError, None):
