@@ -227,6 +227,8 @@ def test_a_run_that_is_killed_with_its_jobs_under_way_ends_with_the_summary_of_o
     if kind == "slurm":
         ids, cancelled = read_json(results / "jobs" / "submitted.json"), began[0].stem
         subprocess.run(["scancel", ids[cancelled]], check=True)
+        while subprocess.run(["squeue", "-h", "-j", ids[cancelled]], capture_output=True).stdout:
+            time.sleep(0.1)  # a run that finds it dying would count its beginning
     head.kill()
     head.wait()
     assert run(one, kind, f"CLUSTER={kind}").wait() == 0
