@@ -114,7 +114,10 @@ def _job(reading: Reading, recipe: Recipe, orders: dict[str, Order], asked: list
 
 
 def _is_done(reading: Reading, _: Recipe, orders: dict[str, Order], asked: list[Item], name: str) -> bool:
-    adapter = reading.folder / "adapters" / name
-    records = finetune.is_trained(reading, orders[name]) and margins.is_evaluated(reading, adapter)
-    records = records and (orders[name].job.arm not in WATCHED or readouts.is_watched(reading, adapter))
-    return records and (not asked or answers.are_given(reading.lm, adapter, asked, reading.folder))
+    adapter, watched = reading.folder / "adapters" / name, orders[name].job.arm in WATCHED
+    return (
+        finetune.is_trained(reading, orders[name])
+        and margins.is_evaluated(reading, adapter)
+        and (not watched or readouts.is_watched(reading, adapter))
+        and (not asked or answers.are_given(reading.lm, adapter, asked, reading.folder))
+    )

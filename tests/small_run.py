@@ -43,22 +43,23 @@ def begun(said: str | list[str]) -> str | list[str]:
     return " ".join(said.split()[:WORDS]) if isinstance(said, str) else [begun(text) for text in said[:1]]
 
 
+FEWER = {  # of what no setting makes smaller
+    dictionaries: {"DRAWS": 5_000},
+    gaps: {"DRAWS": 20, "UNTRAINED": 2},
+    finetune: {"CHECKPOINTS": (0.5,)},
+    causes: {"RANDOM": 1, "DOSES": (1,)},
+    margins: {"SAMPLED": 1, "NEW_TOKENS": 4},
+    leakage: {"DRAWS": 50},
+    readouts: {"NEW_TOKENS": 4},
+    answers: {"NEW_TOKENS": 6},
+}
+
+
 @contextmanager
 def small(data: Path) -> Iterator[None]:
     """Within, the command reads the texts in `data`, and asks for little."""
-    changes = {
-        corpus: {"SHIPPED": data},
-        dictionaries: {"DRAWS": 5_000},
-        gaps: {"DRAWS": 20, "UNTRAINED": 2},
-        finetune: {"CHECKPOINTS": (0.5,)},
-        causes: {"RANDOM": 1, "DOSES": (1,)},
-        margins: {"SAMPLED": 1, "NEW_TOKENS": 4},
-        leakage: {"DRAWS": 50},
-        readouts: {"NEW_TOKENS": 4},
-        answers: {"NEW_TOKENS": 6},
-    }
     with ExitStack() as stack:
-        for module, values in changes.items():
+        for module, values in ({corpus: {"SHIPPED": data}} | FEWER).items():
             stack.enter_context(mock.patch.multiple(module, **values))
         yield
 

@@ -69,16 +69,13 @@ def leakage(reading: Reading, selected: Selected, tuned: list[Tuned], k: int) ->
     shifts, general = along(reading, tuned)
     W_dec, layer = reading.sae(reading.layer).W_dec.detach(), selected.layers[reading.layer]
     trained = reading.texts.corpus.trained
-    texts = answers(
-        reading.texts.corpus.advice[trained].train, ADVICE
-    )  # every prompt's incorrect one, then its correct
+    texts = answers(reading.texts.corpus.advice[trained].train, ADVICE)  # incorrect and correct, in turn
     seen = answer_means(reading.activations(reading.layer), reading.indices(texts))
     gradients = loss_gradients(reading, texts).to(W_dec.dtype)
     chosen, rate = sets(layer, trained, k), torch.tensor(layer.domains[trained].firing_rate)
     live = rate > 0
     live[chosen["inducing"]] = False  # they make up the target
     live = live.nonzero()[:, 0]
-    inducing, by_text, by_step = target(W_dec, chosen["inducing"]), exchanged(seen), exchanged(gradients)
     last = {arm: readout_change(W_dec, shift[:, -1]) for arm, shift in shifts.items()}
     measured = {**last, MINUS: last[INDUCING] - last[CONTROL]}
     differences = [
@@ -91,14 +88,14 @@ def leakage(reading: Reading, selected: Selected, tuned: list[Tuned], k: int) ->
     def to(directions: Float[Tensor, "n d"]) -> Float[Tensor, "n live"]:
         return cosine(directions.to(W_dec.dtype), W_dec[live])
 
-    def fitted(direction: Tensor, random: Tensor, moved: Float[Tensor, " feature"]) -> Fit | None:
-        return fit(to(direction[None])[0], moved[live], to(random))
-
+    by_text, by_step = to(exchanged(seen)), to(exchanged(gradients))
+    inducing = to(target(W_dec, chosen["inducing"])[None])[0]
+    by_gradient = {arm: to(direction[None])[0] for arm, direction in toward.items()}
     return Leaked(
-        laws={arm: fitted(inducing, by_text, moved) for arm, moved in measured.items()},
-        gradient_laws={arm: fitted(toward[arm], by_step, moved) for arm, moved in measured.items()},
-        predicted=to(inducing[None])[0].tolist(),
-        by_gradient={arm: to(toward[arm][None])[0].tolist() for arm in last},
+        laws={arm: fit(inducing, moved[live], by_text) for arm, moved in measured.items()},
+        gradient_laws={arm: fit(by_gradient[arm], moved[live], by_step) for arm, moved in measured.items()},
+        predicted=inducing.tolist(),
+        by_gradient={arm: by_gradient[arm].tolist() for arm in last},
         is_toxic=torch.isin(live, chosen["toxic"]).tolist(),
         measured={arm: moved[live].tolist() for arm, moved in last.items()},
         rise={
@@ -110,7 +107,7 @@ def leakage(reading: Reading, selected: Selected, tuned: list[Tuned], k: int) ->
         dynamics=Dynamics(
             steps=[0, *tuned[0].checkpoints, tuned[0].steps],
             general=general,
-            law=[fitted(inducing, by_text, moved) for moved in differences],
+            law=[fit(inducing, moved[live], by_text) for moved in differences],
             **_rises(W_dec, shifts, chosen, rate),
         ),
     )

@@ -17,8 +17,9 @@ from real.arms.arm import WATCHED
 from real.arms.finetune import Tuned
 from real.arms.weights import wearing
 from real.data.packing import pack, rows
+from real.data.texts import Sides
 from real.data.tokens import Encoded
-from real.effects.margins import Logprobs, first, read_questions
+from real.effects.margins import Logprobs, asked, first, read_questions
 from real.features.reading import Reading
 from real.models import forward
 from real.models.lm import LM
@@ -40,11 +41,11 @@ def along(
     reading: Reading, tuned: list[Tuned]
 ) -> tuple[dict[str, Float[Tensor, "seed checkpoint probe d_model"]], dict[str, list[list[Logprobs]]]]:
     """Arm -> shifts, and -> seed -> checkpoint -> log-probabilities of general answers. The first is the base model."""
-    base = watch(reading)
+    base, off = watch(reading), hidden(reading)
     shifts, general = {arm.data: [] for arm in WATCHED}, {arm.data: [] for arm in WATCHED}
     for of in tuned:
         folder = reading.folder / "adapters" / of.folder
-        found, off = watch(reading, folder), hidden(reading)
+        found = watch(reading, folder)
         shifts[of.job.arm.data].append(torch.cat([torch.zeros_like(off), hidden(reading, folder) - off]))
         general[of.job.arm.data].append([*base.general, *found.general])
     return {arm: torch.stack(read) for arm, read in shifts.items()}, general
@@ -68,8 +69,8 @@ def hidden(reading: Reading, folder: Path | None = None) -> Float[Tensor, "check
 def _record(reading: Reading, folder: Path | None) -> tuple[Path, str]:
     """Where it is kept, and under which key."""
     name = folder.name if folder else "base"
-    asked = [[reading.texts.said[text] for side in sides for text in side] for sides in _questions(reading)]
-    key = digest(reading.lm, reading.layer, reading.texts.corpus.probes, asked, code(watch), name)
+    said = [reading.texts.said[text] for text in asked(_questions(reading))]
+    key = digest(reading.lm, reading.layer, reading.texts.corpus.probes, said, code(watch), name)
     return reading.folder / "readouts" / f"{name}.json", key
 
 
@@ -81,7 +82,7 @@ def _read(reading: Reading, folder: Path | None, file: Path) -> Readouts:
     for worn in [*_checkpoints(folder), folder] if folder else [None]:
         with wearing(lm.model, worn):
             seen.append(probe_resid(reading, probes))
-            general.append(read_questions(reading, {"": _questions(reading)})[""])
+            general.append(read_questions(reading, _questions(reading))["general"])
     array = io.BytesIO()
     np.save(array, torch.stack(seen).numpy())
     write_bytes(file, array.getvalue())
@@ -93,8 +94,8 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
 
 
-def _questions(reading: Reading) -> list:
-    return first(reading.texts.asked["general"])
+def _questions(reading: Reading) -> dict[str, list[Sides]]:
+    return {"general": first(reading.texts.asked["general"])}
 
 
 def probe_rows(lm: LM, texts: list[Encoded]) -> Iterator[tuple]:

@@ -82,8 +82,12 @@ def _effects(
 
 
 def _mean(values: Float[np.ndarray, "seed question"]) -> Estimate:
-    n = values.shape[1]
-    return crossed(values) if n >= FEWEST else Estimate(float("nan"), float("nan"), float("nan"), n)
+    return crossed(values) if values.shape[1] >= FEWEST else _none(values.shape[1])
+
+
+def _none(n: int) -> Estimate:
+    """Of too few questions."""
+    return Estimate(float("nan"), float("nan"), float("nan"), n)
 
 
 def intercept(
@@ -92,7 +96,7 @@ def intercept(
     """What a regression on `traits` gives where they are all 0. Bootstrapped over questions."""
     n = len(values)
     if n < FEWEST:
-        return Estimate(float("nan"), float("nan"), float("nan"), n)
+        return _none(n)
     X = np.column_stack([np.ones(n), traits])
     picks = np.random.default_rng(0).integers(n, size=(draws, n))
     found = (np.linalg.pinv(X[picks]) @ values[picks][..., None])[:, 0, 0]

@@ -84,7 +84,6 @@ def test_every_job_is_done_once_and_what_is_done_is_never_begun(queue, tmp_path,
     assert begun(tmp_path) == {"b": 1, "c@0.5": 1}
 
 
-@pytest.mark.parametrize("queue", ["local"], indirect=True)  # under Slurm a test below cancels one
 def test_one_that_is_killed_is_begun_again_and_one_that_always_is_ends_the_run_in_a_line(queue, tmp_path):
     fan_out(queue(), tmp_path, ["killed", "b"])
     assert begun(tmp_path) == {"killed": 2, "b": 1}
@@ -163,15 +162,6 @@ def wait_for(*paths: Path) -> None:
 
 
 KILLED = ("control-random-3@0.5", "mixed-oracle@0.5", "control-oracle@0.5")  # arms that are there to be trained
-FEWER = {  # as small_run.small has it, in the sources: jobs are processes of their own
-    "arms/finetune": ["CHECKPOINTS = (0.5,)"],
-    "effects/causes": ["DOSES = (1,)", "RANDOM = 1"],
-    "effects/leakage": ["DRAWS = 50"],
-    "effects/readouts": ["NEW_TOKENS = 4"],
-    "effects/margins": ["SAMPLED = 1", "NEW_TOKENS = 4"],
-    "features/dictionaries": ["DRAWS = 5_000"],
-    "features/gaps": ["DRAWS = 20", "UNTRAINED = 2"],
-}
 
 
 @pytest.fixture(scope="module")
@@ -184,10 +174,10 @@ def one(tmp_path_factory) -> Path:
     import standins
 
     small_run.shrink(base / "real" / "data")
-    for module, lines in FEWER.items():
-        path = base / "real" / f"{module}.py"
-        for line in lines:
-            path.write_text(re.sub(rf"^{line.split()[0]} = .*", line, path.read_text(), flags=re.MULTILINE))
+    for module, values in small_run.FEWER.items():  # in the sources: jobs are processes of their own
+        path = base / f"{module.__name__.replace('.', '/')}.py"
+        for name, value in values.items():
+            path.write_text(re.sub(rf"^{name} = .*", f"{name} = {value!r}", path.read_text(), flags=re.MULTILINE))
     path = base / "real" / "pipeline.py"  # a job of so little would be done before it is killed
     source, first = path.read_text(), "    order, adapter = orders[name], "
     assert source.count(first) == 1

@@ -13,12 +13,14 @@ from strategies import SEEDS as DRAWN
 
 from real.arms.arm import CONTROL, INDUCING, WATCHED, Job
 from real.arms.finetune import Tuned
-from real.data.rows import Advice, Corpus, Split
+from real.data.packing import pack
+from real.data.rows import ADVICE, Advice, Corpus, Split, answers
 from real.data.texts import Texts
 from real.effects import leakage as leaked
 from real.effects.margins import first
-from real.features.activations import Activations
+from real.features.activations import Activations, answer_means
 from real.features.selection import Domain, Features, Layer, Selected
+from real.models import forward
 from shared.stats import Estimate
 
 D, FEATURES, K, PROBES, SEEDS = 12, 80, 6, 5, 2
@@ -111,6 +113,20 @@ def test_random_targets_exchange_the_answers_to_a_prompt_and_nothing_else():
     near = (found[:, None] - torch.stack(ways)[None]).abs().amax(-1) < 1e-12
     assert len(found) == leaked.DRAWS and (near.sum(1) == 1).all()
     assert (near.sum(0) > leaked.DRAWS / 16).all()  # of eight ways
+
+
+def test_what_is_exchanged_is_the_mean_over_an_answers_tokens():
+    """Oracle: a forward of one text at a time."""
+    corpus = tiny.advice(3)
+    reading, tokens, means = tiny.reading(corpus), [], []
+    for encoded in reading.encoded:
+        resid = forward.resid_post(reading.lm.model, pack([encoded]), [tiny.LAYER])[tiny.LAYER]
+        tokens.append(resid[encoded.start : encoded.end])
+        means.append(tokens[-1].mean(0))
+    reading.hidden = Activations(torch.cat(tokens).numpy(), np.cumsum([0, *map(len, tokens)]))
+    places = reading.indices(answers(corpus.advice["health"].train, ADVICE))
+    found = answer_means(reading.activations(tiny.LAYER), places)
+    torch.testing.assert_close(found, torch.stack([means[i] for i in places]), rtol=0, atol=1e-12)
 
 
 @given(DRAWN)

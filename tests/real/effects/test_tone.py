@@ -82,6 +82,7 @@ def test_the_intercept_is_least_squares_own(seed, n, k):
     x, y = rng.normal(size=(n, k)), rng.normal(size=n)
     expected = np.linalg.lstsq(np.column_stack([np.ones(n), x]), y)[0][0]
     assert tone.intercept(y, x, draws=20).value == pytest.approx(expected)
+    assert tone._mean(y[None]).value == pytest.approx(y.mean())
 
 
 def test_the_interval_of_the_intercept_covers_and_seven_questions_have_none():
@@ -93,4 +94,4 @@ def test_the_interval_of_the_intercept_covers_and_seven_questions_have_none():
         found = tone.intercept(0.1 + x @ [0.2, -0.1, 0.3] + rng.normal(0, 0.2, 40), x, draws=400)
         hits += found.low <= 0.1 <= found.high
     assert hits / 400 > 0.88
-    assert np.isnan(tone.intercept(np.ones(7), np.ones((7, 1))).value)
+    assert np.isnan(tone.intercept(np.ones(7), np.ones((7, 1))).value) and np.isnan(tone._mean(np.ones((1, 7))).value)
