@@ -7,6 +7,8 @@ nothing received is asked for again, after a kill -9 neither. Calls that were in
 import asyncio
 import math
 import re
+import signal
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Coroutine, Iterator
@@ -167,11 +169,33 @@ async def _ask(judge: Judge, missing: dict[str, dict], replies: Replies, desc: s
 
 
 def _run(calls: Coroutine) -> Any:
-    """Ctrl-C ends all calls, and is heard once."""
+    """Ctrl-C ends all calls, and is raised once they have ended: raised among them, a destructor may swallow it."""
+    ours = threading.current_thread() is threading.main_thread()
+    ours = ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    heard = []
+
+    async def listening() -> Any:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+        def end(*_: Any) -> None:
+            heard.append(True)
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(task.cancel)
+
+        if ours:
+            signal.signal(signal.SIGINT, end)
+        return await calls
+
     try:
-        return asyncio.run(calls)
-    except KeyboardInterrupt:
+        found = asyncio.run(listening())
+    except (KeyboardInterrupt, asyncio.CancelledError):
         raise KeyboardInterrupt from None
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+    if heard:  # as they ended
+        raise KeyboardInterrupt
+    return found
 
 
 def _quoted(said: list[dict], otherwise: str = "it said nothing") -> str:
