@@ -33,7 +33,8 @@ def representation_step(
     W: Float[Tensor, "feature d"], g: Float[Tensor, "*batch d"], eta: float
 ) -> Float[Tensor, "*batch feature"]:
     """(E1) Δf after h -> h - eta g. ValueError: a step that is not finite, widths that differ."""
-    _check(eta, W, g)
+    _check_finite("eta", eta)
+    _check_width("g", g, "W", W)
     return -eta * einsum(W, g, "feature d, ... d -> ... feature")
 
 
@@ -80,9 +81,7 @@ def sign_step(
     """
     if not 0 <= eps < math.inf:
         raise ValueError(f"eps must be at least 0 and finite, got {eps}")
-    _check(eta, W, g)
-    sign = g / (g.abs() + eps) if eps else g.sign()
-    return representation_step(W, sign, eta)
+    return representation_step(W, g / (g.abs() + eps) if eps else g.sign(), eta)
 
 
 def decayed_step(
@@ -96,7 +95,8 @@ def decayed_step(
 
     ValueError: a step or decay that is not finite, shapes that differ.
     """
-    _check(weight_decay, W, h, "weight_decay", "h")
+    _check_finite("weight_decay", weight_decay)
+    _check_width("h", h, "W", W)
     if h.shape != g.shape:
         raise ValueError(f"h must have the shape of g {tuple(g.shape)}, got {tuple(h.shape)}")
     return representation_step(W, g, eta) - eta * weight_decay * einsum(W, h, "feature d, ... d -> ... feature")
@@ -109,7 +109,8 @@ def momentum_step(
 
     ValueError: a step or momentum that is not finite, no gradient, widths that differ.
     """
-    _check(momentum, W, gradients, "momentum", "gradients")
+    _check_finite("momentum", momentum)
+    _check_width("gradients", gradients, "W", W)
     if len(gradients) == 0:
         raise ValueError("gradients must hold at least one step, got none")
     age = torch.arange(len(gradients) - 1, -1, -1, dtype=W.dtype, device=W.device)
@@ -225,13 +226,9 @@ def _delta(W: Tensor, b_final: Tensor, importance: Tensor, x: Tensor, h: Tensor)
     return 2 / x.shape[-1] * importance * (torch.relu(pre) - x) * (pre > 0)
 
 
-def _check(number: float, W: Tensor, g: Tensor, name: str = "eta", rows: str = "g") -> None:
-    _check_finite(name, number)
-    _check_width(rows, g, "W", W)
-
-
 def _check_samples(eta: float, W: Tensor, g: Tensor, x: Tensor, probe: Tensor) -> None:
-    _check(eta, W, g)
+    _check_finite("eta", eta)
+    _check_width("g", g, "W", W)
     if len(x) != len(g) or len(g) == 0:
         raise ValueError(f"x must have one row for each row of g ({len(g)}, not 0), got {tuple(x.shape)}")
     _check_width("probe", probe, "x", x)
