@@ -9,7 +9,7 @@ W is [inst, n_features, d_hidden] and its rows are the features' directions. Ins
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from shared.cores import in_parallel
 from shared.errors import InputError
 
 CROWDED = 0.1  # above this probability a number is drawn for every feature, below it only for the active ones
-CACHE = 1_100_000  # numbers in a batch that a processor's cache still holds
+CACHE = 1_100_000  # numbers in a tensor that a processor's cache still holds
 
 
 @dataclass(frozen=True)
@@ -80,31 +80,26 @@ def init(settings: ToySettings, generator: torch.Generator) -> Toy:
 
 def sample_batch(settings: ToySettings, generator: torch.Generator) -> Float[Tensor, "inst sample feature"]:
     """Each feature on with its probability, and then U(0, 1]; batch_size fresh samples for every instance."""
-    x = torch.empty(settings.n_instances, settings.batch_size, settings.n_features)
-    _sampler(x, settings.probabilities[:, :1], generator)()
-    return x
+    shape = (settings.n_instances, settings.batch_size, settings.n_features)
+    return next(_draws(shape, settings.probabilities[:, 0], generator))
 
 
-def _sampler(
-    x: Float[Tensor, "inst sample feature"], probability: Float[Tensor, "inst 1"], generator: torch.Generator
-) -> Callable[[], None]:
-    """What fills x with fresh samples."""
-    (inst, *_), cells, most = x.shape, x[0].numel(), probability.max().item()
-    # gaps between active features are geometric; eight standard deviations more than the mean are never used up
-    gap = torch.empty(inst, min(cells, int(cells * most + 8 * (cells * most) ** 0.5 + 16)))
-    rate, start = -torch.log1p(-probability), torch.arange(0, inst * cells, cells)[:, None]
-
-    def sparse() -> None:
-        gap.exponential_(generator=generator).div_(rate).clamp_(max=cells)
-        cell = gap.long().add_(1).cumsum_(1).sub_(1)
-        here = (cell + start)[cell < cells]
-        x.zero_().view(-1).scatter_(0, here, 1 - torch.rand(len(here), generator=generator))
-
-    def crowded() -> None:
-        # one uniform for both: 1 - u/p is positive exactly when u < p, and is then itself uniform
-        x.uniform_(generator=generator).mul_(-1 / probability[..., None]).add_(1).relu_()
-
-    return crowded if most > CROWDED else sparse
+def _draws(
+    shape: tuple[int, int, int], probability: Float[Tensor, " inst"], generator: torch.Generator
+) -> Iterator[Float[Tensor, "inst _ _"]]:
+    """One tensor, filled again and again with fresh samples; whether its rows or its columns are samples is all one."""
+    x, cells = torch.empty(shape), shape[1] * shape[2]
+    # Darts at random cells, Poisson(rate) of them in each: it has none with chance exp(-rate) = 1 - p.
+    darts, start = -torch.log1p(-probability) * cells, torch.arange(0, x.numel(), cells)
+    crowded = probability.max() > CROWDED
+    while True:
+        if crowded:  # one uniform for both: 1 - u/p is positive exactly when u < p, and is then itself uniform
+            x.uniform_(generator=generator).mul_(-1 / probability[:, None, None]).add_(1).relu_()
+        else:
+            here = start.repeat_interleave(torch.poisson(darts, generator).long())
+            here += torch.randint(cells, here.shape, generator=generator)
+            x.zero_().view(-1).scatter_(0, here, 1 - torch.rand(here.shape, generator=generator))
+        yield x
 
 
 def forward(toy: Toy, x: Float[Tensor, "inst sample feature"]) -> Float[Tensor, "inst sample feature"]:
@@ -130,9 +125,9 @@ def loss(
 def train(settings: ToySettings) -> Toy:
     """Train all instances with AdamW. InputError when W is no longer finite.
 
-    Fast in three ways. `gradient` is written out. Instances never meet, so that many are trained in parts, each from
-    start to end: its batch stays in cache, and cores share the parts. And the first half of the steps, which find the
-    arrangement that the second half settles, take half of the batch. Weight decay is AdamW's default, 0.01.
+    Fast in three ways. `gradient` and `adamw` are written out. Instances never meet, so that many are trained in parts,
+    each from start to end: its batch stays in cache, and cores share the parts. And the first half of the steps, which
+    find the arrangement that the second half settles, take half of the batch.
     """
     generator = torch.Generator().manual_seed(settings.seed)
     toy = init(settings, generator)
@@ -147,49 +142,77 @@ def train(settings: ToySettings) -> Toy:
 
 @torch.no_grad()
 def _train_part(settings: ToySettings, whole: Toy, part: Int[Tensor, " inst"], seed: int, bar: tqdm) -> Toy:
-    toy = Toy(*(parameter[part].requires_grad_() for parameter in whole))
-    importance, probability = settings.importances[part], settings.probabilities[part, :1]
+    theta = torch.cat((whole.W[part], whole.b_final[part, :, None]), -1)
+    moments = torch.zeros(2, *theta.shape)
+    importance, probability = settings.importances[part], settings.probabilities[part, 0]
     generator = torch.Generator().manual_seed(seed)
     sizes = (-(-settings.batch_size // 2), settings.batch_size)  # of the two halves of training
-    buffers = [torch.empty(3, len(part), size, settings.n_features).unbind() for size in sizes]
-    samplers = [_sampler(x, probability, generator) for x, *_ in buffers]
-    optimiser = torch.optim.AdamW(toy, lr=settings.learning_rate, fused=True)
+    shapes = [(len(part), settings.n_features, size) for size in sizes]
+    batches = [_batches(shape, probability, generator) for shape in shapes]
+    scratch = [torch.empty(2, *shape) for shape in shapes]
     for step in range(settings.steps):
-        optimiser.param_groups[0]["lr"] = settings.learning_rate * (1 - (step / settings.steps) ** 2)
         half = 2 * step // settings.steps
-        samplers[half]()
-        x, *scratch = buffers[half]
-        toy.W.grad, toy.b_final.grad = gradient(toy, x, importance, scratch)
-        optimiser.step()
+        slope = gradient(theta, next(batches[half]), importance, scratch[half])
+        adamw(theta, slope, moments, step, settings.learning_rate * (1 - (step / settings.steps) ** 2))
         if step % 100 == 99 or step + 1 == settings.steps:
             bar.update(step % 100 + 1)
-            if not toy.W.isfinite().all():
+            if not theta.isfinite().all():
                 raise InputError(
                     f"W is no longer finite at step {step + 1}: learning_rate {settings.learning_rate} is too high"
                 )
-    return Toy(*(parameter.detach() for parameter in toy))
+    return Toy(theta[..., :-1].contiguous(), theta[..., -1].contiguous())
+
+
+def _batches(
+    shape: tuple[int, int, int], probability: Float[Tensor, " inst"], generator: torch.Generator
+) -> Iterator[Float[Tensor, "inst feature sample"]]:
+    """Fresh samples without end. Small batches are drawn many at once: the calls would cost more than the numbers."""
+    steps = max(1, CACHE // math.prod(shape))
+    for x in _draws((steps * shape[0], *shape[1:]), probability.repeat(steps), generator):
+        yield from x.view(steps, *shape)
 
 
 def gradient(
-    toy: Toy,
-    x: Float[Tensor, "inst sample feature"],
+    theta: Float[Tensor, "inst feature unit"],
+    x: Float[Tensor, "inst feature sample"],
     importance: Float[Tensor, "inst feature"],
-    scratch: list[Float[Tensor, "inst sample feature"]] | None = None,
-) -> tuple[Float[Tensor, "inst feature d_hidden"], Float[Tensor, "inst feature"]]:
+    scratch: Float[Tensor, "two inst feature sample"] | None = None,
+) -> Float[Tensor, "inst feature unit"]:
     """(dL/dW, dL/db_final) of each instance's loss, written out (E6): delta^T H + x^T (delta W), sum delta.
 
-    The weight of a feature, 2 importance / (samples features), is left out of delta and put on W's rows.
-    Scratch, two tensors like x, spares the allocations.
+    theta is W with b_final as its last column: a bias is the weight of a hidden unit that is always 1. Samples are
+    columns here, for a processor is quick along rows, and rows of few features would be short. The weight of a feature,
+    2 importance / (samples features), is left out of delta and put on W's rows. Scratch spares the allocations.
     """
-    W, b_final = toy
-    y, delta = scratch or (torch.empty_like(x), torch.empty_like(x))
-    weight = (2 / x[0].numel()) * importance[..., None]
-    H = torch.bmm(x, W)
-    torch.baddbmm(b_final[:, None], H, W.mT, out=y).relu_()
-    torch.sub(y, torch.sign(y, out=delta).mul_(x), out=delta)  # y - x where y > 0, else 0
-    decoder = torch.bmm(H.mT, delta).mul_(weight.mT)
-    encoder = torch.bmm(torch.bmm(delta, weight * W).mT, x)
-    return (decoder + encoder).mT.contiguous(), delta.sum(1) * weight[..., 0]
+    delta, on = torch.empty(2, *x.shape, dtype=x.dtype) if scratch is None else scratch
+    weight = importance[..., None] * (2 / (x.shape[1] * x.shape[2]))
+    H = torch.bmm(theta.mT, x)
+    H[:, -1] = 1
+    torch.bmm(theta, H, out=delta).relu_()
+    delta.addcmul_(x, torch.sign(delta, out=on), value=-1)  # y - x where y > 0, else 0
+    decoder = torch.bmm(delta, H.mT)
+    encoder = torch.bmm(x, torch.bmm((weight * theta).mT, delta).mT)
+    encoder[..., -1] = 0  # the bias reads no x
+    return encoder.addcmul_(decoder, weight)
+
+
+def adamw(
+    theta: Float[Tensor, "inst feature unit"],
+    slope: Float[Tensor, "inst feature unit"],
+    moments: Float[Tensor, "moment inst feature unit"],
+    step: int,
+    learning_rate: float,
+) -> None:
+    """AdamW's step number `step`, from 0, in place, with torch's defaults (Loshchilov and Hutter 2019, algorithm 2).
+
+    torch.optim's class would take a third of a small toy's time, nearly all of it for checks.
+    """
+    mean, square = moments
+    mean.lerp_(slope, 1 - 0.9)
+    square.lerp_(slope.square(), 1 - 0.999)
+    rate = learning_rate / (1 - 0.9 ** (step + 1))
+    size = (square / (1 - 0.999 ** (step + 1))).sqrt_().add_(1e-8)
+    theta.mul_(1 - 0.01 * learning_rate).addcdiv_(mean, size.div_(rate), value=-1)
 
 
 def best(toy: Toy, settings: ToySettings) -> Float[Tensor, "feature d_hidden"]:
