@@ -12,6 +12,7 @@ import statistics
 import sys
 import time
 import warnings
+from collections import defaultdict
 from contextlib import redirect_stderr
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,7 @@ from real.arms import finetune, jobs, training
 from real.arms.arm import MIXED, Arm, Job, mixed
 from real.arms.recipe import Recipe
 from real.arms.training import Order
-from real.arms.weights import wearing
+from real.arms.weights import keep, wearing
 from real.data import corpus
 from real.data.texts import Texts
 from real.effects import margins
@@ -66,13 +67,14 @@ def by_others(reading: Reading, orders: list[Order]) -> Found:
 
 
 def prepared(base: Path) -> Reading:
-    """A reading of short texts, harvested, by the model in memory."""
+    """A reading of short texts: harvested, the model in memory and its blocks kept, as they are once in a run."""
     shrink(base / "data", health=RECIPE.train + 2)
     corpus.SHIPPED = base / "data"
     spec = KNOWN["smollm2-135m"]
     texts = Texts(corpus.load("", "", RECIPE.train, 2 * RECIPE.batch))
     reading = Reading(texts, LM(spec, RECIPE.batch), spec.layers, base)
     reading.samples(list(texts.said)[:1])
+    keep(reading.lm.model, range(spec.first, spec.n_layers), base)
     return reading
 
 
@@ -80,7 +82,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     with TemporaryDirectory() as folder:
         base = Path(folder)
-        reading, found = prepared(base), {}
+        reading, found, cpu = prepared(base), {}, defaultdict(list)
         rows = reading.texts.corpus.advice["health"].train
         orders = [finetune.order(reading, Job(Arm(MIXED), seed), mixed(rows, seed), RECIPE) for seed in SEEDS]
 
@@ -88,7 +90,12 @@ def main() -> None:
             for made in ("adapters", "evaluations", "jobs", "direct"):
                 shutil.rmtree(base / made, ignore_errors=True)
             (base / "jobs").mkdir()
-            return lambda: found.update({work.func.__name__: work()})
+            return partial(timed, work)
+
+        def timed(work):
+            start = time.process_time()
+            found[work.func.__name__] = work()
+            cpu[work.func.__name__].append(time.process_time() - start)
 
         works = partial(directly, reading, orders, base / "direct"), partial(as_jobs, reading, orders)
         seconds = race(**{work.func.__name__: partial(anew, work) for work in works})
@@ -99,6 +106,7 @@ def main() -> None:
     here, same = seconds["as_jobs"], all(of == found["directly"] for of in found.values())
     each = statistics.median(here) / len(SEEDS)
     print(f"arms as jobs in this process: {ratio(here, seconds['directly'])} directly ({each:.2f} s an arm)")
+    print(f"  in CPU seconds, which wait for nobody: {ratio(cpu['as_jobs'][1:], cpu['directly'][1:])}")
     print(f"  {len(SEEDS)} arms with CLUSTER=local on {os.cpu_count()} cores, once: {took:.1f} s")
     print(f"  the numbers of all three are {'the same' if same else 'NOT the same'}")
 
