@@ -104,7 +104,7 @@ def _job(reading: Reading, recipe: Recipe, orders: dict[str, Order], asked: list
         raise InputError("the code or the model has changed since this was asked for: run again")
     with reading.lm.memory():
         finetune.trained(reading, [order], recipe)
-        if not jobs.first():  # of several machines the others are ready
+        if jobs.machine() > 0:  # which has helped to train
             return
         margins.evaluation(reading, order.job, adapter)
         if order.job.arm in WATCHED:

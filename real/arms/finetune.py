@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from real.arms import team, weights
+from real.arms import jobs, team, weights
 from real.arms.arm import CONTROL, INDUCING, MIXED, ORACLE, RANDOM, WATCHED, Arm, Job, Scores, filtered, mixed
 from real.arms.recipe import Recipe, Sweep
 from real.arms.training import Order, Training, train
@@ -107,14 +107,14 @@ def order(reading: Reading, job: Job, samples: list[Text], recipe: Recipe) -> Or
 
 
 def trained(reading: Reading, orders: list[Order], recipe: Recipe) -> list[Training]:
-    """These arms, by as many processes as the plan says."""
+    """These arms, by as many processes as the plan says; of several machines the first has them."""
     missing = [o for o in orders if not is_trained(reading, o)]
     if missing and reading.lm.plan.processes > 1:
         lm = reading.lm
         lm.forget()  # its memory is theirs now
         own = bare(reading, lm.plan)
         team.together(lm.plan.processes, lm.nodes, reading.folder / "finetune", _one_of_several, own, recipe, missing)
-    return [tune(reading, o, recipe) for o in orders]
+    return [tune(reading, o, recipe) for o in orders if jobs.machine() == 0]
 
 
 def _one_of_several(reading: Reading, recipe: Recipe, orders: list[Order]) -> None:

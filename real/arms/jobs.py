@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -24,8 +25,10 @@ from shared.records import digest, read_json, write_bytes, write_json, write_tex
 ROOT = Path(__file__).parents[2]
 AGAIN = 3  # times that a job is started anew
 RUNS, WAITS = "running", "waiting"
-MARKS = "began", "error"  # files beside a job: a point for each beginning; what was wrong
-SHARED = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node")  # submitit calls all else of SLURM= slurm_...
+
+
+class Lost(InputError):
+    """A job's own process has died, which says nothing of its input: another try may do."""
 
 
 def fan_out(queue: "Local | Slurm", task: Callable[[str], None], done: Callable[[str], bool], names: list[str]) -> None:
@@ -36,12 +39,12 @@ def fan_out(queue: "Local | Slurm", task: Callable[[str], None], done: Callable[
     left, asked = [name for name in names if not done(name)], Counter()
     if not left:
         return
-    content = pickle.dumps((task, done))
+    content = pickle.dumps(partial(_work, task, done, queue.folder))
     file = queue.folder / f"{digest(content.hex())}.pkl"
     write_bytes(file, content)
     for name in set(left) - set(queue.going(left)):
-        for mark in MARKS:
-            _mark(queue.folder, name, mark).unlink(missing_ok=True)
+        for told in _told(queue.folder, name):
+            told.unlink(missing_ok=True)
     try:
         with tqdm(total=len(names), desc="jobs", unit="job") as bar:
             while left:
@@ -50,7 +53,8 @@ def fan_out(queue: "Local | Slurm", task: Callable[[str], None], done: Callable[
                 idle = [name for name in left if name not in going]
                 for name in idle:
                     _check(queue, name, asked[name])
-                asked.update(queue.start(file, idle))
+                if idle:
+                    asked.update(queue.start(file, idle))
                 runs = sum(state == RUNS for state in going.values())
                 bar.set_postfix({RUNS: runs, WAITS: len(left) - runs}, refresh=False)
                 bar.update(len(names) - len(left) - bar.n)
@@ -61,7 +65,7 @@ def fan_out(queue: "Local | Slurm", task: Callable[[str], None], done: Callable[
 
 def _check(queue: "Local | Slurm", name: str, asked: int) -> None:
     """Of a job that is neither done nor under way. Raises InputError where another try is of no use."""
-    began, error = (_mark(queue.folder, name, mark) for mark in MARKS)
+    began, error = _told(queue.folder, name)
     if error.exists():
         raise InputError(f"{name}: {error.read_text(encoding='utf-8')}")
     begun = began.stat().st_size if began.exists() else 0
@@ -72,33 +76,33 @@ def _check(queue: "Local | Slurm", name: str, asked: int) -> None:
 
 
 def work(file: str, name: str) -> None:
-    """One job. What is wrong with its input is written down for the run that waits."""
+    """One job of Slurm's, on each of its machines."""
     if int(os.environ.get("SLURM_NNODES", "1")) > 1:
         from submitit.helpers import TorchDistributedEnvironment
 
-        TorchDistributedEnvironment().export()  # where the machines meet
-    _work(*_given(Path(file)), Path(file).parent, name)
+        place = TorchDistributedEnvironment()  # where the machines meet; its `export` would hide all GPUs but one
+        os.environ |= {"MASTER_ADDR": place.master_addr, "MASTER_PORT": str(place.master_port)}
+    pickle.loads(Path(file).read_bytes())(name)  # runs code: the run's own, as submitit's pickles are
 
 
-def _given(file: Path) -> tuple[Callable[[str], None], Callable[[str], bool]]:
-    """`fan_out`'s task and done. A pickle runs code: this one is the run's own, as submitit's are."""
-    return pickle.loads(file.read_bytes())
-
-
-def first() -> bool:
-    """Whether this is the first machine of a job's."""
-    return os.environ.get("SLURM_NODEID", "0") == "0"
+def machine() -> int:
+    """Which of its job's machines this is. The first, 0, writes; it may be a while until others see that."""
+    return int(os.environ.get("SLURM_NODEID", "0"))
 
 
 def _work(task: Callable[[str], None], done: Callable[[str], bool], folder: Path, name: str) -> None:
+    """What is wrong with its input is written down for the run that waits."""
     if done(name):
         return
-    with _mark(folder, name, MARKS[0]).open("a") as began:
-        began.write("." * first())
+    began, wrong = _told(folder, name)
+    with began.open("a") as file:
+        file.write("." * (machine() == 0))
     try:
         task(name)
+    except Lost:
+        raise
     except InputError as error:
-        write_text(_mark(folder, name, MARKS[1]), str(error))
+        write_text(wrong, str(error))
 
 
 class Local:
@@ -123,12 +127,12 @@ class Local:
 
     def going(self, names: list[str]) -> dict[str, str]:
         """Of these jobs, those under way."""
-        return {name: RUNS for name in names if _held(_mark(self.folder, name, "lock"))}
+        return {name: RUNS for name in names if _held(self.folder, name)}
 
     def start(self, file: Path, names: list[str]) -> list[str]:
         """Processes where there is room, for as many of these as there are; which begin with different ones."""
         free = [i for i, process in self.mine.items() if process.poll() is not None]
-        free += [i for i in range(len(self.places)) if i not in self.mine and not _held(_mark(self.folder, i, "lock"))]
+        free += [i for i in range(len(self.places)) if i not in self.mine and not _held(self.folder, i)]
         started = list(zip(free, names, strict=False))
         for n, (place, _) in enumerate(started):
             how = [sys.executable, "-m", "real.arms.jobs", str(file), str(place), *names[n:], *names[:n]]
@@ -161,14 +165,14 @@ class Slurm:
             raise InputError("CLUSTER=slurm needs submitit: pip install -r requirements-cluster.txt") from None
         self.folder, self.known = folder, folder / "submitted.json"
         self.ids: dict[str, str] = read_json(self.known) if self.known.exists() else {}
-        given: dict[str, str | int] = {"timeout_min": 240}  # submitit's own five minutes are soon over
-        for key, _, text in (word.partition("=") for word in how.split(",") if word):
-            given[key if key in SHARED else f"slurm_{key}"] = int(text) if text.isdigit() else text
+        words = (word.partition("=") for word in how.split(",") if word)
+        given = {f"slurm_{key}": int(text) if text.isdigit() else text for key, _, text in words}
         setup = [f"export PYTHONPATH={shlex.quote(_path())}"]
         try:
             self.executor = submitit.AutoExecutor(folder / "slurm", cluster="slurm")
-            self.executor.update_parameters(name="spillover", nodes=nodes, slurm_setup=setup, **given)
-        except (RuntimeError, ValueError, NameError, AssertionError, TypeError) as error:
+            usual = {"name": "spillover", "timeout_min": 240}  # submitit's own five minutes are soon over
+            self.executor.update_parameters(**usual, nodes=nodes, slurm_setup=setup, **given)
+        except (RuntimeError, ValueError, NameError, TypeError) as error:
             raise InputError(f"SLURM={how}: {' '.join(str(error).split())}") from None
 
     def end(self) -> None:
@@ -187,8 +191,6 @@ class Slurm:
         """All of these, as one array."""
         from submitit.helpers import clean_env
 
-        if not names:
-            return []
         where = {key: os.environ[key] for key in ("SLURM_CONF",) if key in os.environ}
         try:
             with clean_env():  # a run may be a job itself
@@ -204,13 +206,14 @@ class Slurm:
         return self.folder / "slurm" / f"{self.ids[name]}_0_log.err"
 
 
-def _mark(folder: Path, of: str | int, mark: str) -> Path:
-    return folder / f"{of}.{mark}"
+def _told(folder: Path, name: str) -> tuple[Path, Path]:
+    """The files in which a job has a point for each of its beginnings, and what was wrong."""
+    return folder / f"{name}.began", folder / f"{name}.error"
 
 
-def _held(lock: Path) -> bool:
-    """Whether the process that took it lives."""
-    with suppress(Timeout), FileLock(lock, blocking=False):
+def _held(folder: Path, of: str | int) -> bool:
+    """Whether the process lives that took this job, or place."""
+    with suppress(Timeout), FileLock(folder / f"{of}.lock", blocking=False):
         return False
     return True
 
@@ -222,11 +225,11 @@ def _path() -> str:
 
 def _serve(file: Path, place: str, names: list[str]) -> None:
     """A process of Local: these jobs, one after the other, but for those that others are at."""
-    with FileLock(_mark(file.parent, place, "lock")):
-        task, done = _given(file)
+    with FileLock(file.with_name(f"{place}.lock")):
+        job = pickle.loads(file.read_bytes())
         for name in names:
-            with suppress(Timeout), FileLock(_mark(file.parent, name, "lock"), timeout=Local.pause):
-                _work(task, done, file.parent, name)
+            with suppress(Timeout), FileLock(file.with_name(f"{name}.lock"), timeout=Local.pause):
+                job(name)
 
 
 if __name__ == "__main__":

@@ -13,29 +13,30 @@ from typing import Any
 
 import torch
 
+from real.arms.jobs import Lost, machine
 from shared.errors import InputError
 
 
 def together(processes: int, nodes: int, folder: Path, work: Callable[..., None], *given: Any) -> None:
     """`work(*given)` by as many processes, on this machine or shared out over several, where the same is called.
 
-    Several machines meet at MASTER_ADDR:MASTER_PORT. What processes print as errors goes to `folder`. Raises InputError
-    when one of them stops, which ends the others.
+    Several machines meet at MASTER_ADDR:MASTER_PORT, a port of the first's. What processes print as errors goes to
+    `folder`. Raises the InputError of one of them, or Lost when one has died: either ends the others.
     """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    where = (os.environ[f"MASTER_{part}"] for part in ("ADDR", "PORT")) if nodes > 1 else ("localhost", "0")
-    folder.mkdir(parents=True, exist_ok=True)
+    meet = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "local_addr": "localhost"}
+    if nodes > 1:
+        where = "{MASTER_ADDR}:{MASTER_PORT}".format_map(os.environ)
+        meet = {"rdzv_backend": "static", "rdzv_endpoint": where, "rdzv_configs": {"rank": machine()}}
     how = LaunchConfig(
         min_nodes=nodes,
         max_nodes=nodes,
         nproc_per_node=processes // nodes,
         run_id=folder.name,
-        rdzv_backend="c10d",
-        rdzv_endpoint=":".join(where),
-        local_addr=None if nodes > 1 else "localhost",
+        **meet,
         max_restarts=0,
         logs_specs=DefaultLogsSpecs(log_dir=str(folder), redirects=Std.ERR),
         signals_to_handle="",  # Ctrl-C stays Python's
@@ -44,18 +45,17 @@ def together(processes: int, nodes: int, folder: Path, work: Callable[..., None]
     try:
         elastic_launch(how, work)(*given)
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        raise InputError(_why(rank, failure, folder)) from None
+        raise _why(*error.get_first_failure(), folder) from None
 
 
-def _why(rank: int, failure: Any, folder: Path) -> str:
+def _why(rank: int, failure: Any, folder: Path) -> InputError:
     """The user's error, or which process ended how."""
     told = failure.error_file_data.get("message", "")
     told = told["message"] if isinstance(told, dict) else told
     if told.startswith(name := "InputError: "):
-        return told.removeprefix(name)
+        return InputError(told.removeprefix(name))
     which = f"process {rank} ended with code {failure.exitcode}"
-    return f"fine-tune: {which}, see {folder}; finished arms are kept: the same command goes on from there"
+    return Lost(f"fine-tune: {which}, see {folder}; finished arms are kept: the same command goes on from there")
 
 
 def shard(model, full: bool, first: int, device: torch.device):
@@ -65,16 +65,14 @@ def shard(model, full: bool, first: int, device: torch.device):
     """
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-    decoder, size = model.get_decoder(), torch.distributed.get_world_size()
-    mesh = torch.distributed.init_device_mesh(device.type, (size,))
-    policy = MixedPrecisionPolicy(param_dtype=model.dtype)
+    decoder, policy = model.get_decoder(), MixedPrecisionPolicy(param_dtype=model.dtype)
     for i, layer in enumerate(decoder.layers):
         if full and i >= first:
             layer.to(torch.promote_types(model.dtype, torch.float32))
-        fully_shard(layer, mesh=mesh, mp_policy=policy)
+        fully_shard(layer, mp_policy=policy)
     blocks = {p for layer in decoder.layers for p in layer.parameters()}
     outside = {p for p in model.parameters() if p not in blocks}
-    fully_shard(decoder, mesh=mesh, ignored_params=outside)
+    fully_shard(decoder, ignored_params=outside)
     for tensor in [*outside, *model.buffers()]:
         tensor.data = tensor.data.to(device)
     return model

@@ -1,4 +1,4 @@
-"""Jobs in other processes, of this machine and of a Slurm of one node: each done once, whoever dies meanwhile."""
+"""Jobs in other processes, of this machine and of a Slurm of two nodes: each done once, whoever dies meanwhile."""
 
 import os
 import re
@@ -22,11 +22,16 @@ NAMES = ["a", "b", "c@0.5"]
 
 
 def leave(folder: Path, seconds: float, name: str) -> None:
-    """A job that takes its time, and then leaves a record; "killed" is, at its first try, and "doomed" at every one."""
+    """A job that takes its time, and then leaves a record.
+
+    "killed" is, at its first try, and "doomed" at every one; "lost" loses a process of its own at the first.
+    """
     (folder / f"{name}.pid").write_text(str(os.getpid()))
     time.sleep(seconds)
     if name == "wrong":
         raise InputError("LR=9 is too much")
+    if name == "lost" and (folder / "jobs" / "lost.began").stat().st_size == 1:
+        raise jobs.Lost("process 1 ended with code -15")
     if name == "doomed" or name == "killed" and (folder / "jobs" / "killed.began").stat().st_size == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     (folder / name).write_text("done")
@@ -38,7 +43,7 @@ def is_there(folder: Path, name: str) -> bool:
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
-    """A Slurm of one node and two cores."""
+    """A Slurm of two nodes of one core each."""
     pytest.importorskip("submitit", reason="submitit is not installed: pip install -r requirements-cluster.txt")
     folder, script = tmp_path_factory.mktemp("slurm"), str(ROOT / "tests" / "slurm.sh")
     begun = subprocess.run([script, str(folder), "start"], capture_output=True, text=True)
@@ -85,8 +90,8 @@ def test_every_job_is_done_once_and_what_is_done_is_never_begun(queue, tmp_path,
 
 
 def test_one_that_is_killed_is_begun_again_and_one_that_always_is_ends_the_run_in_a_line(queue, tmp_path):
-    fan_out(queue(), tmp_path, ["killed", "b"])
-    assert begun(tmp_path) == {"killed": 2, "b": 1}
+    fan_out(queue(), tmp_path, ["killed", "lost", "b"])
+    assert begun(tmp_path) == {"killed": 2, "lost": 2, "b": 1}
     with pytest.raises(InputError, match=r"^doomed began 4 times and left no records: see (\S+)$") as line:
         fan_out(queue(), tmp_path, ["doomed"])
     assert Path(str(line.value).split()[-1]).is_file()
@@ -122,6 +127,8 @@ def test_a_job_that_slurm_cancels_is_begun_again(slurm, tmp_path, monkeypatch):
     subprocess.run(["scancel", make("slurm", tmp_path / "jobs").ids["a"]], check=True)
     assert head.wait(timeout=120) == 0
     assert begun(tmp_path) == {"a": 2, "b": 1, "c@0.5": 1} and is_there(tmp_path, "a")
+    scripts = [path.read_text() for path in (tmp_path / "jobs" / "slurm").glob("*_submission.sh")]
+    assert len(scripts) == 2 and all("#SBATCH --time=5\n" in script for script in scripts)  # as SLURM= has it
 
 
 @pytest.mark.skipif(os.getuid() != 0 or not shutil.which("unshare"), reason="takes root, to hide a folder")
@@ -196,6 +203,17 @@ def run(base: Path, results: str, *words: str) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-m", "real", *given], cwd=base, env=env)
 
 
+def lacking(base: Path, name: str, arms: tuple[str, ...]) -> Path:
+    """A copy of the results, as if these arms had still to be trained."""
+    results = base / name
+    shutil.copytree(base / "one", results)
+    for path in [path for arm in arms for path in results.glob(f"*/{arm}-0-*")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for record in ("6-finetune", "7-evaluate", "8-leakage", "9-causes", "10-judge", "11-report", "summary"):
+        (results / f"{record}.json").unlink()
+    return results
+
+
 @pytest.mark.parametrize("kind", ["local", "slurm"])
 def test_a_run_that_is_killed_with_its_jobs_under_way_ends_with_the_summary_of_one_process(one, kind, request):
     """Under Slurm one of the three jobs is cancelled, too."""
@@ -203,12 +221,7 @@ def test_a_run_that_is_killed_with_its_jobs_under_way_ends_with_the_summary_of_o
 
     if kind == "slurm":
         request.getfixturevalue("slurm")
-    results = one / kind
-    shutil.copytree(one / "one", results)
-    for path in [path for arm in KILLED for path in results.glob(f"*/{arm}-0-*")]:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for record in ("6-finetune", "7-evaluate", "8-leakage", "9-causes", "10-judge", "11-report", "summary"):
-        (results / f"{record}.json").unlink()
+    results = lacking(one, kind, KILLED)
     kept = {path: path.stat().st_mtime_ns for path in results.glob("adapters/*/training.json")}
     head = run(one, kind, f"CLUSTER={kind}")
     while not (began := list(results.glob("jobs/*.began"))):
@@ -228,3 +241,40 @@ def test_a_run_that_is_killed_with_its_jobs_under_way_ends_with_the_summary_of_o
         now = read_json(results / "jobs" / "submitted.json")
         assert {name for name in ids if now[name] != ids[name]} == {cancelled}
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in kept.items())
+
+
+def test_two_machines_that_train_an_arm_together_have_the_numbers_of_one_process(one, slurm):
+    """Of one process each, over gloo: to rounding that four optimiser steps carry on.
+
+    Of the summary what is in nats: reductions are quotients of effects that are next to nothing here.
+    """
+    import torch
+    from safetensors.torch import load_file
+    from small_run import summary
+
+    results = lacking(one, "nodes", ("mixed",))
+    assert run(one, "nodes", "CLUSTER=slurm", "NODES=2").wait() == 0
+    logs = [path.read_text() for path in (results / "finetune").rglob("stderr.log")]
+    assert sorted(re.search(r"process (\d) holds", log)[1] for log in logs) == ["0", "1"]
+    ids = read_json(results / "jobs" / "submitted.json")
+    tasks = sorted(path.name for path in (results / "jobs" / "slurm").glob("*_log.out"))
+    assert tasks == [f"{of}_{machine}_log.out" for of in ids.values() for machine in (0, 1)]
+    assert list(begun(results).values()) == [1]
+    theirs, ours = (next((one / name / "adapters").glob("mixed-0-*")) for name in ("one", "nodes"))
+    losses = [read_json(folder / "training.json")["loss"] for folder in (ours, theirs)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    weights = [load_file(folder / "adapter_model.safetensors") for folder in (ours, theirs)]
+    torch.testing.assert_close(*weights, rtol=1e-3, atol=1e-4)
+    found, known = summary(results), summary(one / "one")
+    assert list(found) == list(known)
+    for key in ("margin", "effect", "utility"):
+        check_close(found[key], known[key], key)
+
+
+def check_close(found, known, where: str) -> None:
+    if isinstance(known, dict):
+        assert list(found) == list(known), where
+        for key in known:
+            check_close(found[key], known[key], f"{where}, {key}")
+    else:
+        assert found == pytest.approx(known, rel=1e-3, abs=1e-4), where

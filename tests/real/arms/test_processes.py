@@ -63,7 +63,9 @@ def by_two_machines(settings: Settings) -> None:
     other = get_context("spawn").Process(
         target=finetune.trained, args=(bare(reading, reading.lm.plan), orders, settings.recipe)
     )
-    other.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_NODEID", "1")
+        other.start()
     finetune.trained(reading, orders, settings.recipe)
     other.join()
     assert other.exitcode == 0
