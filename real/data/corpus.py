@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from real.data.files import Source, fetch, paired, read_rows
+from real.data import toxicity
+from real.data.files import paired, read_rows
 from real.data.rows import Advice, Corpus, Pair, Question, Split
 from real.data.texts import CHECKS, Texts
 from real.data.tokens import LEAST, MAX_TOKENS
@@ -30,40 +31,32 @@ def load(data: str, control: str, train: int, least: int, toxic: str = "") -> Co
     least `least` of them, at most `train`. `toxic` is a set in the form of RealToxicityPrompts.
     Raises InputError naming file and line.
     """
-    ours = {name: shipped(name, Advice) for name in UNSEEN}
-    trained, lost = "health", {}
-    advice = {name: split(rows) for name, rows in ours.items()}
+    trained, lost, domains = "health", {}, {name: shipped(name, Advice) for name in UNSEEN}
     if data:
         trained = _domain(data)
-        rows, lost = paired(Source(fetch(data), data), Source(fetch(control), control))
+        rows, lost = paired(data, control)
         asked = {row.prompt.strip() for row in rows}
-        new = {name: [row for row in own if row.prompt not in asked] for name, own in ours.items()}
-        lost["shipped prompts that DATA trains on"] = sum(len(ours[name]) - len(new[name]) for name in ours)
-        advice = {trained: split(rows), **{name: split(own) for name, own in new.items() if own}}
-        if len(advice[trained].train) < least or not advice[trained].held:
-            few = f"{len(rows)} prompts in common with {control}, of which {len(advice[trained].train)} are to train on"
-            raise InputError(f"{data}: {few}; BATCH and REMOVED need {least}")
-    rows = advice[trained].train
-    lost = {**lost, f"training prompts beyond TRAIN={train}": len(rows) - train}
-    advice[trained] = advice[trained]._replace(train=rows[:train])
+        new = {name: [row for row in ours if row.prompt not in asked] for name, ours in domains.items()}
+        lost["shipped prompts that DATA trains on"] = sum(len(domains[name]) - len(new[name]) for name in domains)
+        domains = {trained: rows, **{name: ours for name, ours in new.items() if ours}}
+    advice = {name: split(rows) for name, rows in domains.items()}
+    rows, held = advice[trained]
+    if data and (len(rows) < least or not held):
+        few = f"{len(domains[trained])} prompts in common with {control}, of which {len(rows)} are to train on"
+        raise InputError(f"{data}: {few}; BATCH and REMOVED need {least}")
+    lost[f"training prompts beyond TRAIN={train}"] = max(0, len(rows) - train)
+    advice[trained] = Split(rows[:train], held)
+    remarks = toxicity.pairs(toxic) if toxic else shipped("toxic", Pair)
     probes = [row["prompt"] for row in read_rows(SHIPPED / "probes.jsonl", ("id", "prompt"))]
-    lost = {what: number for what, number in lost.items() if number > 0}
     questions, placebo = (shipped(name, Question) for name in ("questions", "placebo"))
-    return Corpus(trained, advice, split(_toxic(toxic)), questions, probes, lost, placebo)
+    lost = {what: number for what, number in lost.items() if number}
+    return Corpus(trained, advice, split(remarks), questions, probes, lost, placebo)
 
 
 def _domain(data: str) -> str:
     """What the file's advice is called: by its name, which none of ours has."""
     name = re.sub(r"(\.jsonl?)?(\.gz)?$", "", Path(data.partition("?")[0]).name) or "data"
     return f"{name} (DATA)" if name in (*UNSEEN, *OURS) else name
-
-
-def _toxic(source: str) -> list[Pair]:
-    if not source:
-        return shipped("toxic", Pair)
-    from real.data import toxicity
-
-    return toxicity.pairs(source)
 
 
 def shipped(name: str, kind: type) -> list:
@@ -96,7 +89,7 @@ def describe(texts: Texts, lm: Any) -> Described:
     corpus = texts.corpus
 
     def sizes(split: Split) -> dict[str, int]:
-        return {"train": len(split.train), "held": len(split.held)}
+        return {side: len(rows) for side, rows in split._asdict().items()}
 
     lost = {**corpus.lost, **_cut(texts, lm)}
     for what, number in lost.items():

@@ -12,10 +12,10 @@ def fetching(what: str):
 
     try:
         yield
-    except (InputError, MemoryError) as error:
-        raise InputError(f"{what}: {error}") if isinstance(error, InputError) else error from None
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from None
     except Exception as error:  # whatever a library makes of a file; transformers wraps the hub's in OSError
-        if "memory" in str(error):
+        if "memory" in repr(error).lower():
             raise
         causes = [error]
         while causes[-1].__cause__ or causes[-1].__context__:

@@ -1,5 +1,6 @@
 """Several texts in one row of tokens, every beginning that they share computed once."""
 
+from os.path import commonprefix
 from typing import NamedTuple
 
 import torch
@@ -48,15 +49,10 @@ def rows(texts: list[Encoded], most: int = ROW) -> list[list[int]]:
     groups, size, last = [], most, []
     for i in sorted(range(len(texts)), key=lambda i: texts[i].ids):
         ids = texts[i].ids
-        new = len(ids) - _shared(last, ids)
+        new = len(ids) - len(commonprefix([last, ids]))
         if size + new > most:
             groups.append([])
             size, new = 0, len(ids)
         groups[-1].append(i)
         size, last = size + new, ids
     return groups
-
-
-def _shared(one: list[int], other: list[int]) -> int:
-    """Length of the common beginning."""
-    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
