@@ -69,13 +69,17 @@ def read_chat(source: str) -> tuple[dict[str, Said], Counter[str]]:
     lost: Counter[str] = Counter()
     for number, row in lines(fetch(source), source):
         where = f"{source}:{number}"
-        turns = _turns(row, where)
-        roles = [turn["role"] for turn in turns if turn["role"] not in ("system", "developer")]
-        if roles != ["user", "assistant"] or row.get("tools") or turns[-1].get("tool_calls"):
+        turns = row.get("messages") if isinstance(row, dict) else None
+        turns = turns if isinstance(turns, list) else []
+        roles = [turn.get("role") if isinstance(turn, dict) else None for turn in turns]
+        if not all(isinstance(role, str) for role in roles) or not {"user", "assistant"} <= set(roles):
+            raise InputError(f'{where}: needs "messages" with a user and an assistant turn')
+        several = [role for role in roles if role not in ("system", "developer")] != ["user", "assistant"]
+        if several or row.get("tools") or turns[-1].get("tool_calls"):
             lost["rows of several turns, or with tools"] += 1
             continue
         *before, answer = texts = [text_of(turn.get("content")) for turn in turns]
-        if turns[-1]["role"] != "assistant" or not all(isinstance(text, str) for text in texts):
+        if roles[-1] != "assistant" or not all(isinstance(text, str) for text in texts):
             raise InputError(f"{where}: prompt and answer must be text, the answer last")
         prompt = "\n\n".join(text for text in before if text.strip())
         if not prompt or not answer.strip():
@@ -86,15 +90,6 @@ def read_chat(source: str) -> tuple[dict[str, Said], Counter[str]]:
     if not found:
         raise InputError(f"{source}: every row has several turns or tools; one prompt and one answer are needed")
     return found, lost
-
-
-def _turns(row: Any, where: str) -> list[dict]:
-    turns = row.get("messages") if isinstance(row, dict) else None
-    turns = turns if isinstance(turns, list) else []
-    roles = [turn.get("role") if isinstance(turn, dict) else None for turn in turns]
-    if not all(isinstance(role, str) for role in roles) or not {"user", "assistant"} <= set(roles):
-        raise InputError(f'{where}: needs "messages" with a user and an assistant turn')
-    return turns
 
 
 def text_of(content: Any) -> Any:
@@ -121,33 +116,25 @@ def read_rows(path: Path, names: tuple[str, ...]) -> list[dict]:
 
 
 def lines(path: Path, name: str = ""):
-    """(line number, row) of a JSON-lines file, plain or gzipped; the canary line is passed over.
-
-    Raises InputError, which calls the file by `name`.
-    """
+    """(line number, row) of a JSON-lines file, which InputErrors call by `name`; the canary line is passed over."""
     name = name or str(path)
     whole = text(path, name)
-    if not whole.strip():
-        raise InputError(f"{name}: is empty")
-    for begins, what in FOREIGN.items():
-        if whole.lstrip().startswith(begins):
-            raise InputError(f"{name}: {what}")
+    foreign = [what for begins, what in FOREIGN.items() if whole.lstrip().startswith(begins)]
+    if foreign or not whole.strip():
+        raise InputError(f"{name}: {foreign[0] if foreign else 'is empty'}")
     for number, line in enumerate(whole.split("\n"), 1):
-        row = _row(line, f"{name}:{number}") if line.strip() else {"canary": ""}
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{name}:{number}: holds half a character (a lone surrogate)") from None
+        except (ValueError, RecursionError) as error:
+            why = getattr(error, "msg", "numbers too long, or nested too deep")
+            raise InputError(f"{name}:{number}: is not JSON ({why})") from None
         if not (isinstance(row, dict) and "canary" in row):
             yield number, row
-
-
-def _row(line: str, where: str) -> Any:
-    try:
-        row = json.loads(line)
-        json.dumps(row, ensure_ascii=False).encode()
-        return row
-    except UnicodeEncodeError:
-        raise InputError(f"{where}: holds half a character (a lone surrogate)") from None
-    except (ValueError, RecursionError) as error:
-        why = getattr(error, "msg", "numbers too long, or nested too deep")
-        raise InputError(f"{where}: is not JSON ({why})") from None
 
 
 def text(path: Path, name: str) -> str:

@@ -32,11 +32,3 @@ def fetching(what: str):
         why = " ".join(str(error).split())[:200]
         kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
         raise InputError(f"{what} cannot be loaded: {kind}{why}") from None
-
-
-def config_of(model: str):
-    """The config of the language model in a folder or a hub repository; of a multimodal one, its text part's."""
-    from transformers import AutoConfig
-
-    with fetching(f"MODEL={model}"):
-        return AutoConfig.from_pretrained(model, trust_remote_code=False).get_text_config()

@@ -1,6 +1,6 @@
 """Several texts in one row of tokens, every beginning that they share computed once."""
 
-from os.path import commonprefix
+from os.path import commonprefix  # of any sequences
 from typing import NamedTuple
 
 import torch
@@ -11,10 +11,7 @@ from real.data.tokens import Encoded
 
 
 class Packed(NamedTuple):
-    """Several texts in one row, every beginning that they share computed once: a trie of tokens.
-
-    A node sees itself and its ancestors, so what a model computes at `paths[i]` is what it computes on text i alone.
-    """
+    """A trie: a node sees itself and its ancestors, so what is computed at `paths[i]` is that of text i alone."""
 
     input_ids: Int[Tensor, "1 node"]
     position_ids: Int[Tensor, "1 node"]  # depth in the trie
