@@ -15,7 +15,7 @@ def fetching(what: str):
     except InputError as error:
         raise InputError(f"{what}: {error}") from None
     except Exception as error:  # whatever a library makes of a file; transformers wraps the hub's in OSError
-        if "memory" in repr(error).lower():
+        if any(words in repr(error) for words in ("MemoryError", "out of memory", "allocate memory")):
             raise
         causes = [error]
         while causes[-1].__cause__ or causes[-1].__context__:
