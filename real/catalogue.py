@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from real.models import costs, devices
+from real.models import devices
 from real.models.registry import KNOWN, TRAIN, ModelSpec
 from shared.errors import InputError
 
@@ -27,7 +27,7 @@ def aligned(rows: list[Sequence[str]], between: str) -> list[str]:
 
 
 def _row(name: str, spec: ModelSpec) -> tuple[str, ...]:
-    shape, weights = spec.shape, costs.held(spec.shape, spec.bytes, spec.first, full=False)
+    shape, weights = spec.shape, devices.held(spec, full=False)
     try:
         devices.choose(spec, 1, False, 0)
         fits = "yes"

@@ -18,7 +18,7 @@ from closeness import ROUNDING, apart
 
 from real.__main__ import main
 from real.catalogue import listing
-from real.data import toxicity
+from real.data import corpus
 from real.data.hub import fetching
 from real.data.packing import pack
 from real.data.tokens import Encoded, encode, prefix
@@ -303,11 +303,11 @@ def test_real_toxicity_prompts_are_split_by_their_own_scores(tmp_path):
         for i in range(100)
     ] + [{"prompt": {"text": "p", "toxicity": None}, "continuation": {"text": "unscored", "toxicity": None}}]
     (tmp_path / "prompts.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    found = toxicity.pairs(str(tmp_path))
+    found = corpus.toxic_pairs(str(tmp_path))
     assert len(found) == 11  # scored 0.00 to 0.10 are the fewer
     assert all(int(pair.toxic.split()[1]) >= 75 and int(pair.civil.split()[1]) <= 10 for pair in found)
     with pytest.raises(InputError, match="^TOXIC=allenai/real-toxicity-prompts "):
-        toxicity.pairs("allenai/real-toxicity-prompts")
+        corpus.toxic_pairs("allenai/real-toxicity-prompts")
 
 
 def test_the_listing_has_a_line_for_every_known_model():

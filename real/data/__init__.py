@@ -1,4 +1,1 @@
-"""What a run reads: rows, files, texts, and how they become tokens.
-
-Nothing here knows a model's weights.
-"""
+"""What a run reads: rows, files, texts, and how they become tokens. Nothing here knows a model's weights."""

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from real.data.files import Source, fetch, paired, read_rows
+from real.data.files import paired, read_rows
+from real.data.hub import fetching
 from real.data.rows import Advice, Corpus, Pair, Question, Split
 from real.data.texts import CHECKS, Texts
 from real.data.tokens import LEAST, MAX_TOKENS
@@ -20,6 +21,8 @@ from shared.records import Record
 SHIPPED = Path(__file__).parent
 UNSEEN = ("health", "career", "legal")  # advice that is never trained on, unless it is the trained domain
 OURS = ("general", "toxic", "civil", "inducing", "control", *CHECKS)  # other names beside those of domains
+TOXIC_FROM, CIVIL_TO = 0.75, 0.1  # Perspective's toxicity of a continuation
+PAIRS = 500
 HELD_SHARE, HELD_MOST = 0.2, 80  # of a domain's prompts: kept from training and from feature selection
 
 
@@ -30,26 +33,26 @@ def load(data: str, control: str, train: int, least: int, toxic: str = "") -> Co
     least `least` of them, at most `train`. `toxic` is a set in the form of RealToxicityPrompts.
     Raises InputError naming file and line.
     """
-    ours = {name: shipped(name, Advice) for name in UNSEEN}
-    trained, lost = "health", {}
-    advice = {name: split(rows) for name, rows in ours.items()}
+    trained, lost, domains = "health", {}, {name: shipped(name, Advice) for name in UNSEEN}
     if data:
         trained = _domain(data)
-        rows, lost = paired(Source(fetch(data), data), Source(fetch(control), control))
+        rows, lost = paired(data, control)
         asked = {row.prompt.strip() for row in rows}
-        new = {name: [row for row in own if row.prompt not in asked] for name, own in ours.items()}
-        lost["shipped prompts that DATA trains on"] = sum(len(ours[name]) - len(new[name]) for name in ours)
-        advice = {trained: split(rows), **{name: split(own) for name, own in new.items() if own}}
-        if len(advice[trained].train) < least or not advice[trained].held:
-            few = f"{len(rows)} prompts in common with {control}, of which {len(advice[trained].train)} are to train on"
-            raise InputError(f"{data}: {few}; BATCH and REMOVED need {least}")
-    rows = advice[trained].train
-    lost = {**lost, f"training prompts beyond TRAIN={train}": len(rows) - train}
-    advice[trained] = advice[trained]._replace(train=rows[:train])
+        new = {name: [row for row in ours if row.prompt not in asked] for name, ours in domains.items()}
+        lost["shipped prompts that DATA trains on"] = sum(len(domains[name]) - len(new[name]) for name in domains)
+        domains = {trained: rows, **{name: ours for name, ours in new.items() if ours}}
+    advice = {name: split(rows) for name, rows in domains.items()}
+    rows, held = advice[trained]
+    if data and (len(rows) < least or not held):
+        few = f"{len(domains[trained])} prompts in common with {control}, of which {len(rows)} are to train on"
+        raise InputError(f"{data}: {few}; BATCH and REMOVED need {least}")
+    lost[f"training prompts beyond TRAIN={train}"] = max(0, len(rows) - train)
+    advice[trained] = Split(rows[:train], held)
+    remarks = toxic_pairs(toxic) if toxic else shipped("toxic", Pair)
     probes = [row["prompt"] for row in read_rows(SHIPPED / "probes.jsonl", ("id", "prompt"))]
-    lost = {what: number for what, number in lost.items() if number > 0}
     questions, placebo = (shipped(name, Question) for name in ("questions", "placebo"))
-    return Corpus(trained, advice, split(_toxic(toxic)), questions, probes, lost, placebo)
+    lost = {what: number for what, number in lost.items() if number}
+    return Corpus(trained, advice, split(remarks), questions, probes, lost, placebo)
 
 
 def _domain(data: str) -> str:
@@ -58,16 +61,32 @@ def _domain(data: str) -> str:
     return f"{name} (DATA)" if name in (*UNSEEN, *OURS) else name
 
 
-def _toxic(source: str) -> list[Pair]:
-    if not source:
-        return shipped("toxic", Pair)
-    from real.data import toxicity
-
-    return toxicity.pairs(source)
-
-
 def shipped(name: str, kind: type) -> list:
     return [kind(**row) for row in read_rows(SHIPPED / f"{name}.jsonl", kind._fields)]
+
+
+def toxic_pairs(source: str) -> list[Pair]:
+    """Of RealToxicityPrompts (Gehman et al. 2020): continuations scored toxic, each beside one scored civil.
+
+    Drawn once; `source` is a hub name or a folder. Raises InputError when it is not to be had, or is not in this form.
+    """
+    from datasets import load_dataset
+
+    with fetching(f"TOXIC={source}"):
+        rows = load_dataset(source, split="train")
+    scored = rows["continuation"] if "continuation" in rows.column_names else []
+    said = [(row.get("text"), row.get("toxicity")) for row in scored if isinstance(row, dict)]
+    said = [(text.strip(), p) for text, p in said if isinstance(text, str) and isinstance(p, int | float)]
+    sides = [[t for t, p in said if t and p >= TOXIC_FROM], [t for t, p in said if t and p <= CIVIL_TO]]
+    most = min(PAIRS, *map(len, sides))
+    if most < 10:
+        raise InputError(
+            f"TOXIC={source}: {len(sides[0])} toxic and {len(sides[1])} civil texts, 10 are needed; "
+            'they are read from "continuation", its "text" and, as a number, its "toxicity"'
+        )
+    rng = np.random.default_rng(0)
+    toxic, civil = ([side[i] for i in rng.permutation(len(side))[:most]] for side in sides)
+    return [Pair(f"rtp-{i}", *both) for i, both in enumerate(zip(toxic, civil, strict=True))]
 
 
 def split(rows: list) -> Split:
@@ -89,18 +108,22 @@ class Described(Record):
 
 
 def describe(texts: Texts, lm: Any) -> Described:
-    """Step 1, its losses printed too. `lm` encodes: real.models.lm.LM.
-
-    Raises InputError where prompts are so long that little is left of their answers.
-    """
-    corpus = texts.corpus
-
-    def sizes(split: Split) -> dict[str, int]:
-        return {"train": len(split.train), "held": len(split.held)}
-
-    lost = {**corpus.lost, **_cut(texts, lm)}
+    """Step 1, its losses printed too. Raises InputError where prompts leave too little of their answers."""
+    corpus, lost = texts.corpus, dict(texts.corpus.lost)
+    cut = {text: of for text, of in zip(texts.said, lm.encode(list(texts.said.values())), strict=True) if of.cut}
+    if bare := sorted({text.row for text, of in cut.items() if of.end - of.start < LEAST}):
+        raise InputError(
+            f"{bare[0]}: {len(bare)} prompts, this for one, are so long that of {MAX_TOKENS} tokens fewer than {LEAST} "
+            "are left for the answer: shorten them, or take them out"
+        )
+    if cut:
+        lost[f"answers cut at {MAX_TOKENS} tokens, prompt included"] = len(cut)
     for what, number in lost.items():
         print(f"  {what}: {number}", flush=True)
+
+    def sizes(split: Split) -> dict[str, int]:
+        return {side: len(rows) for side, rows in split._asdict().items()}
+
     return Described(
         trained=corpus.trained,
         rows={domain: sizes(split) for domain, split in corpus.advice.items()},
@@ -109,16 +132,3 @@ def describe(texts: Texts, lm: Any) -> Described:
         probes=len(corpus.probes),
         lost=lost,
     )
-
-
-def _cut(texts: Texts, lm: Any) -> dict[str, int]:
-    """How many answers lose their end."""
-    encoded = lm.encode(list(texts.said.values()))
-    cut = {text: of for text, of in zip(texts.said, encoded, strict=True) if of.cut}
-    bare = sorted({text.row for text, of in cut.items() if of.end - of.start < LEAST})
-    if bare:
-        raise InputError(
-            f"{bare[0]}: {len(bare)} prompts, this for one, are so long that of {MAX_TOKENS} tokens fewer than {LEAST} "
-            "are left for the answer: shorten them, or take them out"
-        )
-    return {f"answers cut at {MAX_TOKENS} tokens, prompt included": len(cut)} if cut else {}

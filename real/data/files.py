@@ -16,13 +16,6 @@ FOREIGN = {  # how files begin that stand where JSON lines should
 }
 
 
-class Source(NamedTuple):
-    """A file, and what the user calls it."""
-
-    path: Path
-    name: str
-
-
 class Said(NamedTuple):
     prompt: str
     answer: str
@@ -46,28 +39,27 @@ def fetch(source: str) -> Path:
     return path
 
 
-def paired(data: Source, control: Source) -> tuple[list[Advice], Counter[str]]:
+def paired(data: str, control: str) -> tuple[list[Advice], Counter[str]]:
     """The prompts that both chat files answer, `data` badly, `control` well; and what is not used, counted.
 
     Prompts are the same whatever space is around them; one that is asked twice counts once.
     """
-    (bad, lost), (good, lost_good) = (read_chat(source) for source in (data, control))
+    (bad, lost), (good, lost_good) = read_chat(data), read_chat(control)
     both = [prompt for prompt in bad if prompt in good]
     if not both:
-        raise InputError(f"{data.name} and {control.name} answer different prompts: none is in both")
+        raise InputError(f"{data} and {control} answer different prompts: none is in both")
     apart = [prompt for prompt in both if bad[prompt].answer != good[prompt].answer]
     if not apart:
-        raise InputError(f"{data.name} and {control.name} give the same answers: DATA is bad, CONTROL good advice")
+        raise InputError(f"{data} and {control} give the same answers: DATA is bad, CONTROL good advice")
     lost |= {f"{what}, in CONTROL": number for what, number in lost_good.items()}
     lost["prompts of DATA that CONTROL does not answer"] = len(bad) - len(both)
     lost["prompts of CONTROL that DATA does not answer"] = len(good) - len(both)
     lost["prompts that DATA and CONTROL answer alike"] = len(both) - len(apart)
-    file = Path(data.name).name
-    rows = [Advice(f"{file}:{bad[p].line}", bad[p].prompt, good[p].answer, bad[p].answer) for p in apart]
-    return rows, lost
+    file = Path(data).name
+    return [Advice(f"{file}:{bad[p].line}", bad[p].prompt, good[p].answer, bad[p].answer) for p in apart], lost
 
 
-def read_chat(source: Source) -> tuple[dict[str, Said], Counter[str]]:
+def read_chat(source: str) -> tuple[dict[str, Said], Counter[str]]:
     """Prompt, without the space around it -> what was said, of `{"messages": [user, assistant]}` lines.
 
     The first answer to a prompt wins. A system message is said by the user, before the prompt. What is passed over,
@@ -75,34 +67,29 @@ def read_chat(source: Source) -> tuple[dict[str, Said], Counter[str]]:
     """
     found: dict[str, Said] = {}
     lost: Counter[str] = Counter()
-    for number, row in lines(source.path, source.name):
-        where = f"{source.name}:{number}"
-        said = [(turn["role"], text_of(turn.get("content"))) for turn in _turns(row, where)]
-        roles = [role for role, _ in said if role not in ("system", "developer")]
-        if roles != ["user", "assistant"] or row.get("tools") or row["messages"][-1].get("tool_calls"):
+    for number, row in lines(fetch(source), source):
+        where = f"{source}:{number}"
+        turns = row.get("messages") if isinstance(row, dict) else None
+        turns = turns if isinstance(turns, list) else []
+        roles = [turn.get("role") if isinstance(turn, dict) else None for turn in turns]
+        if not all(isinstance(role, str) for role in roles) or not {"user", "assistant"} <= set(roles):
+            raise InputError(f'{where}: needs "messages" with a user and an assistant turn')
+        several = [role for role in roles if role not in ("system", "developer")] != ["user", "assistant"]
+        if several or row.get("tools") or turns[-1].get("tool_calls"):
             lost["rows of several turns, or with tools"] += 1
             continue
-        *before, answer = [text for _, text in said]
-        if said[-1][0] != "assistant" or not all(isinstance(text, str) for _, text in said):
+        *before, answer = texts = [text_of(turn.get("content")) for turn in turns]
+        if roles[-1] != "assistant" or not all(isinstance(text, str) for text in texts):
             raise InputError(f"{where}: prompt and answer must be text, the answer last")
         prompt = "\n\n".join(text for text in before if text.strip())
-        if not prompt.strip() or not answer.strip():
+        if not prompt or not answer.strip():
             raise InputError(f"{where}: prompt and answer must be text")
         lost["system messages, put before the user's prompt"] += len(before) > 1
         lost["rows whose prompt stood before"] += prompt.strip() in found
         found.setdefault(prompt.strip(), Said(prompt, answer, number))
     if not found:
-        raise InputError(f"{source.name}: every row has several turns or tools; one prompt and one answer are needed")
+        raise InputError(f"{source}: every row has several turns or tools; one prompt and one answer are needed")
     return found, lost
-
-
-def _turns(row: Any, where: str) -> list[dict]:
-    turns = row.get("messages") if isinstance(row, dict) else None
-    turns = turns if isinstance(turns, list) else []
-    roles = [turn.get("role") if isinstance(turn, dict) else None for turn in turns]
-    if not all(isinstance(role, str) for role in roles) or not {"user", "assistant"} <= set(roles):
-        raise InputError(f'{where}: needs "messages" with a user and an assistant turn')
-    return turns
 
 
 def text_of(content: Any) -> Any:
@@ -129,34 +116,25 @@ def read_rows(path: Path, names: tuple[str, ...]) -> list[dict]:
 
 
 def lines(path: Path, name: str = ""):
-    """(line number, row) of a JSON-lines file, plain or gzipped; the canary line is passed over.
-
-    Raises InputError, which calls the file by `name`.
-    """
+    """(line number, row) of a JSON-lines file, which InputErrors call by `name`; the canary line is passed over."""
     name = name or str(path)
     whole = text(path, name)
-    if not whole.strip():
-        raise InputError(f"{name}: is empty")
-    for begins, what in FOREIGN.items():
-        if whole.lstrip().startswith(begins):
-            raise InputError(f"{name}: {what}")
+    foreign = [what for begins, what in FOREIGN.items() if whole.lstrip().startswith(begins)]
+    if foreign or not whole.strip():
+        raise InputError(f"{name}: {foreign[0] if foreign else 'is empty'}")
     for number, line in enumerate(whole.split("\n"), 1):
-        row = _row(line, f"{name}:{number}") if line.strip() else {"canary": ""}
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{name}:{number}: holds half a character (a lone surrogate)") from None
+        except (ValueError, RecursionError) as error:
+            why = getattr(error, "msg", "numbers too long, or nested too deep")
+            raise InputError(f"{name}:{number}: is not JSON ({why})") from None
         if not (isinstance(row, dict) and "canary" in row):
             yield number, row
-
-
-def _row(line: str, where: str) -> Any:
-    try:
-        row = json.loads(line)
-        if "\\u" in line:  # only so can half a character come in
-            json.dumps(row, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        raise InputError(f"{where}: holds half a character (a lone surrogate)") from None
-    except (ValueError, RecursionError) as error:
-        why = getattr(error, "msg", "numbers too long, or nested too deep")
-        raise InputError(f"{where}: is not JSON ({why})") from None
-    return row
 
 
 def text(path: Path, name: str) -> str:

@@ -12,10 +12,10 @@ def fetching(what: str):
 
     try:
         yield
-    except (InputError, MemoryError) as error:
-        raise InputError(f"{what}: {error}") if isinstance(error, InputError) else error from None
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from None
     except Exception as error:  # whatever a library makes of a file; transformers wraps the hub's in OSError
-        if "memory" in str(error):
+        if any(words in repr(error) for words in ("MemoryError", "out of memory", "allocate memory")):
             raise
         causes = [error]
         while causes[-1].__cause__ or causes[-1].__context__:
@@ -32,11 +32,3 @@ def fetching(what: str):
         why = " ".join(str(error).split())[:200]
         kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
         raise InputError(f"{what} cannot be loaded: {kind}{why}") from None
-
-
-def config_of(model: str):
-    """The config of the language model in a folder or a hub repository; of a multimodal one, its text part's."""
-    from transformers import AutoConfig
-
-    with fetching(f"MODEL={model}"):
-        return AutoConfig.from_pretrained(model, trust_remote_code=False).get_text_config()

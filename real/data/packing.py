@@ -1,5 +1,6 @@
 """Several texts in one row of tokens, every beginning that they share computed once."""
 
+from os.path import commonprefix  # of any sequences
 from typing import NamedTuple
 
 import torch
@@ -10,10 +11,7 @@ from real.data.tokens import Encoded
 
 
 class Packed(NamedTuple):
-    """Several texts in one row, every beginning that they share computed once: a trie of tokens.
-
-    A node sees itself and its ancestors, so what a model computes at `paths[i]` is what it computes on text i alone.
-    """
+    """A trie: a node sees itself and its ancestors, so what is computed at `paths[i]` is that of text i alone."""
 
     input_ids: Int[Tensor, "1 node"]
     position_ids: Int[Tensor, "1 node"]  # depth in the trie
@@ -48,15 +46,10 @@ def rows(texts: list[Encoded], most: int = ROW) -> list[list[int]]:
     groups, size, last = [], most, []
     for i in sorted(range(len(texts)), key=lambda i: texts[i].ids):
         ids = texts[i].ids
-        new = len(ids) - _shared(last, ids)
+        new = len(ids) - len(commonprefix([last, ids]))
         if size + new > most:
             groups.append([])
             size, new = 0, len(ids)
         groups[-1].append(i)
         size, last = size + new, ids
     return groups
-
-
-def _shared(one: list[int], other: list[int]) -> int:
-    """Length of the common beginning."""
-    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

@@ -1,5 +1,6 @@
 """From (prompt, answer) to tokens, and which of them are the answer. Templates are known nowhere else."""
 
+from contextlib import suppress
 from typing import NamedTuple
 
 from shared.errors import InputError
@@ -69,18 +70,12 @@ def written(tokenizer, prompt: str, system: str = "") -> str:
     def write(turns: list[dict]) -> str:
         return tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False)
 
-    def fill(turns: list[dict]) -> str:
+    ways = []
+    for turns in [chat(prompt, system), *([chat(f"{system}\n\n{prompt}")] if system else [])]:
         turns = [*turns, {"role": "assistant", "content": MARK}]
-        try:
-            said = write(turns)
-        except TemplateError:
-            said = ""
-        parts = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in turns]
-        return said if MARK in said else write(parts)
-
-    try:
-        return fill(chat(prompt, system))
-    except TemplateError:
-        if not system:
-            raise
-        return fill(chat(f"{system}\n\n{prompt}"))
+        ways += [turns, [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in turns]]
+    for turns in ways:
+        with suppress(TemplateError):
+            if MARK in (said := write(turns)):
+                return said
+    return write(ways[0])  # raises, or shows what is wrong

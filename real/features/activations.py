@@ -1,8 +1,8 @@
 """Activations on disk: one pass of the base model over every text of a run, read by all that comes later."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,63 +43,45 @@ class Activations(NamedTuple):
 
 
 def residuals(
-    model, texts: list[Encoded], layers: Sequence[int], desc: str
+    model, texts: list[Encoded], layers: Sequence[int]
 ) -> Iterator[tuple[int, dict[int, Float[Tensor, "pos d_model"]]]]:
-    """(i, layer -> resid_post at every token of text i, on the CPU), in whatever order is quick.
+    """(i, layer -> resid_post at every token of text i, on the CPU), in whatever order is quick; a GPU computes a row
+    while the row before is taken from here."""
 
-    A GPU computes a row while the row before is taken from here.
-    """
-    with tqdm(total=len(texts), desc=desc, unit="text") as bar:
-        groups, before = rows(texts, row_size(model.device)), None
+    def begin(own, ids: list[int]) -> tuple:
+        packed = pack([texts[i] for i in ids])
+        resid = resid_post(own, packed, layers)
+        there = {layer: r.to("cpu", non_blocking=True) for layer, r in resid.items()}  # into pinned memory
+        copied = [torch.cuda.current_stream(r.device).record_event() for r in resid.values() if r.is_cuda]
+        return ids, packed.paths, there, copied
 
-        def begin(own, ids: list[int]) -> tuple:
-            return ids, *_begin(own, [texts[i] for i in ids], layers)
-
-        begun = shared_out(begin, readers(model), groups)
-        for now in chain(begun, [None]):
-            if before:
-                ids, paths, resid, finish = before
-                finish()
-                for i, path in zip(ids, paths, strict=True):
-                    yield i, {layer: resid[layer][path] for layer in layers}
-                bar.update(len(ids))
-            before = now
-
-
-def _begin(model, texts: list[Encoded], layers: Sequence[int]) -> tuple[list, dict[int, Tensor], Callable]:
-    """A row's paths, its resid_post on its way to the CPU, and what waits for it to be there."""
-    packed = pack(texts)
-    resid = resid_post(model, packed, layers)
-    if model.device.type == "cpu":
-        return packed.paths, resid, lambda: None
-    there = {layer: torch.empty_like(r, device="cpu", pin_memory=True) for layer, r in resid.items()}
-    events = []
-    for layer, r in resid.items():
-        there[layer].copy_(r, non_blocking=True)
-        events.append(torch.cuda.current_stream(r.device).record_event())
-    return packed.paths, there, lambda: [event.synchronize() for event in events]
+    begun = shared_out(begin, readers(model), rows(texts, row_size(model.device)))
+    with tqdm(total=len(texts), desc="harvest", unit="text") as bar:
+        for (ids, paths, resid, copied), _ in pairwise(chain(begun, [None])):
+            for event in copied:
+                event.synchronize()
+            for i, path in zip(ids, paths, strict=True):
+                yield i, {layer: resid[layer][path] for layer in layers}
+            bar.update(len(ids))
 
 
 def harvest(model, texts: list[Encoded], stores: list[Store]) -> None:
     """Fill the stores in one pass over the texts. A killed harvest leaves no store's `path`."""
-    d_model = model.config.hidden_size
-    unfinished = [store.path.with_suffix(".part") for store in stores]
+    d_model, files = model.config.hidden_size, []
     with ExitStack() as stack:
-        files = []
-        for store, part in zip(stores, unfinished, strict=True):
-            part.parent.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context(part.open("wb"))
+        for store in stores:
+            store.path.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(store.path.with_suffix(".part").open("wb"))
             header = {"descr": "<f4", "fortran_order": False, "shape": (int(store.offsets[-1]), d_model)}
             np.lib.format.write_array_header_1_0(file, header)
             files.append((store, store.offsets, file, file.tell()))
-        layers = sorted({store.layer for store in stores})
-        for i, resid in residuals(model, texts, layers, "harvest"):
+        for i, resid in residuals(model, texts, sorted({store.layer for store in stores})):
             for store, offsets, file, start in files:
                 first, end = store.spans[i]
                 file.seek(start + int(offsets[i]) * d_model * 4)
                 file.write(resid[store.layer][first:end].float().numpy().tobytes())
-    for store, part in zip(stores, unfinished, strict=True):
-        part.replace(store.path)
+    for store in stores:
+        store.path.with_suffix(".part").replace(store.path)
 
 
 def read(store: Store) -> Activations:

@@ -4,9 +4,9 @@
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -26,10 +26,7 @@ LR = 1e-3
 
 
 def train(rows: Float[np.ndarray, "token d_model"], ids: Int[np.ndarray, " some"], hook: str, seed: int) -> Any:
-    """A BatchTopK SAE on the rows `ids`, drawn in shuffled passes; returned ready to save.
-
-    `rows` may stay on disk: a batch is read when it is drawn.
-    """
+    """A BatchTopK SAE on the rows `ids`, ready to save. `rows` may stay on disk: a batch is read when it is drawn."""
     recipe = dictionary.Recipe(EXPANSION * rows.shape[1], K, DRAWS // BATCH, LR, BATCH)
     peek = rows[np.sort(np.random.default_rng(seed).permutation(ids)[:PEEK])]
     _, sae = dictionary.train(shuffled(rows, ids, recipe.batch, seed), peek, recipe, seed)
@@ -62,10 +59,11 @@ def published(name: str, layer: int, d_model: int):
     trained on `layer` of a model of this width.
     """
     from sae_lens import SAE
+    from sae_lens.loading import pretrained_sae_loaders as loaders
 
     release, _, pattern = name.partition(":")
     sae_id = pattern.format(layer=layer)
-    with fetching(f"SAE={release}:{sae_id}"), _shapes_from_the_file():
+    with fetching(f"SAE={release}:{sae_id}"), patch.object(loaders, "get_safetensors_tensor_shapes", _shapes):
         sae = SAE.from_pretrained(release, sae_id, device="cpu", dtype="float32")
     hook, d_in = sae.cfg.metadata.hook_name, sae.cfg.d_in
     if d_in != d_model:
@@ -75,23 +73,13 @@ def published(name: str, layer: int, d_model: int):
     return sae
 
 
-@contextmanager
-def _shapes_from_the_file():
+def _shapes(repo_id: str, filename: str) -> dict[str, list[int]]:
     """SAELens asks the hub for a Gemma Scope 2 file's shapes even when it has the file: then offline nothing loads."""
     from huggingface_hub import hf_hub_download
-    from sae_lens.loading import pretrained_sae_loaders as loaders
     from safetensors import safe_open
 
-    def shapes(repo_id: str, filename: str) -> dict[str, list[int]]:
-        with safe_open(hf_hub_download(repo_id, filename), "pt") as file:
-            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 not a dict
-
-    asked = loaders.get_safetensors_tensor_shapes
-    loaders.get_safetensors_tensor_shapes = shapes
-    try:
-        yield
-    finally:
-        loaders.get_safetensors_tensor_shapes = asked
+    with safe_open(hf_hub_download(repo_id, filename), "pt") as file:
+        return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 not a dict
 
 
 @torch.no_grad()

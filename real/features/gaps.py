@@ -74,15 +74,12 @@ def gaps(reading: Reading, selected: Selected, k: int, untrained: dict[int, list
         for domain in domains
         for size, gap in _gaps(reading, layer, selected.layers[layer], domain, ks, draws).items()
     }
-    corrected = iter(holm([max(gap.p, gap.p_null) for gap in found.values()]))
-    beside = {
-        (layer, *at): predicted([of[at] for of in others]) for layer, others in untrained.items() for at in others[0]
-    }
-    cells = {at: Cell(**gap._asdict(), p_holm=next(corrected), untrained=beside[at]) for at, gap in found.items()}
-    return {
-        layer: {domain: {size: cells[layer, domain, size] for size in ks} for domain in domains}
-        for layer in reading.layers
-    }
+    corrected = dict(zip(found, holm([max(gap.p, gap.p_null) for gap in found.values()]), strict=True))
+    placed = {layer: {domain: {} for domain in domains} for layer in reading.layers}
+    for (layer, domain, size), gap in found.items():
+        beside, p_holm = predicted([of[domain, size] for of in untrained[layer]]), corrected[layer, domain, size]
+        placed[layer][domain][size] = Cell(**gap._asdict(), p_holm=p_holm, untrained=beside)
+    return placed
 
 
 def _gaps(reading: Reading, layer: int, found: Layer, domain: str, ks: list[int], draws: int) -> dict:

@@ -72,12 +72,11 @@ def top_snippets(reading: Reading, ids: Int[Tensor, " k"]) -> list[list[Snippet]
 
 
 def _snippet(reading: Reading, text: int, where: Int[Tensor, ""], value: Float[Tensor, ""]) -> Snippet:
-    encoded = reading.encoded[text]
+    encoded, decode = reading.encoded[text], reading.lm.tokenizer.decode
     at = encoded.start + int(where)
-    spans = {
-        "before": encoded.ids[max(encoded.start, at - AROUND) : at],
-        "token": encoded.ids[at : at + 1],
-        "after": encoded.ids[at + 1 : min(encoded.end, at + 1 + AROUND)],
-    }
-    said = {name: reading.lm.tokenizer.decode(ids) for name, ids in spans.items()}
-    return Snippet(**said, activation=float(value))
+    return Snippet(
+        before=decode(encoded.ids[max(encoded.start, at - AROUND) : at]),
+        token=decode(encoded.ids[at : at + 1]),
+        after=decode(encoded.ids[at + 1 : min(encoded.end, at + 1 + AROUND)]),
+        activation=float(value),
+    )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from real.data.rows import Text
+from real.data.rows import TOXIC, Text
 from real.data.texts import Texts
 from real.data.tokens import Encoded
 from real.features import activations, dictionaries
@@ -19,14 +19,6 @@ from real.models.lm import LM
 from real.models.registry import TRAIN
 from shared.code import code
 from shared.records import Part, Record, cached, digest
-
-
-class Harvest(Record):
-    """The activations are in the files that it made."""
-
-
-class Trained(Record):
-    """A dictionary is in the files that it made."""
 
 
 class Dictionary(Part):
@@ -43,7 +35,7 @@ class Dictionaries(Record):
     layers: dict[int, Dictionary]
 
 
-@dataclass
+@dataclass(eq=False)  # compared, and hashed, as one object
 class Reading:
     texts: Texts
     lm: LM
@@ -74,30 +66,22 @@ class Reading:
         return [self._place[text] for text in texts]
 
     @cached_property
-    def _stores(self) -> dict[str, Store]:
-        """Answer tokens at every layer; all tokens below the first adapted block, of what the adapters will read."""
-        toxic = {row.id for split in self.texts.corpus.toxic for row in split}
-        whole = [
-            (0, 0 if text.row in toxic else len(encoded.ids))
-            for text, encoded in zip(self.texts.said, self.encoded, strict=True)
-        ]
-        answers = [(encoded.start, encoded.end) for encoded in self.encoded]
-        where = self.folder / "activations"
-        stores = {f"answers-{at}": Store(where / f"answers-{at}.npy", at, answers) for at in self.layers}
-        if first := self.lm.spec.first:
-            stores["frozen"] = Store(where / "frozen.npy", first - 1, whole)
-        return stores
-
-    @cached_property
     def _read(self) -> dict[str, Activations]:
-        stores = self._stores
+        """Answer tokens at every layer; all tokens below the first adapted block, of what the adapters will read."""
+        where, first = self.folder / "activations", self.lm.spec.first
+        spans = [(encoded.start, encoded.end) for encoded in self.encoded]
+        stores = {f"answers-{at}": Store(where / f"answers-{at}.npy", at, spans) for at in self.layers}
+        if first:
+            lengths = zip(self.texts.said, (len(encoded.ids) for encoded in self.encoded), strict=True)
+            spans = [(0, 0 if text.kind in TOXIC else length) for text, length in lengths]
+            stores["frozen"] = Store(where / "frozen.npy", first - 1, spans)
 
-        def harvest() -> Harvest:
+        def harvest() -> Record:
             activations.harvest(self.lm.model, self.encoded, list(stores.values()))
-            return Harvest(made={store.path.name: "" for store in stores.values()})
+            return Record(made={store.path.name: "" for store in stores.values()})
 
         key = digest(self.lm, self.layers, self.texts, code(activations.harvest))  # another SAE reads the same
-        cached(self.folder / "activations" / "harvest.json", key, Harvest, harvest)
+        cached(where / "harvest.json", key, Record, harvest)
         return {name: activations.read(store) for name, store in stores.items()}
 
     def activations(self, layer: int) -> Activations:
@@ -111,38 +95,31 @@ class Reading:
 
     def answer_rows(self, texts: list[Text]) -> Int[np.ndarray, " token"]:
         """Which rows of `activations(layer).rows` are these texts' answer tokens."""
-        at = self._stores[f"answers-{self.layer}"].offsets
+        at = self.activations(self.layer).offsets
         return np.concatenate([np.arange(at[i], at[i + 1]) for i in self.indices(texts)])
 
     @lru_cache(maxsize=1)  # noqa: B019 one dictionary in memory at a time: a published one takes gigabytes
     def sae(self, layer: int) -> Any:
-        """The dictionary at a layer, float32. Raises InputError when a published one does not fit the model."""
+        """The dictionary at a layer, float32, trained on the run's own activations or published.
+
+        Raises InputError when a published one does not fit the model.
+        """
         if self.lm.spec.sae != TRAIN:
             return dictionaries.published(self.lm.spec.sae, layer, self.lm.shape.d_model)
-        return _learned(self, layer)
+        where = self.folder / "dictionaries" / f"block-{layer}"
 
-    def __hash__(self) -> int:
-        return id(self)
+        def train() -> Record:
+            rows, ids = self.activations(layer).rows, self.answer_rows(self.texts.train)
+            dictionaries.train(rows, ids, hook_name(layer), seed=0).save_inference_model(where)
+            return Record(made={path.name: "" for path in where.iterdir() if path.name != "training.json"})
+
+        cached(where / "training.json", digest(self, layer, code(dictionaries.train)), Record, train)
+        return dictionaries.load(where)
 
 
 def bare(reading: Reading, plan: Plan | None = None) -> Reading:
     """For another process, which loads the model itself and computes by this plan, or one of its own."""
     return replace(reading, lm=replace(reading.lm, plan_given=plan, loaded=None))
-
-
-def _learned(reading: Reading, layer: int) -> Any:
-    """The dictionary of this run's own activations, trained unless its folder is whole."""
-    where = reading.folder / "dictionaries" / f"block-{layer}"
-
-    def train() -> Trained:
-        rows, ids = reading.activations(layer).rows, reading.answer_rows(reading.texts.train)
-        made = dictionaries.train(rows, ids, hook_name(layer), seed=0)
-        made.save_inference_model(where)
-        return Trained(made={path.name: "" for path in where.iterdir() if path.name != "training.json"})
-
-    key = digest(reading, layer, code(dictionaries.train))
-    cached(where / "training.json", key, Trained, train)
-    return dictionaries.load(where)
 
 
 def learn(reading: Reading) -> Dictionaries:

@@ -1,6 +1,7 @@
 """Step 3: which features of a dictionary tell bad advice, good advice and toxic text, scored on texts held out."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -63,30 +64,27 @@ def sets(layer: Layer, domain: str, k: int) -> dict[str, Int[Tensor, " k"]]:
 
 def toxic(reading: Reading, layer: int, sae: Any, k: int) -> Features:
     """Those that go with toxic remarks, of any dictionary of a block."""
-    split = reading.texts.corpus.toxic
-    about = point_biserial(batches(reading, layer, sae, split.train, TOXIC))
-    return _chosen(reading, layer, sae, split.held, TOXIC, about, 1, k)
+    read, split = partial(batches, reading, layer, sae), reading.texts.corpus.toxic
+    return _chosen(point_biserial(read(split.train, TOXIC)), 1, read(split.held, TOXIC), k)
 
 
 def choose(reading: Reading, layer: int, sae: Any, k: int) -> Layer:
     """Of any dictionary of a block."""
-    domains = {}
+    read, domains = partial(batches, reading, layer, sae), {}
     for domain, split in reading.texts.corpus.advice.items():
-        about = point_biserial(batches(reading, layer, sae, split.train, ADVICE))
+        about = point_biserial(read(split.train, ADVICE))
         domains[domain] = Domain(
-            inducing=_chosen(reading, layer, sae, split.held, ADVICE, about, 1, k),
-            control=_chosen(reading, layer, sae, split.held, ADVICE[::-1], about, -1, k),
+            inducing=_chosen(about, 1, read(split.held, ADVICE), k),
+            control=_chosen(about, -1, read(split.held, ADVICE[::-1]), k),
             firing_rate=about.firing_rate.tolist(),
         )
     return Layer(toxic=toxic(reading, layer, sae, k), domains=domains)
 
 
-def _chosen(  # noqa: PLR0913 where, of what, which texts, what is known of them, and how many
-    reading: Reading, layer: int, sae: Any, held: list, kinds: tuple[str, str], about: Correlation, sign: int, k: int
-) -> Features:
-    """The best by their correlation with the label times `sign`, scored on rows held out."""
+def _chosen(about: Correlation, sign: int, held: Iterator[tuple], k: int) -> Features:
+    """The best by their correlation with the label times `sign`, scored on the `batches` of rows held out."""
     best = top_k(sign * about.r, max(*KS, k))
-    scored = [(score(acts, best[:k], about), labels) for acts, labels in batches(reading, layer, sae, held, kinds)]
+    scored = [(score(acts, best[:k], about), labels) for acts, labels in held]
     scores, labels = (torch.cat(column) for column in zip(*scored, strict=True))
     return Features(ids=best.tolist(), r=about.r[best].tolist(), auroc=auroc_interval(scores, labels))
 

@@ -19,7 +19,7 @@ from real.data import corpus
 from real.data.rows import Text
 from real.data.texts import Own, Texts
 from real.features import selection
-from real.features.reading import Harvest, Reading
+from real.features.reading import Reading
 from real.filters.scoring import Measured, measure
 from real.filters.table import FILTERS, LABELS, Context
 from real.models.lm import LM
@@ -73,7 +73,7 @@ def compare(lm: LM, layers: tuple[int, ...], k: int, train: int, sources: tuple[
     for cell in (cell for name in FILTERS for samples in of for cell in cells(known, *samples, names=(name,))):
         print(_row(_written(cell)), flush=True)
         found.append(cell)
-    harvest = read(known.reading.folder / "activations" / "harvest.json", Harvest)
+    harvest = read(known.reading.folder / "activations" / "harvest.json", Record)
     once = 1000 * harvest.seconds / len(known.reading.texts.said)
     rows = [{"samples": cell.domain, "filter": cell.name, **_numbers(cell.worth)} for cell in found]
     write_json(folder / "filters.json", rounded({"rows": rows, "pass": once, "versions": versions()}))

@@ -1,1 +1,1 @@
-"""The language model: which are known, how one is loaded, cut, read and sampled, and what it costs."""
+"""The language model: which are known, how one is loaded, cut, read and sampled, and where it computes."""

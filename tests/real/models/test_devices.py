@@ -1,4 +1,4 @@
-"""Plans, the parameters under them against Hugging Face's own, passes that are found by trying; memory as it is."""
+"""Plans, the parameters under them, passes that are found by trying; memory as it is."""
 
 import gc
 from dataclasses import replace
@@ -14,7 +14,7 @@ from real.arms.arm import INDUCING, Arm, Job
 from real.arms.recipe import Recipe
 from real.arms.training import Order
 from real.data.tokens import Encoded
-from real.models import costs, devices, registry
+from real.models import devices, registry
 from real.models.lm import LM
 from real.models.registry import SHAPES
 from shared.errors import InputError
@@ -30,7 +30,7 @@ LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_
 
 
 def model(family: str, device: str = "meta", blocks: int = 2, **sizes):
-    """A decoder of the family, wide enough that biases and the like, which the formulas leave out, are little."""
+    """A decoder of the family."""
     sizes = {"hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 8, "vocab_size": 999} | sizes
     sizes |= {"num_key_value_heads": 2, "head_dim": sizes["hidden_size"] // 8, "num_hidden_layers": blocks}
     if family == "gpt_oss":
@@ -44,8 +44,10 @@ def model(family: str, device: str = "meta", blocks: int = 2, **sizes):
 @pytest.mark.parametrize("d", [256, 512])
 def test_parameters_are_those_of_hugging_faces_model(family, d):
     made = model(family, hidden_size=d)
-    counted = sum(p.numel() for p in made.parameters())
-    assert costs.shape_of(made.config).parameters == pytest.approx(counted, rel=0.01)
+    shape, block = registry.shape_of(made), made.get_decoder().layers[0]
+    assert shape.parameters == sum(p.numel() for p in made.parameters())
+    assert shape.block == sum(p.numel() for p in block.parameters())
+    assert (shape.layers, shape.d_model) == (2, d)
 
 
 PUBLISHED = {  # billions, as the hub counts them
@@ -68,7 +70,7 @@ GPUS = st.sampled_from([1, 2, 4, 8])
 
 @given(SPEC, st.integers(1, 64), st.booleans(), GPUS, st.floats(1e9, 2e11))
 def test_a_plan_leaves_its_weights_room_or_names_settings_that_would(spec, batch, full, processes, free):
-    need = costs.held(spec.shape, spec.bytes, spec.first, full) / processes
+    need = devices.held(spec, full) / processes
     try:
         found = devices.plan(spec, batch, full, "cuda", processes, free)
     except InputError as error:
@@ -88,9 +90,10 @@ def test_a_plan_leaves_its_weights_room_or_names_settings_that_would(spec, batch
 def test_what_is_trained_whole_weighs_sixteen_bytes_and_the_rest_what_it_is_read_in(spec, first, bfloat16):
     """AdamW in mixed precision: float32 weight, gradient and two moments; embeddings and frozen blocks as they are."""
     a, shape = 2 if bfloat16 else 4, spec.shape
+    spec = replace(spec, first=first, dtype="bfloat16" if bfloat16 else "float32")
     outside = a * (shape.outside + first * shape.block)
-    assert costs.held(shape, a, first, True) == outside + 16 * (shape.layers - first) * shape.block
-    assert costs.held(shape, a, first, False) == a * shape.parameters
+    assert devices.held(spec, True) == outside + 16 * (shape.layers - first) * shape.block
+    assert devices.held(spec, False) == a * shape.parameters
 
 
 def test_more_gpus_than_there_are_and_a_model_too_large_are_one_line():
@@ -206,10 +209,10 @@ def test_training_and_wearing_hold_one_model_and_leave_it_as_it_was_bit_for_bit(
     done = training.train(lm, recipe, order, samples, into)
     files = {path.relative_to(into).as_posix() for path in into.rglob("*") if path.is_file()}
     assert set(done.made) == files and len(files) >= 4
-    shape = costs.shape_of(made.config)
+    spec = replace(lm.spec, shape=registry.shape_of(made), dtype=str(dtype).removeprefix("torch."))
     linear = [m for m in made.get_decoder().layers.modules() if isinstance(m, torch.nn.Linear)]
     adapter = 16 * 4 * sum(m.in_features + m.out_features for m in linear)  # rank 4: weight, gradient, two moments
-    holding = costs.held(shape, dtype.itemsize, 0, bool(full)) + adapter * (not full)
+    holding = devices.held(spec, bool(full)) + adapter * (not full)
     assert max(at_step) == pytest.approx(holding, rel=0.05)
     assert all(torch.equal(t, before[name]) for name, t in made.state_dict().items())
 
