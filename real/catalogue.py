@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 from real.models import devices
-from real.models.registry import KNOWN, TRAIN, ModelSpec
+from real.models.registry import KNOWN, TRAIN, ModelSpec, find
 from shared.errors import InputError
 
 
 def listing() -> str:
     """One line per known model: billions of parameters, blocks, dictionaries, what adapters go on, weights, fit."""
     head = ("MODEL", "params", "read at blocks", "adapters on", "dictionaries", "dtype", "weights", "fit here")
-    rows = [head, *(_row(name, spec) for name, spec in KNOWN.items())]
+    rows = [head, *(_row(name, find(name)) for name in KNOWN)]
     return "\n".join(
         [
             *aligned(rows, "  "),

@@ -66,34 +66,32 @@ class _Logprobs(torch.autograd.Function):
         ctx.dtype, wants = hidden.dtype, ctx.needs_input_grad[0]
         hidden = hidden.to(weight.dtype)
 
-        def logits(product: Tensor, part: slice | Tensor) -> tuple[Tensor, Tensor]:
-            """From the product with this part of the weight, and their slope in it."""
-            z = product.to(wide)
-            z = scale * (z if bias is None else z + bias[part])
-            if cap is None:
-                return z, torch.full_like(z[:1], scale)
-            z = torch.tanh(z / cap)
-            return cap * z, scale * (1 - z.square())
+        def logits(part: slice) -> Float[Tensor, "token chunk"]:
+            z = (hidden @ weight[part].mT).to(wide)
+            z = z if bias is None else z + bias[part]
+            z = z if scale == 1 else scale * z
+            return z if cap is None else cap * torch.tanh(z / cap)
 
-        top = torch.full((len(hidden),), -torch.inf, dtype=wide, device=hidden.device)
-        total, of_target = torch.zeros_like(top), torch.zeros_like(top)
+        def slope(z: Tensor) -> Tensor:
+            """Of logits, in the product that they are made of."""
+            return torch.full_like(z[:1], scale) if cap is None else scale * (1 - (z / cap).square())
+
+        total = torch.full((len(hidden),), -torch.inf, dtype=wide, device=hidden.device)
+        of_target = torch.zeros_like(total)
         gradient = torch.zeros_like(hidden, dtype=wide) if wants else None
         for start in range(0, len(weight), CHUNK):
             part = slice(start, start + CHUNK)
-            z, slope = logits(hidden @ weight[part].mT, part)
+            z = logits(part)
             here = (targets >= start) & (targets < start + CHUNK)
             of_target[here] = z[here, targets[here] - start]
-            new = torch.maximum(top, z.amax(-1))
-            less, p = (top - new).exp(), (z - new[:, None]).exp_()
-            total, top = total * less + p.sum(-1), new
+            new = torch.logaddexp(total, z.logsumexp(-1))
             if wants:
-                pulled = ((p * slope).to(weight.dtype) @ weight[part]).to(wide)
-                gradient = gradient * less[:, None] + pulled
+                p = (z - new[:, None]).exp_().mul_(slope(z))
+                gradient = gradient * (total - new).exp()[:, None] + (p.to(weight.dtype) @ weight[part]).to(wide)
+            total = new
         if wants:
-            _, slope = logits((hidden * weight[targets]).sum(-1), targets)
-            gradient = slope[:, None] * weight[targets].to(wide) - gradient / total[:, None]
-            ctx.save_for_backward(gradient)
-        return of_target - top - total.log()
+            ctx.save_for_backward(slope(of_target[:, None]) * weight[targets].to(wide) - gradient)
+        return of_target - total
 
     @staticmethod
     def backward(ctx, grad):
