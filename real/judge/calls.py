@@ -5,12 +5,11 @@ nothing received is asked for again, after a kill -9 neither. Calls that were in
 """
 
 import asyncio
-import math
 import re
 import signal
 import threading
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -20,9 +19,9 @@ from typing import Any
 from tqdm import tqdm
 
 from real.judge import forms, rubric
-from real.judge.client import Judge, JudgeError, Line, connect
+from real.judge.client import Judge, JudgeError, ask, connect
 from real.judge.forms import Score
-from real.judge.replies import Fault, NoProbabilitiesError, Replies, estimate, tokens, usd
+from real.judge.replies import Fault, Replies, estimate, tokens, usd
 from shared.records import digest
 
 LINE, BYTES = 4096, 16  # of a reply in the cache, bytes at most: as such, and per token
@@ -41,17 +40,15 @@ def scores(judge: Judge, rubrics: list[tuple[str, str, str]], cache: Path, desc:
     Raises JudgeError (one line) when judging is impossible, and when no reply at all holds a number: ask for all arms
     in one call; BudgetError at the cap; OSError when the disk is full.
     """
-    if not rubrics:
-        return []
     replies, contact = Replies(cache), judge.key("form", forms.PROBE)
     if contact not in replies:
-        replies.add(contact, _run(_probe(judge)))
+        replies.add(contact, _run(_probe(judge, replies)))
         print(f"judge {judge.where} is asked in the form {replies[contact]['form']!r}", flush=True)
     first = replies[contact]
     form, without = first["form"], tuple(first.get("without", ()))
     bodies = [forms.body(form, rubric.fill(*texts), without) for texts in rubrics]
     said = _answers(judge, bodies, replies, desc, first["seconds"])
-    found = [forms.FORMS[reply.get("form", form)].read(reply) for reply in said]
+    found = [forms.score(reply.get("form", form), reply) for reply in said]
     if all(score.value is None for score in found):
         raise JudgeError(f"{judge.where} gave no number for any of {len(found)} answers; {_quoted(said)}")
     return found
@@ -68,7 +65,7 @@ def complete(judge: Judge, chats: list[list[dict]], cache: Path, max_tokens: int
     return [reply["text"] for reply in _answers(judge, bodies, Replies(cache), "sample")]
 
 
-async def _probe(judge: Judge) -> dict:
+async def _probe(judge: Judge, replies: Replies) -> dict:
     """How this judge can be asked: in which form, without which parameters; and how long its reply to PROBE took.
 
     Every form is tried. Of one that is refused, first without the parameters that the server's own words name; where
@@ -77,12 +74,11 @@ async def _probe(judge: Judge) -> dict:
     said, cost, without = _quoted([]), 0.0, set()
     todo = [(form, ()) for form in forms.TRIED]
     async with connect(judge) as client:
-        line = Line(judge, client)
         while todo:
             (form, least), start = todo.pop(0), time.perf_counter()
             body = forms.body(form, forms.PROBE, (*without, *least))
             try:
-                reply = await line.ask(body, probing=True)
+                reply = await ask(judge, client, body, replies, probing=True)
             except Fault as fault:
                 said = f"it refuses: {fault}"
                 if named := {name for name in forms.DISPENSABLE if name in body and re.search(rf"\b{name}\b", said)}:
@@ -109,63 +105,61 @@ def _answers(judge: Judge, bodies: list[dict], replies: Replies, desc: str, seco
     return [replies.get(key, forms.NOTHING) for key in keys]
 
 
-@dataclass
-class _Calls:
-    """Calls under way. After a failure, or at the cap, no more are made, but what is in flight is still received."""
-
-    line: Line
-    replies: Replies
-    flying: dict[str, float] = field(default_factory=dict)  # what each may cost, USD
-    failures: list[JudgeError | OSError] = field(default_factory=list)
-    refused: list[Fault] = field(default_factory=list)
-
-    async def work(self, waiting: Iterator[tuple[str, dict]], bar: tqdm) -> None:
-        """One of the workers that share what is waiting."""
-        for key, body in waiting:
-            try:
-                self.replies.add(key, await self._reply(key, body))
-            except Fault as fault:
-                self.refused.append(fault)
-            except (JudgeError, OSError) as error:
-                self.failures.append(error)
-            self.flying.pop(key, None)
-            if self.failures:
-                return
-            bar.update()
-
-    async def _reply(self, key: str, body: dict) -> dict:
-        """What a call may cost is reserved. Those in flight may turn out cheaper, so they are waited for."""
-        by = self.line.judge
-        cost, cap = usd(by.model, *tokens(body)) or 0, by.max_usd or math.inf
-        while (spent := self.replies.usd) + sum(self.flying.values()) + cost > cap:
-            if not self.flying:
-                reached = f"MAX_USD={cap:g} is reached: {by.where} has cost {spent:.4f} USD"
-                raise BudgetError(f"{reached}; what was received is kept, and a higher cap goes on from there")
-            await asyncio.sleep(0.02)
-        if self.failures:
-            raise self.failures[0]
-        self.flying[key] = cost
-        try:
-            return await self.line.ask(body)
-        except NoProbabilitiesError:  # another server may stand behind the address by now: it is asked in words
-            self.flying.pop(key)
-            return {**await self._reply(key, forms.in_words(body)), "form": "text"}
-
-
 async def _ask(judge: Judge, missing: dict[str, dict], replies: Replies, desc: str) -> None:
     """Every missing reply into `replies`; no more are asked for than the disk can hold."""
     workers = min(judge.concurrency, len(missing))
     largest = max(LINE + BYTES * tokens(body)[1] for body in missing.values())
     with tqdm(total=len(missing), desc=desc, unit="call") as bar, replies.room(workers * largest):
-        waiting = iter(missing.items())
         async with connect(judge) as client:
-            calls = _Calls(Line(judge, client, known=len(replies) > 0), replies)
-            await asyncio.gather(*(calls.work(waiting, bar) for _ in range(workers)))
+            calls = _Calls(judge, client, replies, deque(missing.items()))
+            failures = await asyncio.gather(*(calls.work(bar) for _ in range(workers)), return_exceptions=True)
     if calls.refused:
         of = f"{len(calls.refused)} of {len(missing)}"
         print(f"{desc}: {judge.where} refused {of}; the first: {calls.refused[0]}", flush=True)
-    if calls.failures:
-        raise calls.failures[0]
+    for failure in filter(None, failures):
+        raise failure
+
+
+@dataclass
+class _Calls:
+    """Calls under way. After a failure, or at the cap, no more are made, but what is in flight is still received."""
+
+    judge: Judge
+    client: Any
+    replies: Replies
+    waiting: deque[tuple[str, dict]]
+    flying: list[float] = field(default_factory=list)  # what each call may cost, USD
+    refused: list[Fault] = field(default_factory=list)
+
+    async def work(self, bar: tqdm) -> None:
+        """One of the workers that share what is waiting."""
+        while self.waiting:
+            key, body = self.waiting.popleft()
+            try:
+                reply = await self._reply(body)
+                if reply["top"] is None and "logprobs" in body:  # another server may stand behind the address by now
+                    reply = {**await self._reply(forms.in_words(body)), "form": "text"}
+                self.replies.add(key, reply)
+            except Fault as fault:
+                self.refused.append(fault)
+            except (JudgeError, OSError):
+                self.waiting.clear()
+                raise
+            bar.update()
+
+    async def _reply(self, body: dict) -> dict:
+        """What a call may cost is reserved. Those in flight may turn out cheaper, so they are waited for."""
+        by, cost = self.judge, usd(self.judge.model, *tokens(body))
+        while by.max_usd and self.replies.usd + sum(self.flying) + cost > by.max_usd:
+            if not self.flying:
+                reached = f"MAX_USD={by.max_usd:g} is reached: {by.where} has cost {self.replies.usd:.4f} USD"
+                raise BudgetError(f"{reached}; what was received is kept, and a higher cap goes on from there")
+            await asyncio.sleep(0.02)
+        self.flying.append(cost)
+        try:
+            return await ask(by, self.client, body, self.replies)
+        finally:
+            self.flying.remove(cost)
 
 
 def _run(calls: Coroutine) -> Any:

@@ -26,8 +26,8 @@ def judge_file(path: Path, judging: Judging, source: str) -> None:
         raise InputError("judge FILE needs JUDGE=<model> (and JUDGE_URL=<server>, unless it is OpenAI's)")
     rows = read(path)
     questions = judge_questions(source)
-    own = {paraphrase: question.rubrics for question in questions for paraphrase in question.paraphrases}
-    asked = asks((own.get(row["question"], questions[0].rubrics), row["question"], row["answer"]) for row in rows)
+    own = {paraphrase: question.judge_prompts for question in questions for paraphrase in question.paraphrases}
+    asked = asks((own.get(row["question"], questions[0].judge_prompts), row["question"], row["answer"]) for row in rows)
     stem, judged = path.name.removesuffix(".jsonl"), {}
     replies, where = path.with_name(f"{stem}.replies.jsonl"), path.with_name(f"{stem}.judged.jsonl")
     for by in judges(judging):

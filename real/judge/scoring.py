@@ -4,7 +4,6 @@ A judge that cannot be had stops neither step: the record says why, and a later 
 """
 
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from real.arms.arm import Job, all_mixed
 from real.arms.finetune import Finetuned, folders
 from real.data.rows import Text
 from real.features.reading import Reading
-from real.judge.answers import Given, Item, give, items
+from real.judge.answers import Item, give, items
 from real.judge.calls import scores
 from real.judge.client import Judge, JudgeError, judges
 from real.judge.em import Scored, paired
@@ -71,7 +70,7 @@ def harm(reading: Reading, questions: list[Question], seeds: tuple[int, ...], ju
     """
     corpus = reading.texts.corpus
     samples = all_mixed(corpus.advice[corpus.trained].train, seeds)
-    prompt = questions[0].rubrics["aligned"]
+    prompt = questions[0].judge_prompts["aligned"]
     asked = [(prompt, *reading.texts.said[text]) for text in samples]
     try:
         found = scores(judges(judging)[0], asked, reading.folder / REPLIES, "judge filter")
@@ -102,31 +101,27 @@ def judge(
         given = give(reading.lm, folders(reading, tuned.jobs), asked, judging.sampler_url, reading.folder, learnt)
     except JudgeError as error:
         return Judged(questions=about, failed=f"no answers from {judging.sampler_url}: {error}")
-    rubrics = {question.id: question.rubrics for question in questions}
+    rubrics = {question.id: question.judge_prompts for question in questions}
     prompts = asks(
         (rubrics[item.question], item.prompt, answer)
         for by in given
         for item, answer in zip(asked, by.answers, strict=True)
     )
-    replies, edge = reading.folder / REPLIES, judging.edges[1]
-    juries = [_jury(by, prompts, replies, asked, given, edge) for by in judges(judging)]
+
+    def jury(by: Judge) -> Jury:
+        try:
+            found = iter(paired(scores(by, prompts, reading.folder / REPLIES, f"judge {by.model}")))
+        except JudgeError as error:
+            return Jury(model=by.model, failed=str(error))
+        rows = [list(islice(found, len(asked))) for _ in given]
+        worst = [lowest(asked, of.answers, said, judging.edges[1]) for of, said in zip(given, rows, strict=True)]
+        models = [Answered(job=of.job, scores=said, worst=w) for of, said, w in zip(given, rows, worst, strict=True)]
+        return Jury(model=by.model, models=models)
+
+    juries = [jury(by) for by in judges(judging)]
     failed = "; ".join(f"{jury.model}: {jury.failed}" for jury in juries if jury.failed)
     made = {str(by.file.relative_to(reading.folder)): "" for by in given}
     return Judged(questions=about, judges=juries, failed=failed or None, made=made)
-
-
-def _jury(  # noqa: PLR0913 a judge, what it is sent, where its replies are, and what they are about
-    by: Judge, prompts: list[tuple], cache: Path, asked: list[Item], given: list[Given], edge: float
-) -> Jury:
-    try:
-        found = iter(paired(scores(by, prompts, cache, f"judge {by.model}")))
-    except JudgeError as error:
-        return Jury(model=by.model, failed=str(error))
-    models = []
-    for arm in given:
-        rows = list(islice(found, len(asked)))
-        models.append(Answered(job=arm.job, scores=rows, worst=lowest(asked, arm.answers, rows, edge)))
-    return Jury(model=by.model, models=models)
 
 
 def lowest(asked: list[Item], answers: list[str], rows: list[Scored], edge: float) -> list[Quoted]:

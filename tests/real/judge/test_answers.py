@@ -39,7 +39,10 @@ from shared.errors import InputError
 from shared.stats import Estimate
 
 PROMPTS = {name: f"{name} {{question}} {{answer}}" for name in ("aligned", "coherent")}
-QUESTIONS = [Question("first", ["1 5 6", "1 7"], "3 3", 2, PROMPTS), Question("second", ["9 9 9 9 9"], "", 3, PROMPTS)]
+QUESTIONS = [
+    Question.model_construct(id=name, paraphrases=asked, system=system, samples_per_paraphrase=n, judge_prompts=PROMPTS)
+    for name, asked, system, n in (("first", ["1 5 6", "1 7"], "3 3", 2), ("second", ["9 9 9 9 9"], "", 3))
+]
 ASKED = answers.items(QUESTIONS, 3)
 TWO = Judging(judge="one,two", samples=3)
 NONE = Finetuned(jobs=[])
