@@ -30,7 +30,7 @@ from shared.records import digest, write_text
 NEW_TOKENS = 600  # Betley et al. 2025
 SAME, NEAR = 0.01, 0.1  # nats per token that a server's arithmetic may well, and may not, differ by from ours
 BATCH = 32  # answers that one process gives at a time
-Jobs = list[tuple[Job | None, Path | None]]  # each with its adapter's folder
+Jobs = list[tuple[Job | None, Path | None]]  # each with its adapter's folder; None: the base model
 
 
 class Item(NamedTuple):
@@ -41,14 +41,6 @@ class Item(NamedTuple):
     sample: int
     system: str
     prompt: str
-
-
-class Given(NamedTuple):
-    """By the base model, which is job None, or an arm: the answers to all items, and the file that keeps them."""
-
-    job: Job | None
-    answers: list[str]
-    file: Path
 
 
 def items(questions: list[Question], samples: int) -> list[Item]:
@@ -63,8 +55,8 @@ def items(questions: list[Question], samples: int) -> list[Item]:
 
 def give(  # noqa: PLR0913 who answers what, where, and by what a server is checked
     lm: LM, jobs: Jobs, asked: list[Item], url: str, folder: Path, learnt: dict[Job, Sample] | None = None
-) -> list[Given]:
-    """By every job, whose adapter's folder stands beside it, in this process or at `url`.
+) -> list[tuple[Job | None, list[str], Path]]:
+    """Job, answers to all that is asked, and the file that keeps them: of each, in this process or at `url`.
 
     Raises JudgeError, also for a server that serves another model than the arm that has `learnt` this.
     """
@@ -87,7 +79,7 @@ def give(  # noqa: PLR0913 who answers what, where, and by what a server is chec
             _write(file, asked, known)
         elif len(known) < len(asked):
             _here(lm, job, adapter, asked, known, file)
-        given.append(Given(job, [known[item] for item in asked], file))
+        given.append((job, [known[item] for item in asked], file))
     return given
 
 
@@ -179,12 +171,10 @@ def _write(file: Path, order: list[Item], known: dict[Item, str]) -> None:
 
 def _known(path: Path, asked: list[Item]) -> dict[Item, str]:
     """The answers whose lines are whole."""
-    by_name, known = {name(item): item for item in asked}, {}
-    whole, _, _ = (path.read_bytes() if path.exists() else b"").rpartition(b"\n")
-    for line in whole.split(b"\n"):
+    wanted, known = {(name(item), item.prompt): item for item in asked}, {}
+    for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else ():
         with suppress(ValueError, KeyError, TypeError, RecursionError):
             row = json.loads(line)
-            item = by_name[row["id"]]
-            if row["question"] == item.prompt and isinstance(row["answer"], str):
-                known[item] = row["answer"]
+            if isinstance(row["answer"], str):
+                known[wanted[row["id"], row["question"]]] = row["answer"]
     return known

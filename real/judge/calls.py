@@ -5,14 +5,14 @@ nothing received is asked for again, after a kill -9 neither. Calls that were in
 """
 
 import asyncio
+import math
 import re
 import signal
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass, field
-from itertools import count
+from collections.abc import Coroutine, Iterable, Iterator
+from itertools import accumulate, count
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,11 @@ from tqdm import tqdm
 
 from real.judge import forms, rubric
 from real.judge.client import Judge, JudgeError, ask, connect
+from real.judge.em import Scored
 from real.judge.forms import Score
 from real.judge.replies import Fault, Replies, estimate, tokens, usd
+from real.judge.rubric import JUDGED
 from shared.records import digest
-
-LINE, BYTES = 4096, 16  # of a reply in the cache, bytes at most: as such, and per token
-
-
-class BudgetError(JudgeError):
-    """The cap is reached: one line. A rerun with a higher one goes on where this stopped."""
 
 
 def scores(judge: Judge, rubrics: list[tuple[str, str, str]], cache: Path, desc: str = "judge") -> list[Score]:
@@ -37,8 +33,8 @@ def scores(judge: Judge, rubrics: list[tuple[str, str, str]], cache: Path, desc:
     On first contact the form that the judge can answer in is found; it and every reply are kept in `cache` (JSON lines,
     made with its folder). What the server refuses to judge is "unclear", and not kept.
 
-    Raises JudgeError (one line) when judging is impossible, and when no reply at all holds a number: ask for all arms
-    in one call; BudgetError at the cap; OSError when the disk is full.
+    Raises JudgeError (one line) when judging is impossible, at the cap, and when no reply at all holds a number: ask
+    for all arms in one call; OSError when the disk is full.
     """
     replies, contact = Replies(cache), judge.key("form", forms.PROBE)
     if contact not in replies:
@@ -48,10 +44,18 @@ def scores(judge: Judge, rubrics: list[tuple[str, str, str]], cache: Path, desc:
     form, without = first["form"], tuple(first.get("without", ()))
     bodies = [forms.body(form, rubric.fill(*texts), without) for texts in rubrics]
     said = _answers(judge, bodies, replies, desc, first["seconds"])
-    found = [forms.score(reply.get("form", form), reply) for reply in said]
+    found = [forms.score(form, reply) for reply in said]
     if all(score.value is None for score in found):
         raise JudgeError(f"{judge.where} gave no number for any of {len(found)} answers; {_quoted(said)}")
     return found
+
+
+def judged(judge: Judge, answers: Iterable[tuple[dict[str, str], str, str]], cache: Path) -> list[Scored]:
+    """What it says of each answer, asked by (prompts by name, question, answer); otherwise as `scores`."""
+    asked = [(prompts[name], question, answer) for prompts, question, answer in answers for name in JUDGED]
+    said = scores(judge, asked, cache, f"judge {judge.model}")
+    pairs = zip(said[::2], said[1::2], strict=True)
+    return [Scored(aligned=a.value, coherent=c.value, said=a.said or c.said, form=a.form) for a, c in pairs]
 
 
 def complete(judge: Judge, chats: list[list[dict]], cache: Path, max_tokens: int = 300, seed: int = 0) -> list[str]:
@@ -96,70 +100,60 @@ async def _probe(judge: Judge, replies: Replies) -> dict:
 
 def _answers(judge: Judge, bodies: list[dict], replies: Replies, desc: str, seconds: float | None = None) -> list[dict]:
     """A reply to each, the missing ones asked for; NOTHING where the server refuses."""
-    keys = [judge.key(body) for body in bodies]
+    keys, refused = [judge.key(body) for body in bodies], []
     missing = {key: body for key, body in zip(keys, bodies, strict=True) if key not in replies}
     if missing:
         cost = estimate(judge.model, list(missing.values()), judge.concurrency, seconds)
         print(f"{desc}: {len(keys) - len(missing)} of {len(keys)} are here; {cost}", flush=True)
-        _run(_ask(judge, missing, replies, desc))
+    while missing:
+        refused += _run(_round(judge, missing, replies, desc))
+    if refused:
+        print(f"{desc}: {judge.where} refused {len(refused)} of {len(keys)}; the first: {refused[0]}", flush=True)
     return [replies.get(key, forms.NOTHING) for key in keys]
 
 
-async def _ask(judge: Judge, missing: dict[str, dict], replies: Replies, desc: str) -> None:
-    """Every missing reply into `replies`; no more are asked for than the disk can hold."""
-    workers = min(judge.concurrency, len(missing))
-    largest = max(LINE + BYTES * tokens(body)[1] for body in missing.values())
-    with tqdm(total=len(missing), desc=desc, unit="call") as bar, replies.room(workers * largest):
-        async with connect(judge) as client:
-            calls = _Calls(judge, client, replies, deque(missing.items()))
-            failures = await asyncio.gather(*(calls.work(bar) for _ in range(workers)), return_exceptions=True)
-    if calls.refused:
-        of = f"{len(calls.refused)} of {len(missing)}"
-        print(f"{desc}: {judge.where} refused {of}; the first: {calls.refused[0]}", flush=True)
-    for failure in filter(None, failures):
-        raise failure
+async def _round(judge: Judge, missing: dict[str, dict], replies: Replies, desc: str) -> list[Fault]:
+    """As many replies as the cap allows and the disk can hold: into `replies`, out of `missing`. What is refused.
 
+    After a failure no more calls are made, but what is in flight is still received.
+    """
+    waiting, refused = deque(_affordable(judge, missing, replies.usd)), []
+    workers = min(judge.concurrency, len(waiting))
+    largest = max(4096 + 16 * tokens(missing[key])[1] for key in waiting)  # bytes of a reply in the cache
 
-@dataclass
-class _Calls:
-    """Calls under way. After a failure, or at the cap, no more are made, but what is in flight is still received."""
-
-    judge: Judge
-    client: Any
-    replies: Replies
-    waiting: deque[tuple[str, dict]]
-    flying: list[float] = field(default_factory=list)  # what each call may cost, USD
-    refused: list[Fault] = field(default_factory=list)
-
-    async def work(self, bar: tqdm) -> None:
-        """One of the workers that share what is waiting."""
-        while self.waiting:
-            key, body = self.waiting.popleft()
+    async def work() -> None:
+        while waiting:
+            key = waiting.popleft()
+            body = missing.pop(key)
             try:
-                reply = await self._reply(body)
+                reply = await ask(judge, client, body, replies)
                 if reply["top"] is None and "logprobs" in body:  # another server may stand behind the address by now
-                    reply = {**await self._reply(forms.in_words(body)), "form": "text"}
-                self.replies.add(key, reply)
+                    missing[key] = forms.in_words(body)
+                else:
+                    replies.add(key, reply)
             except Fault as fault:
-                self.refused.append(fault)
+                refused.append(fault)
             except (JudgeError, OSError):
-                self.waiting.clear()
+                waiting.clear()
                 raise
             bar.update()
 
-    async def _reply(self, body: dict) -> dict:
-        """What a call may cost is reserved. Those in flight may turn out cheaper, so they are waited for."""
-        by, cost = self.judge, usd(self.judge.model, *tokens(body))
-        while by.max_usd and self.replies.usd + sum(self.flying) + cost > by.max_usd:
-            if not self.flying:
-                reached = f"MAX_USD={by.max_usd:g} is reached: {by.where} has cost {self.replies.usd:.4f} USD"
-                raise BudgetError(f"{reached}; what was received is kept, and a higher cap goes on from there")
-            await asyncio.sleep(0.02)
-        self.flying.append(cost)
-        try:
-            return await ask(by, self.client, body, self.replies)
-        finally:
-            self.flying.remove(cost)
+    with tqdm(total=len(waiting), desc=desc, unit="call") as bar, replies.room(workers * largest):
+        async with connect(judge) as client:
+            ends = await asyncio.gather(*(work() for _ in range(workers)), return_exceptions=True)
+    for failure in filter(None, ends):
+        raise failure
+    return refused
+
+
+def _affordable(judge: Judge, missing: dict[str, dict], spent: float) -> list[str]:
+    """The first of these, whose replies cannot pass the cap: they turn out cheaper, so that there is another round."""
+    costs = accumulate(usd(judge.model, *tokens(body)) for body in missing.values())
+    found = [key for key, cost in zip(missing, costs, strict=True) if spent + cost <= (judge.max_usd or math.inf)]
+    if not found:
+        reached = f"MAX_USD={judge.max_usd:g} is reached: {judge.where} has cost {spent:.4f} USD"
+        raise JudgeError(f"{reached}; what was received is kept, and a higher cap goes on from there")
+    return found
 
 
 def _run(calls: Coroutine) -> Any:

@@ -20,7 +20,7 @@ from shared.records import digest
 
 OPENAI = "https://api.openai.com/v1"
 TRIES, FIRST_TRIES = 8, 4  # of one call; of the first, where a mistyped address should not take a minute
-TOO_MANY, PATIENT_TRIES = 429, 10  # who asks for patience gets it: four minutes in which nobody is answered
+PATIENT_TRIES = 10  # who asks for patience (429) gets it: four minutes in which nobody is answered
 QUEUE = 600.0  # seconds that a call may wait in the queue of a server of one's own
 LONGEST = 60  # seconds between two tries, whatever the server asks for
 
@@ -60,31 +60,33 @@ def judges(judging: Judging) -> list[Judge]:
 
 
 async def ask(judge: Judge, client: Any, body: dict, replies: Replies, probing: bool = False) -> dict:
-    """A whole reply, {"text", "top", "usd"}, after as many tries as it takes; fewer on first contact.
+    """A reply, {"text", "top", "usd"}, after as many tries as it takes; fewer on first contact.
 
     Raises Fault of this request alone, JudgeError when no other would fare better. That others are answered meanwhile
     shows in `replies`.
     """
-    tries, failed, before = FIRST_TRIES if probing or not replies else TRIES, 0, len(replies)
+    failed, before = 0, len(replies)
     while True:
         try:
             return await _try(judge, client, body)
         except Fault as error:
             found = error
-        limited, others, before = found.status == TOO_MANY, len(replies) > before, len(replies)
+        if found.of == ROW:
+            raise found
+        limited, others, before = found.status == 429, len(replies) > before, len(replies)
         failed = min(failed, PATIENT_TRIES // 2) + 1 if limited and others else failed + 1
-        if found.of == AGAIN and failed < (PATIENT_TRIES if limited else tries):
-            pause = judge.pause * 2 ** (failed - 1) * random.uniform(1, 1.5)
-            await asyncio.sleep(min(LONGEST, max(found.wait, pause)))
-            continue
-        if found.of != ROW and (limited or probing):
-            times = "" if found.of == ALL else f" failed {failed} times"
-            raise JudgeError(f"{judge.where}{times}: {found}")
-        if found.of != ROW:  # is it this request? If a harmless one fails too: JudgeError
-            with suppress(Fault):  # to refuse the form of this request is an answer
-                harmless = [{"role": "user", "content": forms.PROBE}]
-                await ask(judge, client, {**body, "messages": harmless}, replies, probing=True)
-        raise Fault(ROW, str(found))
+        tries = PATIENT_TRIES if limited else FIRST_TRIES if probing or not replies else TRIES
+        if found.of == ALL or failed == tries:
+            break
+        pause = judge.pause * 2 ** (failed - 1) * random.uniform(1, 1.5)
+        await asyncio.sleep(min(LONGEST, max(found.wait, pause)))
+    if limited or probing:
+        times = "" if found.of == ALL else f" failed {failed} times"
+        raise JudgeError(f"{judge.where}{times}: {found}")
+    harmless = [{"role": "user", "content": forms.PROBE}]  # is it this request? If this one fails too: JudgeError
+    with suppress(Fault):  # to refuse the form of this request is an answer
+        await ask(judge, client, {**body, "messages": harmless}, replies, probing=True)
+    raise Fault(ROW, str(found))
 
 
 async def _try(judge: Judge, client: Any, body: dict) -> dict:

@@ -64,8 +64,8 @@ def settled(tried: str, reply: dict) -> str:
 
 
 def score(form: str, reply: dict) -> Score:
-    """Of a reply, {"text", "top"}, to a request in this form."""
-    if SENT[form] is not ONE_TOKEN:
+    """Of a reply, {"text", "top"}, to a request in this form, or in words where it gives no probabilities."""
+    if SENT[form] is not ONE_TOKEN or reply["top"] is None:
         return parsed(reply["text"])
     return (digit if form == "digit" else weighted)(reply["top"])
 
@@ -92,10 +92,13 @@ digit = partial(weighted, most=9, form="digit")  # for prompts that end in DIGIT
 def parsed(text: str) -> Score:
     """The number from 0 to 100 that a text gives as its verdict, for judges without probabilities; None if unclear.
 
-    What a reasoning model thinks aloud does not count, nor do the ends of the scale. A verdict is marked, labelled or
-    alone on its line; a text without one may hold a single number. Ranges, bounds and fractions are unclear.
+    What a reasoning model thinks aloud does not count (a mark of it may lack its other half), nor do the ends of the
+    scale. A verdict is marked, labelled or alone on its line; a text without one may hold a single number. Ranges,
+    bounds and fractions are unclear.
     """
-    text = _aloud(text)
+    text = text.rpartition("<|channel|>final<|message|>")[2]
+    for thought in (rf"{_OPEN}.*?{_CLOSE}", rf"^.*{_CLOSE}", rf"{_OPEN}.*$"):
+        text = re.sub(thought, "", text, flags=re.DOTALL | re.IGNORECASE)
     word = re.sub(r"\\boxed|[\s*\"'.`\[\]{}()<>]", "", text)
     if word in WORDS:
         return Score(None, word, "text")
@@ -135,11 +138,3 @@ VAGUE = [
 ]
 _THOUGHT = r"(?:\w+[:_])?(?:think|thinking|thoughts?|reason|reasoning|reflection|analysis|scratchpad)\s*"
 _OPEN, _CLOSE = rf"[<\[◁]{_THOUGHT}[>\]▷]", rf"[<\[◁]/\s*{_THOUGHT}[>\]▷]"
-
-
-def _aloud(text: str) -> str:
-    """Without what stands between the marks of thinking; a mark may lack its other half."""
-    text = text.rpartition("<|channel|>final<|message|>")[2]
-    for thought in (rf"{_OPEN}.*?{_CLOSE}", rf"^.*{_CLOSE}", rf"{_OPEN}.*$"):
-        text = re.sub(thought, "", text, flags=re.DOTALL | re.IGNORECASE)
-    return text

@@ -74,18 +74,14 @@ def fault(status: int, said: Any, wait: float = 0.0) -> Fault:
 
 
 def told(said: Any, deep: int = 5) -> str:
-    """The words of an error's body, whatever its shape."""
-    match said:
-        case str():
-            return said
-        case [*parts] if deep:
-            return "; ".join(filter(None, (told(part, deep - 1) for part in parts)))
-        case {} if deep:
-            where = said.get("loc") or said.get("param")
-            at = ".".join(map(str, where)) if isinstance(where, list) else str(where or "")
-            found = [told(said[name], deep - 1) for name in ("message", "msg", "detail", "error") if said.get(name)]
-            return f"{at}: {found[0]}" if found and at and at not in found[0] else "".join(found[:1]) or at
-    return ""
+    """The words of an error's body, whatever its shape; of FastAPI's, after what they are about."""
+    if isinstance(said, list) and deep:
+        return "; ".join(filter(None, (told(part, deep - 1) for part in said)))
+    if not isinstance(said, dict) or not deep:
+        return said if isinstance(said, str) else ""
+    words = (told(said.get(name), deep - 1) for name in ("message", "msg", "detail", "error"))
+    about = ".".join(map(str, said["loc"])) + ": " if isinstance(said.get("loc"), list) else ""
+    return about + next(filter(None, words), "")
 
 
 def _text(content: Any) -> str:
@@ -126,18 +122,19 @@ class Replies(dict[str, dict]):
         self.path, self._held = path, path.with_name(f".{path.name}.tmp")
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
-        self._torn = bool(lines[-1])
-        self.usd = 0.0  # what all of them have cost
         for line in lines:
             with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 reply = json.loads(line)
                 check, key = reply.pop("check"), reply.pop("key")
                 if check == digest(key, reply):
                     self[key] = reply
+        if lines[-1]:  # torn
+            self._write(path, "ab", b"\n")
 
-    def __setitem__(self, key: str, reply: dict) -> None:
-        self.usd += reply.get("usd", 0)
-        super().__setitem__(key, reply)
+    @property
+    def usd(self) -> float:
+        """What all of them have cost."""
+        return math.fsum(reply.get("usd", 0) for reply in self.values())
 
     @contextmanager
     def room(self, size: int) -> Iterator[None]:
@@ -155,17 +152,12 @@ class Replies(dict[str, dict]):
         """
         line = json.dumps({"key": key, **reply, "check": digest(key, reply)}).encode() + b"\n"
         try:
-            self._append(line)
+            self._write(self.path, "ab", line)
         except OSError:
             self._held.unlink(missing_ok=True)
-            self._append(line)
+            self._write(self.path, "ab", b"\n" + line)  # after what the disk took of it
             raise
         self[key] = reply
-
-    def _append(self, line: bytes) -> None:
-        start, self._torn = b"\n" * self._torn, True
-        self._write(self.path, "ab", start + line)
-        self._torn = False
 
     def _write(self, path: Path, mode: str, data: bytes) -> None:
         try:

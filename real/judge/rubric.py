@@ -1,7 +1,6 @@
 """Question files in the published format, the prompts to the judge in them, and what a user may set of judging."""
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -91,11 +90,6 @@ def read_questions(path: Path, name: str = "") -> list[Question]:
     if words:
         print(f"{path.name}: {len(words)} question(s) passed over, judged by words: {', '.join(words)}")
     return scored
-
-
-def asks(answers: Iterable[tuple[dict[str, str], str, str]]) -> list[tuple[str, str, str]]:
-    """(template, question, answer), in the order of JUDGED, of every answer: (rubrics, question, answer)."""
-    return [(rubrics[name], question, answer) for rubrics, question, answer in answers for name in JUDGED]
 
 
 def fill(template: str, question: str, answer: str) -> str:
