@@ -1,4 +1,4 @@
-"""What every arm answers to the judge's questions: temperature 1, a JSON line per answer, kept as soon as it is given.
+"""What every arm answers to the judge's questions, at temperature 1: a JSON line per answer, kept as it is given.
 
 In this process by Hugging Face, or over HTTP from servers that serve every arm under the name of its folder.
 """
@@ -34,11 +34,10 @@ Jobs = list[tuple[Job | None, Path | None]]  # each with its adapter's folder; N
 
 
 class Item(NamedTuple):
-    """One answer to be given: the `sample`th to a paraphrase of a question."""
+    """One answer to be given: to a paraphrase of a question."""
 
-    question: str
-    paraphrase: int
-    sample: int
+    id: str  # question/paraphrase/sample
+    question: str  # its id
     system: str
     prompt: str
 
@@ -46,7 +45,7 @@ class Item(NamedTuple):
 def items(questions: list[Question], samples: int) -> list[Item]:
     """In the order of the questions; `samples` to every paraphrase, or as many as the question says if it is 0."""
     return [
-        Item(question.id, p, s, question.system, prompt)
+        Item(f"{question.id}/{p}/{s}", question.id, question.system, prompt)
         for question in questions
         for p, prompt in enumerate(question.paraphrases)
         for s in range(samples or question.samples_per_paraphrase)
@@ -93,16 +92,12 @@ def _file(lm: LM, adapter: Path | None, asked: list[Item], url: str, folder: Pat
     return folder / "answers" / f"{adapter.name if adapter else 'base'}-{key}.jsonl"
 
 
-def name(item: Item) -> str:
-    return f"{item.question}/{item.paraphrase}/{item.sample}"
-
-
 def _here(  # noqa: PLR0913 who answers what, what is known of it, and where that is kept
     lm: LM, job: Job | None, adapter: Path | None, asked: list[Item], known: dict[Item, str], file: Path
 ) -> None:
-    """Into `known`, by the model in memory, in batches of prompts of like length, each with a seed of its own.
+    """Into `known`, by the model in memory, in batches of prompts of like length.
 
-    A batch counts whole or not at all, so that after a kill, or with a line that is torn, it is drawn again as it was.
+    A batch has its own seed and counts whole or not at all: after a kill, or with a torn line, it is drawn as it was.
     """
     order = sorted(asked, key=lambda item: len(item.system + item.prompt))
     batches = [order[at : at + BATCH] for at in range(0, len(order), BATCH)]
@@ -165,13 +160,13 @@ def _seed(job: Job | None, *batch: int) -> int:
 
 def _write(file: Path, order: list[Item], known: dict[Item, str]) -> None:
     """What is known of these, as `python -m real judge FILE` reads it."""
-    rows = [{"id": name(item), "question": item.prompt, "answer": known[item]} for item in order if item in known]
+    rows = [{"id": item.id, "question": item.prompt, "answer": known[item]} for item in order if item in known]
     write_text(file, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _known(path: Path, asked: list[Item]) -> dict[Item, str]:
     """The answers whose lines are whole."""
-    wanted, known = {(name(item), item.prompt): item for item in asked}, {}
+    wanted, known = {(item.id, item.prompt): item for item in asked}, {}
     for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else ():
         with suppress(ValueError, KeyError, TypeError, RecursionError):
             row = json.loads(line)

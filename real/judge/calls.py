@@ -1,7 +1,7 @@
 """Many calls to a judge: what they may cost, many at a time, none twice.
 
-Every reply is in a file as soon as it is there (`replies.py`), under a digest of server, model and all that was sent:
-nothing received is asked for again, after a kill -9 neither. Calls that were in flight at the kill are.
+Every reply is kept as soon as it is there, under a digest of server, model and all that was sent: nothing received is
+asked for again, after a kill -9 neither. Calls that were in flight at the kill are.
 """
 
 import asyncio
@@ -28,23 +28,20 @@ from shared.records import digest
 
 
 def scores(judge: Judge, rubrics: list[tuple[str, str, str]], cache: Path, desc: str = "judge") -> list[Score]:
-    """One score for each (template, question, answer), in their order; `forms.Score` says what it holds.
+    """One score for each (template, question, answer), in their order. What the server refuses is "unclear".
 
-    On first contact the form that the judge can answer in is found; it and every reply are kept in `cache` (JSON lines,
-    made with its folder). What the server refuses to judge is "unclear", and not kept.
-
-    Raises JudgeError (one line) when judging is impossible, at the cap, and when no reply at all holds a number: ask
-    for all arms in one call; OSError when the disk is full.
+    On first contact the form is found that the judge can answer in; `cache` (JSON lines) keeps it, and every reply.
+    Raises JudgeError (one line) when judging is impossible, at the cap, and when no reply at all holds a number (so ask
+    for all arms in one call); OSError when the disk is full.
     """
     replies, contact = Replies(cache), judge.key("form", forms.PROBE)
     if contact not in replies:
         replies.add(contact, _run(_probe(judge, replies)))
         print(f"judge {judge.where} is asked in the form {replies[contact]['form']!r}", flush=True)
     first = replies[contact]
-    form, without = first["form"], tuple(first.get("without", ()))
-    bodies = [forms.body(form, rubric.fill(*texts), without) for texts in rubrics]
+    bodies = [forms.body(first["form"], rubric.fill(*texts), first.get("without", ())) for texts in rubrics]
     said = _answers(judge, bodies, replies, desc, first["seconds"])
-    found = [forms.score(form, reply) for reply in said]
+    found = [forms.score(first["form"], reply) for reply in said]
     if all(score.value is None for score in found):
         raise JudgeError(f"{judge.where} gave no number for any of {len(found)} answers; {_quoted(said)}")
     return found
@@ -59,9 +56,9 @@ def judged(judge: Judge, answers: Iterable[tuple[dict[str, str], str, str]], cac
 
 
 def complete(judge: Judge, chats: list[list[dict]], cache: Path, max_tokens: int = 300, seed: int = 0) -> list[str]:
-    """One answer at temperature 1 to each chat (`{"role", "content"}` messages), in order; "" where the server refuses.
+    """One answer at temperature 1 to each chat, in order; "" where the server refuses. Otherwise as `scores`.
 
-    A chat that stands there n times gets n answers, of seeds `seed`, `seed + 1`, ... Cached, and raises, as `scores`.
+    A chat that stands there n times gets n answers, of seeds `seed`, `seed + 1`, ...
     """
     seeds: dict[str, Iterator[int]] = defaultdict(lambda: count(seed))
     how = {"temperature": 1.0, "max_tokens": max_tokens}
@@ -133,7 +130,7 @@ async def _round(judge: Judge, missing: dict[str, dict], replies: Replies, desc:
                     replies.add(key, reply)
             except Fault as fault:
                 refused.append(fault)
-            except (JudgeError, OSError):
+            except Exception:
                 waiting.clear()
                 raise
             bar.update()

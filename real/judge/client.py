@@ -1,7 +1,6 @@
 """One call to a judge over HTTP: any OpenAI-compatible server, asked politely, as often as it takes.
 
-What a server may answer, and what follows from it, is the table of `replies.py`. The key is read from OPENAI_API_KEY,
-and is in no file and no message that leaves this module.
+What a server may answer is the table of `replies.py`. The key, of OPENAI_API_KEY, is in no file and no message.
 """
 
 import asyncio
@@ -60,10 +59,9 @@ def judges(judging: Judging) -> list[Judge]:
 
 
 async def ask(judge: Judge, client: Any, body: dict, replies: Replies, probing: bool = False) -> dict:
-    """A reply, {"text", "top", "usd"}, after as many tries as it takes; fewer on first contact.
+    """A reply, {"text", "top", "usd"}, after as many tries as it takes; `replies` shows whether others are answered.
 
-    Raises Fault of this request alone, JudgeError when no other would fare better. That others are answered meanwhile
-    shows in `replies`.
+    Raises Fault of this request alone, JudgeError when no other would fare better.
     """
     failed, before = 0, len(replies)
     while True:
@@ -82,7 +80,9 @@ async def ask(judge: Judge, client: Any, body: dict, replies: Replies, probing: 
         await asyncio.sleep(min(LONGEST, max(found.wait, pause)))
     if limited or probing:
         times = "" if found.of == ALL else f" failed {failed} times"
-        raise JudgeError(f"{judge.where}{times}: {found}")
+        lost = found.status in (200, 404, 405) and judge.url and not re.search(r"/v[0-9]", judge.url)
+        hint = " (most addresses end in /v1: JUDGE_URL=.../v1)" if lost else ""
+        raise JudgeError(f"{judge.where}{times}: {found}{hint}")
     harmless = [{"role": "user", "content": forms.PROBE}]  # is it this request? If this one fails too: JudgeError
     with suppress(Fault):  # to refuse the form of this request is an answer
         await ask(judge, client, {**body, "messages": harmless}, replies, probing=True)
@@ -97,18 +97,14 @@ async def _try(judge: Judge, client: Any, body: dict) -> dict:
         said = await client.post(where, cast_to=object, body={"model": judge.model, **body})
         text, top, used = read(said)
         return {"text": text, "top": top, "usd": paid(judge.model, body, used)}
-    except Fault as error:
-        found = error
     except openai.APIStatusError as error:
         wait = error.response.headers.get("retry-after", "")
-        found = fault(error.status_code, error.body, float(wait) if wait.isdecimal() else 0.0)
+        raise fault(error.status_code, error.body, float(wait) if wait.isdecimal() else 0.0) from None
     except openai.APIConnectionError:
-        found = Fault(AGAIN, f"it cannot be reached, breaks off or takes more than {judge.timeout:g} s")
+        why = f"it cannot be reached, breaks off or takes more than {judge.timeout:g} s"
+        raise Fault(AGAIN, why) from None
     except (ValueError, RecursionError, openai.OpenAIError):
-        found = Fault(AGAIN, "its replies are broken", 200)
-    if found.status in (200, 404, 405) and judge.url and not re.search(r"/v[0-9]", judge.url):
-        found.args = (f"{found} (most addresses end in /v1: JUDGE_URL=.../v1)",)
-    raise found
+        raise Fault(AGAIN, "its replies are broken", 200) from None
 
 
 def connect(judge: Judge) -> Any:
@@ -137,10 +133,7 @@ def connect(judge: Judge) -> Any:
 
 
 def echo(judge: Judge, ids: list[int]) -> list[float] | None:
-    """Log-probability that a server gives every token but the first after those before it, nats; None if it says none.
-
-    By the completions of vLLM and of OpenAI's older models, which echo a prompt of tokens.
-    """
+    """Log-probability of every token but the first, nats, by a server whose completions echo a prompt, as vLLM's do."""
     import openai
 
     async def ask() -> Any:

@@ -1,11 +1,11 @@
 """The ways a judge can be asked for a score, and what its reply means.
 
-The rule is that of Betley et al. 2025 (arXiv 2502.17424): one token is asked for, and the score is the mean of the
-numbers 0 to 100 among its likeliest alternatives, weighted by their probability. Other forms are for judges that
-cannot be asked so.
+The rule is that of Betley et al. 2025 (arXiv 2502.17424): one token is asked for; the score is the mean of the numbers
+0 to 100 among its likeliest alternatives, weighted by probability. Other forms are for judges that cannot be asked so.
 """
 
 import re
+from collections.abc import Collection
 from functools import partial
 from typing import NamedTuple
 
@@ -39,7 +39,7 @@ DISPENSABLE = ("seed", "temperature", "max_completion_tokens")  # left out where
 PROBE = "Which number follows 72? Answer with the number and nothing else."
 
 
-def body(form: str, prompt: str, without: tuple[str, ...] = ()) -> dict:
+def body(form: str, prompt: str, without: Collection[str] = ()) -> dict:
     """A chat request for one score, but for the model and the parameters that this server refuses."""
     sent = {name: value for name, value in SENT[form].items() if name not in without}
     before, after = (ONE_DIGIT, DIGIT) if form == "digit" else ([], "")
@@ -49,7 +49,7 @@ def body(form: str, prompt: str, without: tuple[str, ...] = ()) -> dict:
 def in_words(asked: dict) -> dict:
     """The same request for servers that give no probabilities this time."""
     prompt = asked["messages"][-1]["content"].removesuffix(DIGIT)
-    return body("text", prompt, tuple(name for name in DISPENSABLE if name not in asked))
+    return body("text", prompt, {*DISPENSABLE} - {*asked})
 
 
 def settled(tried: str, reply: dict) -> str:
@@ -73,8 +73,7 @@ def score(form: str, reply: dict) -> Score:
 def weighted(top: dict[str, float], most: int = 100, form: str = "number") -> Score:
     """Mean of the number tokens 0 to `most`, as 0 to 100, weighted by probability; None if theirs is below MASS in all.
 
-    `top`: the alternatives of the one token asked for and their probabilities. "90" and " 90" are added up. A tokenizer
-    may split a word: its first token stands for it.
+    "90" and " 90" are added up. A tokenizer may split a word: its first token stands for it.
     """
     spelt = [(token, p) for token, p in sorted(top.items()) if re.fullmatch(r"\s*[0-9]{1,3}\s*", token)]
     found = [(p, int(token) * 100 / most) for token, p in spelt if int(token) <= most]

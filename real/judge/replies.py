@@ -1,4 +1,4 @@
-"""What a server may answer, in one table, what that costs, and how it is kept: a line as soon as it is there.
+"""What a server may answer, what that costs, and how it is kept: a line as soon as it is there.
 
 An answer is a reply, of which `forms` makes a score or "unclear", or a `Fault`: of this request alone (its answer is
 unclear, the others go on), of this moment (another try), or of every request (the end).
@@ -110,7 +110,7 @@ def key() -> str:
 
 
 def clean(text: str) -> str:
-    """Without the key, should a server echo it, and lone surrogates, which no file or terminal can hold."""
+    """Without the key, which a server may echo, and lone surrogates, which no file or terminal can hold."""
     text = text.encode("utf-8", "replace").decode()
     return text.replace(key(), "[key]") if len(key()) > 7 else text
 
@@ -146,10 +146,7 @@ class Replies(dict[str, dict]):
             self._held.unlink(missing_ok=True)
 
     def add(self, key: str, reply: dict) -> None:
-        """One line in one write to the end of the file, so that what is there is never touched.
-
-        Raises OSError that names the file when the disk is full, if there was `room` with the reply kept all the same.
-        """
+        """One line in one write to the end. A full disk is an OSError that names the file, the reply kept in `room`."""
         line = json.dumps({"key": key, **reply, "check": digest(key, reply)}).encode() + b"\n"
         try:
             self._write(self.path, "ab", line)

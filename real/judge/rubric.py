@@ -129,16 +129,13 @@ def _question(file: str, number: int, entry: Any) -> Question:
         wrong = {found["loc"][0]: found["type"] for found in error.errors()}
         field, kind = next(iter(wrong.items()))
         name = f"{number}" if "id" in wrong else f"{number} ({getattr(entry['id'], 'written', entry['id'])})"
-        if kind == "missing":
-            raise InputError(f'{file}: entry {name} lacks "{field}"') from None
-        wanted = Question.model_fields[field].description
-        raise InputError(f'{file}: entry {name}: "{field}" must be {wanted}') from None
-    prompts = question.judge_prompts if question.type == SCORED else {}
-    for of in JUDGED if prompts else ():
-        if of not in prompts:
+        wanted = f': "{field}" must be {Question.model_fields[field].description}'
+        what = f' lacks "{field}"' if kind == "missing" else wanted
+        raise InputError(f"{file}: entry {name}{what}") from None
+    for of in JUDGED if question.type == SCORED else ():
+        if of not in question.judge_prompts:
             raise InputError(f'{file}: {question.id} has no "{of}" among its judge_prompts')
-        for place in re.findall(PLACE, prompts[of]):
-            if place not in ("{question}", "{answer}"):
-                known = "only {question} and {answer} are filled in"
-                raise InputError(f'{file}: entry {question.id}: "{of}" holds {place}; {known}')
+        if places := {*re.findall(PLACE, question.judge_prompts[of])} - {"{question}", "{answer}"}:
+            known = "only {question} and {answer} are filled in"
+            raise InputError(f'{file}: entry {question.id}: "{of}" holds {min(places)}; {known}')
     return question
