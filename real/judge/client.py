@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from real.judge import forms
-from real.judge.replies import AGAIN, ALL, PRICES, ROW, Fault, Replies, fault, key, paid, read
+from real.judge.replies import AGAIN, ALL, PRICES, ROW, Fault, Replies, api_key, fault, paid, read
 from real.judge.rubric import Judging
 from shared.errors import InputError
 from shared.records import digest
@@ -113,16 +113,16 @@ def connect(judge: Judge) -> Any:
 
     if not all(re.fullmatch(r"(https?://[^\s@]+)?", url) for url in judge.url.split(",")):
         raise JudgeError("the judge's address must be http://... or https://..., without a password")
-    if not key() and not judge.url:
+    if not api_key() and not judge.url:
         raise JudgeError(f"OPENAI_API_KEY is not set: {judge.where} needs it (a server of your own: JUDGE_URL)")
-    if not re.fullmatch(r"[!-~]*", key()):
+    if not re.fullmatch(r"[!-~]*", api_key()):
         raise JudgeError("OPENAI_API_KEY holds a character that no key has")
     if judge.max_usd and judge.model not in PRICES:
         raise JudgeError(f"MAX_USD={judge.max_usd:g} cannot be kept: no price of {judge.model} in replies.py")
     try:
         judge.where.encode()
         return openai.AsyncOpenAI(
-            api_key=key() or "none",
+            api_key=api_key() or "none",
             base_url=judge.addresses("")[0],
             timeout=judge.timeout,
             max_retries=0,  # broken replies are to be repeated too: see `ask`

@@ -65,9 +65,8 @@ def settled(tried: str, reply: dict) -> str:
 
 def score(form: str, reply: dict) -> Score:
     """Of a reply, {"text", "top"}, to a request in this form, or in words where it gives no probabilities."""
-    if SENT[form] is not ONE_TOKEN or reply["top"] is None:
-        return parsed(reply["text"])
-    return (digit if form == "digit" else weighted)(reply["top"])
+    read = {"number": weighted, "digit": digit}.get(form)
+    return read(reply["top"]) if read and reply["top"] is not None else parsed(reply["text"])
 
 
 def weighted(top: dict[str, float], most: int = 100, form: str = "number") -> Score:

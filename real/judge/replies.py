@@ -105,14 +105,14 @@ def _alternatives(logprobs: Any) -> dict[str, float] | None:
     return dict(top) or None
 
 
-def key() -> str:
+def api_key() -> str:
     return os.environ.get("OPENAI_API_KEY", "").strip()
 
 
 def clean(text: str) -> str:
     """Without the key, which a server may echo, and lone surrogates, which no file or terminal can hold."""
     text = text.encode("utf-8", "replace").decode()
-    return text.replace(key(), "[key]") if len(key()) > 7 else text
+    return text.replace(api_key(), "[key]") if len(api_key()) > 7 else text
 
 
 class Replies(dict[str, dict]):
