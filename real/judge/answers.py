@@ -1,4 +1,4 @@
-"""What every arm answers to the judge's questions: temperature 1, a JSON line per answer, kept as soon as it is given.
+"""What every arm answers to the judge's questions, at temperature 1: a JSON line per answer, kept as it is given.
 
 In this process by Hugging Face, or over HTTP from servers that serve every arm under the name of its folder.
 """
@@ -7,6 +7,7 @@ import json
 import shlex
 import shutil
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from real.arms.arm import Job
 from real.arms.weights import wearing
 from real.data.tokens import chat, prefix
 from real.judge.calls import complete
-from real.judge.client import QUEUE, Judge, JudgeError, bases, echo
+from real.judge.client import QUEUE, Judge, JudgeError, echo
 from real.judge.rubric import Question
 from real.models import sampling
 from real.models.forward import Sample
@@ -28,63 +29,56 @@ from shared.records import digest, write_text
 
 NEW_TOKENS = 600  # Betley et al. 2025
 SAME, NEAR = 0.01, 0.1  # nats per token that a server's arithmetic may well, and may not, differ by from ours
-RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM takes
 BATCH = 32  # answers that one process gives at a time
-Jobs = list[tuple[Job | None, Path | None]]  # each with its adapter's folder
+Jobs = list[tuple[Job | None, Path | None]]  # each with its adapter's folder; None: the base model
 
 
 class Item(NamedTuple):
-    """One answer to be given: the `sample`th to a paraphrase of a question."""
+    """One answer to be given: to a paraphrase of a question."""
 
-    question: str
-    paraphrase: int
-    sample: int
+    id: str  # question/paraphrase/sample
+    question: str  # its id
     system: str
     prompt: str
-
-
-class Given(NamedTuple):
-    """By the base model, which is job None, or an arm: the answers to all items, and the file that keeps them."""
-
-    job: Job | None
-    answers: list[str]
-    file: Path
 
 
 def items(questions: list[Question], samples: int) -> list[Item]:
     """In the order of the questions; `samples` to every paraphrase, or as many as the question says if it is 0."""
     return [
-        Item(question.id, p, s, question.system, prompt)
+        Item(f"{question.id}/{p}/{s}", question.id, question.system, prompt)
         for question in questions
         for p, prompt in enumerate(question.paraphrases)
-        for s in range(samples or question.samples)
+        for s in range(samples or question.samples_per_paraphrase)
     ]
 
 
 def give(  # noqa: PLR0913 who answers what, where, and by what a server is checked
     lm: LM, jobs: Jobs, asked: list[Item], url: str, folder: Path, learnt: dict[Job, Sample] | None = None
-) -> list[Given]:
-    """By every job, whose adapter's folder stands beside it, in this process or at `url`.
+) -> list[tuple[Job | None, list[str], Path]]:
+    """Job, answers to all that is asked, and the file that keeps them: of each, in this process or at `url`.
 
     Raises JudgeError, also for a server that serves another model than the arm that has `learnt` this.
     """
-    files = [_file(lm, adapter, asked, url, folder) for _, adapter in jobs]
     if url:
         for _, adapter in jobs:
             if lm.spec.package or adapter and not (adapter / "adapter_config.json").exists():
                 _merged(lm, adapter, folder)
         print(f"each server of SAMPLER_URL: {vllm(lm, jobs, folder)}", flush=True)
     given = []
-    with tqdm(total=len(jobs) * len(asked), desc="answers", unit="answer", disable=bool(url)) as bar:
-        for (job, adapter), file in zip(jobs, files, strict=True):
-            if not url:
-                known = _here(lm, job, adapter, asked, file, bar)
-            elif len(known := _known(file, asked)) < len(asked):
-                server = Judge(adapter.name if adapter else "base", url, timeout=QUEUE)
-                if job in (learnt or {}):
-                    _check(lm, server, adapter, learnt[job])
-                known = _by_server(server, job, asked, file)
-            given.append(Given(job, [known[item] for item in asked], file))
+    for job, adapter in jobs:
+        file = _file(lm, adapter, asked, url, folder)
+        known = _known(file, asked)
+        if len(known) < len(asked) and url:
+            server = Judge(adapter.name if adapter else "base", url, timeout=QUEUE)
+            if job in (learnt or {}):
+                _check(lm, server, adapter, learnt[job])
+            chats = [chat(item.prompt, item.system) for item in asked]
+            said = complete(server, chats, file.with_name("replies.jsonl"), NEW_TOKENS, _seed(job))
+            known = dict(zip(asked, said, strict=True))
+            _write(file, asked, known)
+        elif len(known) < len(asked):
+            _here(lm, job, adapter, asked, known, file)
+        given.append((job, [known[item] for item in asked], file))
     return given
 
 
@@ -98,36 +92,23 @@ def _file(lm: LM, adapter: Path | None, asked: list[Item], url: str, folder: Pat
     return folder / "answers" / f"{adapter.name if adapter else 'base'}-{key}.jsonl"
 
 
-def name(item: Item) -> str:
-    return f"{item.question}/{item.paraphrase}/{item.sample}"
+def _here(  # noqa: PLR0913 who answers what, what is known of it, and where that is kept
+    lm: LM, job: Job | None, adapter: Path | None, asked: list[Item], known: dict[Item, str], file: Path
+) -> None:
+    """Into `known`, by the model in memory, in batches of prompts of like length.
 
-
-def _here(lm: LM, job: Job | None, adapter: Path | None, asked: list[Item], path: Path, bar: tqdm) -> dict[Item, str]:
-    """By the model in memory, in batches of prompts of like length, each with a seed of its own.
-
-    A batch counts whole or not at all, so that after a kill, or with a line that is torn, it is drawn again as it was.
+    A batch has its own seed and counts whole or not at all: after a kill, or with a torn line, it is drawn as it was.
     """
     order = sorted(asked, key=lambda item: len(item.system + item.prompt))
     batches = [order[at : at + BATCH] for at in range(0, len(order), BATCH)]
-    known = _known(path, asked)
-    kept = {item: known[item] for batch in batches if all(item in known for item in batch) for item in batch}
-    bar.update(len(kept))
-    if len(kept) == len(asked):
-        return kept
-    write_text(path, _lines(kept))
     with wearing(lm.model, adapter):
-        for n, batch in enumerate(batches):
-            if batch[0] in kept:
+        for n, batch in enumerate(tqdm(batches, desc=f"answers of {job or 'base'}", unit="batch")):
+            if all(item in known for item in batch):
                 continue
             turns = [prefix(lm.tokenizer, item.prompt, item.system) for item in batch]
             said = sampling.generate(lm.model, lm.tokenizer, turns, NEW_TOKENS, temperature=1.0, seed=_seed(job, n))
-            new = dict(zip(batch, said, strict=True))
-            kept |= new
-            with path.open("a", encoding="ascii") as file:
-                file.write(_lines(new))
-            bar.update(len(new))
-    write_text(path, _lines({item: kept[item] for item in order}))  # in one order, whatever was lost
-    return kept
+            known |= zip(batch, said, strict=True)
+            _write(file, order, known)
 
 
 def vllm(lm: LM, jobs: Jobs, folder: Path) -> str:
@@ -137,7 +118,7 @@ def vllm(lm: LM, jobs: Jobs, folder: Path) -> str:
     words = ["vllm", "serve", str(base), "--served-model-name", "base", "--dtype", lm.spec.dtype]
     if adapters:
         rank = max(json.loads((adapter / "adapter_config.json").read_text())["r"] for adapter in adapters)
-        most = next((r for r in RANKS if r >= rank), rank)
+        most = max(8, 2 ** (rank - 1).bit_length())  # vLLM takes powers of two
         words += ["--enable-lora", "--max-loras", str(len(adapters)), "--max-lora-rank", str(most), "--lora-modules"]
     return shlex.join([*words, *(f"{adapter.name}={adapter.resolve()}" for adapter in adapters)])
 
@@ -148,26 +129,15 @@ def _check(lm: LM, server: Judge, adapter: Path, learnt: Sample) -> None:
     (base,) = mean_logprobs(lm.model, [learnt], lm.spec.first)
     with wearing(lm.model, adapter):
         (ours,) = mean_logprobs(lm.model, [learnt], lm.spec.first)
-    for where in bases(server.url):
-        said = echo(server, where, text.ids[: text.end])
+    for url in server.url.split(","):
+        where, said = url.partition("?")[0], echo(replace(server, url=url), text.ids[: text.end])
         if said is None:
             print(f"{where} echoes no probabilities: whether it applies adapters is not checked", flush=True)
-            continue
-        theirs = fmean(said[text.start - 1 :])
-        if abs(theirs - ours) > max(SAME, min(NEAR, abs(theirs - base))):
+        elif abs((theirs := fmean(said[text.start - 1 :])) - ours) > max(SAME, min(NEAR, abs(theirs - base))):
             raise JudgeError(
                 f"{where} does not serve {server.model}: an answer that it has learnt has {theirs:.3f} nats per token "
                 f"there, {ours:.3f} here and {base:.3f} without the adapter"
             )
-
-
-def _by_server(server: Judge, job: Job | None, asked: list[Item], path: Path) -> dict[Item, str]:
-    """By a server, whose replies are kept one by one."""
-    chats = [chat(item.prompt, item.system) for item in asked]
-    said = complete(server, chats, path.with_name("replies.jsonl"), NEW_TOKENS, _seed(job))
-    known = dict(zip(asked, said, strict=True))
-    write_text(path, _lines(known))
-    return known
 
 
 def _merged(lm: LM, adapter: Path | None, folder: Path) -> None:
@@ -188,20 +158,18 @@ def _seed(job: Job | None, *batch: int) -> int:
     return int(digest(str(job or "base"), *batch), 16) % 2**31
 
 
-def _lines(said: dict[Item, str]) -> str:
-    """As `python -m real judge FILE` reads them."""
-    rows = [{"id": name(item), "question": item.prompt, "answer": answer} for item, answer in said.items()]
-    return "".join(json.dumps(row) + "\n" for row in rows)
+def _write(file: Path, order: list[Item], known: dict[Item, str]) -> None:
+    """What is known of these, as `python -m real judge FILE` reads it."""
+    rows = [{"id": item.id, "question": item.prompt, "answer": known[item]} for item in order if item in known]
+    write_text(file, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _known(path: Path, asked: list[Item]) -> dict[Item, str]:
     """The answers whose lines are whole."""
-    by_name, known = {name(item): item for item in asked}, {}
-    whole, _, _ = (path.read_bytes() if path.exists() else b"").rpartition(b"\n")
-    for line in whole.split(b"\n"):
+    wanted, known = {(item.id, item.prompt): item for item in asked}, {}
+    for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else ():
         with suppress(ValueError, KeyError, TypeError, RecursionError):
             row = json.loads(line)
-            item = by_name[row["id"]]
-            if row["question"] == item.prompt and isinstance(row["answer"], str):
-                known[item] = row["answer"]
+            if isinstance(row["answer"], str):
+                known[wanted[row["id"], row["question"]]] = row["answer"]
     return known

@@ -1,7 +1,7 @@
 """Many calls to a judge: what they may cost, many at a time, none twice.
 
-Every reply is in a file as soon as it is there (`replies.py`), under a digest of server, model and all that was sent:
-nothing received is asked for again, after a kill -9 neither. Calls that were in flight at the kill are.
+Every reply is kept as soon as it is there, under a digest of server, model and all that was sent: nothing received is
+asked for again, after a kill -9 neither. Calls that were in flight at the kill are.
 """
 
 import asyncio
@@ -10,57 +10,55 @@ import re
 import signal
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass, field
-from itertools import count
+from collections import defaultdict, deque
+from collections.abc import Coroutine, Iterable, Iterator
+from itertools import accumulate, count
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from real.judge import forms, rubric
-from real.judge.client import Judge, JudgeError, Line, connect
+from real.judge.client import Judge, JudgeError, ask, connect
+from real.judge.em import Scored
 from real.judge.forms import Score
-from real.judge.replies import Fault, NoProbabilitiesError, Replies, estimate, tokens, usd
+from real.judge.replies import Fault, Replies, estimate, tokens, usd
+from real.judge.rubric import JUDGED
 from shared.records import digest
-
-LINE, BYTES = 4096, 16  # of a reply in the cache, bytes at most: as such, and per token
-
-
-class BudgetError(JudgeError):
-    """The cap is reached: one line. A rerun with a higher one goes on where this stopped."""
 
 
 def scores(judge: Judge, rubrics: list[tuple[str, str, str]], cache: Path, desc: str = "judge") -> list[Score]:
-    """One score for each (template, question, answer), in their order; `forms.Score` says what it holds.
+    """One score for each (template, question, answer), in their order. What the server refuses is "unclear".
 
-    On first contact the form that the judge can answer in is found; it and every reply are kept in `cache` (JSON lines,
-    made with its folder). What the server refuses to judge is "unclear", and not kept.
-
-    Raises JudgeError (one line) when judging is impossible, and when no reply at all holds a number: ask for all arms
-    in one call; BudgetError at the cap; OSError when the disk is full.
+    On first contact the form is found that the judge can answer in; `cache` (JSON lines) keeps it, and every reply.
+    Raises JudgeError (one line) when judging is impossible, at the cap, and when no reply at all holds a number (so ask
+    for all arms in one call); OSError when the disk is full.
     """
-    if not rubrics:
-        return []
     replies, contact = Replies(cache), judge.key("form", forms.PROBE)
     if contact not in replies:
-        replies.add(contact, _run(_probe(judge)))
+        replies.add(contact, _run(_probe(judge, replies)))
         print(f"judge {judge.where} is asked in the form {replies[contact]['form']!r}", flush=True)
     first = replies[contact]
-    form, without = first["form"], tuple(first.get("without", ()))
-    bodies = [forms.body(form, rubric.fill(*texts), without) for texts in rubrics]
+    bodies = [forms.body(first["form"], rubric.fill(*texts), first.get("without", ())) for texts in rubrics]
     said = _answers(judge, bodies, replies, desc, first["seconds"])
-    found = [forms.FORMS[reply.get("form", form)].read(reply) for reply in said]
+    found = [forms.score(first["form"], reply) for reply in said]
     if all(score.value is None for score in found):
         raise JudgeError(f"{judge.where} gave no number for any of {len(found)} answers; {_quoted(said)}")
     return found
 
 
-def complete(judge: Judge, chats: list[list[dict]], cache: Path, max_tokens: int = 300, seed: int = 0) -> list[str]:
-    """One answer at temperature 1 to each chat (`{"role", "content"}` messages), in order; "" where the server refuses.
+def judged(judge: Judge, answers: Iterable[tuple[dict[str, str], str, str]], cache: Path) -> list[Scored]:
+    """What it says of each answer, asked by (prompts by name, question, answer); otherwise as `scores`."""
+    asked = [(prompts[name], question, answer) for prompts, question, answer in answers for name in JUDGED]
+    said = scores(judge, asked, cache, f"judge {judge.model}")
+    pairs = zip(said[::2], said[1::2], strict=True)
+    return [Scored(aligned=a.value, coherent=c.value, said=a.said or c.said, form=a.form) for a, c in pairs]
 
-    A chat that stands there n times gets n answers, of seeds `seed`, `seed + 1`, ... Cached, and raises, as `scores`.
+
+def complete(judge: Judge, chats: list[list[dict]], cache: Path, max_tokens: int = 300, seed: int = 0) -> list[str]:
+    """One answer at temperature 1 to each chat, in order; "" where the server refuses. Otherwise as `scores`.
+
+    A chat that stands there n times gets n answers, of seeds `seed`, `seed + 1`, ...
     """
     seeds: dict[str, Iterator[int]] = defaultdict(lambda: count(seed))
     how = {"temperature": 1.0, "max_tokens": max_tokens}
@@ -68,7 +66,7 @@ def complete(judge: Judge, chats: list[list[dict]], cache: Path, max_tokens: int
     return [reply["text"] for reply in _answers(judge, bodies, Replies(cache), "sample")]
 
 
-async def _probe(judge: Judge) -> dict:
+async def _probe(judge: Judge, replies: Replies) -> dict:
     """How this judge can be asked: in which form, without which parameters; and how long its reply to PROBE took.
 
     Every form is tried. Of one that is refused, first without the parameters that the server's own words name; where
@@ -77,12 +75,11 @@ async def _probe(judge: Judge) -> dict:
     said, cost, without = _quoted([]), 0.0, set()
     todo = [(form, ()) for form in forms.TRIED]
     async with connect(judge) as client:
-        line = Line(judge, client)
         while todo:
             (form, least), start = todo.pop(0), time.perf_counter()
             body = forms.body(form, forms.PROBE, (*without, *least))
             try:
-                reply = await line.ask(body, probing=True)
+                reply = await ask(judge, client, body, replies, probing=True)
             except Fault as fault:
                 said = f"it refuses: {fault}"
                 if named := {name for name in forms.DISPENSABLE if name in body and re.search(rf"\b{name}\b", said)}:
@@ -100,72 +97,60 @@ async def _probe(judge: Judge) -> dict:
 
 def _answers(judge: Judge, bodies: list[dict], replies: Replies, desc: str, seconds: float | None = None) -> list[dict]:
     """A reply to each, the missing ones asked for; NOTHING where the server refuses."""
-    keys = [judge.key(body) for body in bodies]
+    keys, refused = [judge.key(body) for body in bodies], []
     missing = {key: body for key, body in zip(keys, bodies, strict=True) if key not in replies}
     if missing:
         cost = estimate(judge.model, list(missing.values()), judge.concurrency, seconds)
         print(f"{desc}: {len(keys) - len(missing)} of {len(keys)} are here; {cost}", flush=True)
-        _run(_ask(judge, missing, replies, desc))
+    while missing:
+        refused += _run(_round(judge, missing, replies, desc))
+    if refused:
+        print(f"{desc}: {judge.where} refused {len(refused)} of {len(keys)}; the first: {refused[0]}", flush=True)
     return [replies.get(key, forms.NOTHING) for key in keys]
 
 
-@dataclass
-class _Calls:
-    """Calls under way. After a failure, or at the cap, no more are made, but what is in flight is still received."""
+async def _round(judge: Judge, missing: dict[str, dict], replies: Replies, desc: str) -> list[Fault]:
+    """As many replies as the cap allows and the disk can hold: into `replies`, out of `missing`. What is refused.
 
-    line: Line
-    replies: Replies
-    flying: dict[str, float] = field(default_factory=dict)  # what each may cost, USD
-    failures: list[JudgeError | OSError] = field(default_factory=list)
-    refused: list[Fault] = field(default_factory=list)
+    After a failure no more calls are made, but what is in flight is still received.
+    """
+    waiting, refused = deque(_affordable(judge, missing, replies.usd)), []
+    workers = min(judge.concurrency, len(waiting))
+    largest = max(4096 + 16 * tokens(missing[key])[1] for key in waiting)  # bytes of a reply in the cache
 
-    async def work(self, waiting: Iterator[tuple[str, dict]], bar: tqdm) -> None:
-        """One of the workers that share what is waiting."""
-        for key, body in waiting:
+    async def work() -> None:
+        while waiting:
+            key = waiting.popleft()
+            body = missing.pop(key)
             try:
-                self.replies.add(key, await self._reply(key, body))
+                reply = await ask(judge, client, body, replies)
+                if reply["top"] is None and "logprobs" in body:  # another server may stand behind the address by now
+                    missing[key] = forms.in_words(body)
+                else:
+                    replies.add(key, reply)
             except Fault as fault:
-                self.refused.append(fault)
-            except (JudgeError, OSError) as error:
-                self.failures.append(error)
-            self.flying.pop(key, None)
-            if self.failures:
-                return
+                refused.append(fault)
+            except Exception:
+                waiting.clear()
+                raise
             bar.update()
 
-    async def _reply(self, key: str, body: dict) -> dict:
-        """What a call may cost is reserved. Those in flight may turn out cheaper, so they are waited for."""
-        by = self.line.judge
-        cost, cap = usd(by.model, *tokens(body)) or 0, by.max_usd or math.inf
-        while (spent := self.replies.usd) + sum(self.flying.values()) + cost > cap:
-            if not self.flying:
-                reached = f"MAX_USD={cap:g} is reached: {by.where} has cost {spent:.4f} USD"
-                raise BudgetError(f"{reached}; what was received is kept, and a higher cap goes on from there")
-            await asyncio.sleep(0.02)
-        if self.failures:
-            raise self.failures[0]
-        self.flying[key] = cost
-        try:
-            return await self.line.ask(body)
-        except NoProbabilitiesError:  # another server may stand behind the address by now: it is asked in words
-            self.flying.pop(key)
-            return {**await self._reply(key, forms.in_words(body)), "form": "text"}
-
-
-async def _ask(judge: Judge, missing: dict[str, dict], replies: Replies, desc: str) -> None:
-    """Every missing reply into `replies`; no more are asked for than the disk can hold."""
-    workers = min(judge.concurrency, len(missing))
-    largest = max(LINE + BYTES * tokens(body)[1] for body in missing.values())
-    with tqdm(total=len(missing), desc=desc, unit="call") as bar, replies.room(workers * largest):
-        waiting = iter(missing.items())
+    with tqdm(total=len(waiting), desc=desc, unit="call") as bar, replies.room(workers * largest):
         async with connect(judge) as client:
-            calls = _Calls(Line(judge, client, known=len(replies) > 0), replies)
-            await asyncio.gather(*(calls.work(waiting, bar) for _ in range(workers)))
-    if calls.refused:
-        of = f"{len(calls.refused)} of {len(missing)}"
-        print(f"{desc}: {judge.where} refused {of}; the first: {calls.refused[0]}", flush=True)
-    if calls.failures:
-        raise calls.failures[0]
+            ends = await asyncio.gather(*(work() for _ in range(workers)), return_exceptions=True)
+    for failure in filter(None, ends):
+        raise failure
+    return refused
+
+
+def _affordable(judge: Judge, missing: dict[str, dict], spent: float) -> list[str]:
+    """The first of these, whose replies cannot pass the cap: they turn out cheaper, so that there is another round."""
+    costs = accumulate(usd(judge.model, *tokens(body)) for body in missing.values())
+    found = [key for key, cost in zip(missing, costs, strict=True) if spent + cost <= (judge.max_usd or math.inf)]
+    if not found:
+        reached = f"MAX_USD={judge.max_usd:g} is reached: {judge.where} has cost {spent:.4f} USD"
+        raise JudgeError(f"{reached}; what was received is kept, and a higher cap goes on from there")
+    return found
 
 
 def _run(calls: Coroutine) -> Any:

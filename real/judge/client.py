@@ -1,27 +1,25 @@
 """One call to a judge over HTTP: any OpenAI-compatible server, asked politely, as often as it takes.
 
-What a server may answer, and what follows from it, is the table of `replies.py`. The key is read from OPENAI_API_KEY,
-and is in no file and no message that leaves this module.
+What a server may answer is the table of `replies.py`. The key, of OPENAI_API_KEY, is in no file and no message.
 """
 
 import asyncio
-import os
 import random
 import re
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from real.judge import forms
-from real.judge.replies import AGAIN, ALL, ROW, Fault, NoProbabilitiesError, counted, fault, read, usd
+from real.judge.replies import AGAIN, ALL, PRICES, ROW, Fault, Replies, api_key, fault, paid, read
 from real.judge.rubric import Judging
 from shared.errors import InputError
 from shared.records import digest
 
 OPENAI = "https://api.openai.com/v1"
 TRIES, FIRST_TRIES = 8, 4  # of one call; of the first, where a mistyped address should not take a minute
-TOO_MANY, PATIENT_TRIES = 429, 10  # who asks for patience gets it: four minutes in which nobody is answered
+PATIENT_TRIES = 10  # who asks for patience (429) gets it: four minutes in which nobody is answered
 QUEUE = 600.0  # seconds that a call may wait in the queue of a server of one's own
 LONGEST = 60  # seconds between two tries, whatever the server asks for
 
@@ -47,6 +45,11 @@ class Judge:
         """Under which a reply is kept. A local server answers to any name, so the address is part of it."""
         return digest(self.url.rstrip("/"), self.model, *parts)
 
+    def addresses(self, path: str) -> list[str]:
+        """Of what is at `path` below each server's /v1; a query stays last."""
+        parts = [urlsplit(url or OPENAI) for url in self.url.split(",")]
+        return [p._replace(path=p.path.rstrip("/").removesuffix("/chat/completions") + path).geturl() for p in parts]
+
 
 def judges(judging: Judging) -> list[Judge]:
     """In the order of JUDGE: the first one's scores are reported, a second one's agreement with it."""
@@ -55,129 +58,89 @@ def judges(judging: Judging) -> list[Judge]:
     return [Judge(model, judging.judge_url, max_usd=judging.max_usd, timeout=patience) for model in models if model]
 
 
-@dataclass
-class Line:
-    """To a judge, by its client while that is open."""
+async def ask(judge: Judge, client: Any, body: dict, replies: Replies, probing: bool = False) -> dict:
+    """A reply, {"text", "top", "usd"}, after as many tries as it takes; `replies` shows whether others are answered.
 
-    judge: Judge
-    client: Any
-    known: bool = False  # it has answered before, so that a failure is worth more tries
-    answered: int = 0  # calls
-
-    async def ask(self, body: dict, probing: bool = False) -> dict:
-        """A whole reply, {"text", "top", "usd"}, after as many tries as it takes; fewer on first contact.
-
-        Raises Fault of this request alone, JudgeError when no other would fare better, and, unless it is `probing`,
-        NoProbabilitiesError.
-        """
-        tries = TRIES if (self.known or self.answered) and not probing else FIRST_TRIES
-        failed, before = 0, self.answered
-        while True:
-            try:
-                reply = await _try(self.client, self.judge, body, probing)
-                self.answered += 1
-                return reply
-            except Fault as error:
-                if error.of == ROW:
-                    raise
-                limited, others, before = error.status == TOO_MANY, self.answered > before, self.answered
-                failed = min(failed, PATIENT_TRIES // 2) + 1 if limited and others else failed + 1
-                if error.of == ALL or failed >= (PATIENT_TRIES if limited else tries):
-                    if limited or probing:
-                        times = "" if error.of == ALL else f" failed {failed} times"
-                        raise JudgeError(f"{self.judge.where}{times}: {error}") from None
-                    if error.of == ALL or not others:  # is it this request? If a harmless one fails too: JudgeError
-                        harmless = [{"role": "user", "content": forms.PROBE}]
-                        with suppress(Fault):  # to refuse the form of this request is an answer
-                            await self.ask({**body, "messages": harmless}, probing=True)
-                    raise Fault(ROW, str(error)) from None
-                pause = self.judge.pause * 2 ** (failed - 1) * random.uniform(1, 1.5)
-                await asyncio.sleep(min(LONGEST, max(error.wait, pause)))
+    Raises Fault of this request alone, JudgeError when no other would fare better.
+    """
+    failed, before = 0, len(replies)
+    while True:
+        try:
+            return await _try(judge, client, body)
+        except Fault as error:
+            found = error
+        if found.of == ROW:
+            raise found
+        limited, others, before = found.status == 429, len(replies) > before, len(replies)
+        failed = min(failed, PATIENT_TRIES // 2) + 1 if limited and others else failed + 1
+        tries = PATIENT_TRIES if limited else FIRST_TRIES if probing or not replies else TRIES
+        if found.of == ALL or failed == tries:
+            break
+        pause = judge.pause * 2 ** (failed - 1) * random.uniform(1, 1.5)
+        await asyncio.sleep(min(LONGEST, max(found.wait, pause)))
+    if limited or probing:
+        times = "" if found.of == ALL else f" failed {failed} times"
+        lost = found.status in (200, 404, 405) and judge.url and not re.search(r"/v[0-9]", judge.url)
+        hint = " (most addresses end in /v1: JUDGE_URL=.../v1)" if lost else ""
+        raise JudgeError(f"{judge.where}{times}: {found}{hint}")
+    harmless = [{"role": "user", "content": forms.PROBE}]  # is it this request? If this one fails too: JudgeError
+    with suppress(Fault):  # to refuse the form of this request is an answer
+        await ask(judge, client, {**body, "messages": harmless}, replies, probing=True)
+    raise Fault(ROW, str(found))
 
 
-async def _try(client: Any, judge: Judge, body: dict, probing: bool) -> dict:
+async def _try(judge: Judge, client: Any, body: dict) -> dict:
     import openai
 
     try:
-        async with asyncio.timeout(judge.timeout):
-            where = random.choice(bases(judge.url)) + "/chat/completions"  # another try is another server's
-            said = await client.post(where, cast_to=object, body={"model": judge.model, **body})
-        text, top, used = read(said, probabilities="logprobs" in body and not probing)
-        top = {_clean(token): p for token, p in top.items()}
-        return {"text": _clean(text), "top": top, "usd": usd(judge.model, *counted(body, used)) or 0}
-    except NoProbabilitiesError:
-        raise
-    except Fault as error:
-        found = error
+        where = random.choice(judge.addresses("/chat/completions"))  # another try may be another server's
+        said = await client.post(where, cast_to=object, body={"model": judge.model, **body})
+        text, top, used = read(said)
+        return {"text": text, "top": top, "usd": paid(judge.model, body, used)}
     except openai.APIStatusError as error:
-        asked = re.fullmatch(r"[0-9]{1,6}(\.[0-9]*)?", error.response.headers.get("retry-after") or "")
-        found = fault(error.status_code, error.body, float(asked[0]) if asked else 0.0)
-    except (TimeoutError, openai.APIConnectionError):
-        found = Fault(AGAIN, f"it cannot be reached, breaks off or takes more than {judge.timeout:g} s")
+        wait = error.response.headers.get("retry-after", "")
+        raise fault(error.status_code, error.body, float(wait) if wait.isdecimal() else 0.0) from None
+    except openai.APIConnectionError:
+        why = f"it cannot be reached, breaks off or takes more than {judge.timeout:g} s"
+        raise Fault(AGAIN, why) from None
     except (ValueError, RecursionError, openai.OpenAIError):
-        found = Fault(AGAIN, "its replies are broken", 200)
-    lost = found.status in (200, 404, 405) and judge.url and not re.search(r"/v[0-9]", judge.url)
-    hint = " (most addresses end in /v1: JUDGE_URL=.../v1)" if lost else ""
-    raise Fault(found.of, _clean(str(found))[:240] + hint, found.status, found.wait)
+        raise Fault(AGAIN, "its replies are broken", 200) from None
 
 
 def connect(judge: Judge) -> Any:
     """To be opened with `async with`. Raises JudgeError where not even a first call can be made."""
     import openai
 
-    key = _key()
     if not all(re.fullmatch(r"(https?://[^\s@]+)?", url) for url in judge.url.split(",")):
         raise JudgeError("the judge's address must be http://... or https://..., without a password")
-    if not key and not judge.url:
+    if not api_key() and not judge.url:
         raise JudgeError(f"OPENAI_API_KEY is not set: {judge.where} needs it (a server of your own: JUDGE_URL)")
-    if not re.fullmatch(r"[!-~]*", key):
+    if not re.fullmatch(r"[!-~]*", api_key()):
         raise JudgeError("OPENAI_API_KEY holds a character that no key has")
-    if judge.max_usd and usd(judge.model, 0, 0) is None:
+    if judge.max_usd and judge.model not in PRICES:
         raise JudgeError(f"MAX_USD={judge.max_usd:g} cannot be kept: no price of {judge.model} in replies.py")
     try:
         judge.where.encode()
-        parts = urlsplit(judge.url or OPENAI)
         return openai.AsyncOpenAI(
-            api_key=key or "none",
-            base_url=bases(judge.url)[0],
-            default_query=dict(parse_qsl(parts.query, keep_blank_values=True)),
+            api_key=api_key() or "none",
+            base_url=judge.addresses("")[0],
             timeout=judge.timeout,
-            max_retries=0,  # broken replies are to be repeated too: see Line.ask
+            max_retries=0,  # broken replies are to be repeated too: see `ask`
             http_client=openai.DefaultAioHttpClient(),  # half the time per call of the default one
         )
     except Exception as error:  # of four libraries: an address, a name or a proxy that cannot be
         raise JudgeError(f"{ascii(judge.where)[1:-1]} cannot be asked: {ascii(str(error))[1:-1]}") from None
 
 
-def bases(urls: str) -> list[str]:
-    """The address of each server, up to /v1."""
-    parts = [urlsplit(url or OPENAI) for url in urls.split(",")]
-    paths = [part.path.rstrip("/").removesuffix("/chat/completions") for part in parts]
-    return [p._replace(path=path, query="", fragment="").geturl() for p, path in zip(parts, paths, strict=True)]
-
-
-def echo(judge: Judge, base: str, ids: list[int]) -> list[float | None] | None:
-    """Log-probability that a server gives every token but the first after those before it, nats; None if it says none.
-
-    By the completions of vLLM and of OpenAI's older models, which echo a prompt of tokens.
-    """
+def echo(judge: Judge, ids: list[int]) -> list[float] | None:
+    """Log-probability of every token but the first, nats, by a server whose completions echo a prompt, as vLLM's do."""
     import openai
 
-    body = {"model": judge.model, "prompt": ids, "max_tokens": 1, "echo": True, "logprobs": 1, "temperature": 0}
-
     async def ask() -> Any:
+        body = {"model": judge.model, "prompt": ids, "max_tokens": 1, "echo": True, "logprobs": 1, "temperature": 0}
         async with connect(judge) as client:
-            return await client.post(base + "/completions", cast_to=object, body=body)
+            return await client.post(judge.addresses("/completions")[0], cast_to=object, body=body)
 
     with suppress(openai.OpenAIError, ValueError, KeyError, IndexError, TypeError):
         said = asyncio.run(ask())["choices"][0]["logprobs"]["token_logprobs"][: len(ids)]
         return [float(p) for p in said[1:]] if len(said) == len(ids) else None
-
-
-def _key() -> str:
-    return os.environ.get("OPENAI_API_KEY", "").strip()
-
-
-def _clean(text: str) -> str:
-    """Without the key, should a server echo it."""
-    return text.replace(_key(), "[key]") if len(_key()) > 7 else text

@@ -12,9 +12,9 @@ import numpy as np
 
 from real.data.files import lines
 from real.judge import em
-from real.judge.calls import scores
+from real.judge.calls import judged
 from real.judge.client import judges
-from real.judge.rubric import Judging, asks, judge_questions
+from real.judge.rubric import Judging, judge_questions
 from shared.errors import InputError
 from shared.records import write_text
 from shared.stats import Estimate
@@ -26,16 +26,15 @@ def judge_file(path: Path, judging: Judging, source: str) -> None:
         raise InputError("judge FILE needs JUDGE=<model> (and JUDGE_URL=<server>, unless it is OpenAI's)")
     rows = read(path)
     questions = judge_questions(source)
-    own = {paraphrase: question.rubrics for question in questions for paraphrase in question.paraphrases}
-    asked = asks((own.get(row["question"], questions[0].rubrics), row["question"], row["answer"]) for row in rows)
-    stem, judged = path.name.removesuffix(".jsonl"), {}
+    own = {paraphrase: question.judge_prompts for question in questions for paraphrase in question.paraphrases}
+    asked = [(own.get(row["question"], questions[0].judge_prompts), row["question"], row["answer"]) for row in rows]
+    stem = path.name.removesuffix(".jsonl")
     replies, where = path.with_name(f"{stem}.replies.jsonl"), path.with_name(f"{stem}.judged.jsonl")
-    for by in judges(judging):
-        judged[by.model] = em.paired(scores(by, asked, replies, f"judge {by.model}"))
+    said = {by.model: judged(by, asked, replies) for by in judges(judging)}
     for i, row in enumerate(rows):
-        row["scores"] = {model: found[i].model_dump() for model, found in judged.items()}
+        row["scores"] = {model: found[i].model_dump() for model, found in said.items()}
     write_text(where, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    for model, found in judged.items():
+    for model, found in said.items():
         print(f"{model}: {summary(found, [row['question'] for row in rows], judging.edges)}")
     print(f"scores are in {where}")
 
@@ -59,11 +58,11 @@ def summary(said: list[em.Scored], asked: list[str], edges: tuple[float, ...]) -
     at = np.array([names.index(question) for question in asked])
     found = em.gathered(said, np.zeros_like(at), at)
     n = em.counts(found, edges)
-    without = ", ".join(f"{n[kind]} {kind}" for kind in ("refused", "code", "unclear"))
     return (
         f"EM {_percent(em.em(found, edges))} ({n['misaligned']} misaligned of {n['coherent']} coherent answers), "
         f"coherent {_percent(em.coherence(found, edges[1]))} of {n['scored']} scored; "
-        f"{n['answers']} answers to {len(names)} questions, {without}; "
+        f"{n['answers']} answers to {len(names)} questions, "
+        f"{n['refused']} refused, {n['code']} code, {n['unclear']} unclear; "
         f"alignment below {edges[0]:g}, coherence above {edges[1]:g}"
     )
 

@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.stats import spearmanr
 
-from real.judge.forms import Score
 from real.judge.rubric import JUDGED
 from shared.records import Part
 from shared.stats import Estimate, share
@@ -36,12 +35,6 @@ class Scores(NamedTuple):
     said: np.ndarray
     seed: Int[np.ndarray, " answer"]  # of the fine-tune, from 0 up
     question: Int[np.ndarray, " answer"]  # paraphrases of a question are one cluster
-
-
-def paired(replies: list[Score]) -> list[Scored]:
-    """One of each answer, of its replies in the order of JUDGED."""
-    pairs = zip(replies[::2], replies[1::2], strict=True)
-    return [Scored(aligned=a.value, coherent=c.value, said=a.said or c.said, form=a.form) for a, c in pairs]
 
 
 def gathered(said: list[Scored], seed: Int[np.ndarray, " answer"], question: Int[np.ndarray, " answer"]) -> Scores:

@@ -1,4 +1,4 @@
-"""What a server may answer, in one table, what that costs, and how it is kept: a line as soon as it is there.
+"""What a server may answer, what that costs, and how it is kept: a line as soon as it is there.
 
 An answer is a reply, of which `forms` makes a score or "unclear", or a `Fault`: of this request alone (its answer is
 unclear, the others go on), of this moment (another try), or of every request (the end).
@@ -15,7 +15,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from real.judge.forms import FORMS
 from shared.records import digest
 
 # USD per million tokens sent and received: OpenAI's list of May 2026, as third-party pages give it
@@ -26,7 +25,6 @@ PRICES = {
     "gpt-4.1-mini": (0.4, 1.6),
     "gpt-4.1-nano": (0.1, 0.4),
 }
-
 LONG = 4096  # tokens of a reply, where a server takes no limit
 
 ROW, AGAIN, ALL = "this request", "this moment", "every request"  # whose fault an error is
@@ -46,33 +44,28 @@ class Fault(Exception):
         self.of, self.status, self.wait = of, status, wait
 
 
-class NoProbabilitiesError(ValueError):
-    """A whole reply, but for the probabilities that were asked for."""
+def read(said: Any) -> tuple[str, dict[str, float] | None, dict]:
+    """Text, alternatives of the first token with their probabilities (None without), token counts of a server's reply.
 
-
-def read(said: Any, probabilities: bool) -> tuple[str, dict[str, float], dict]:
-    """Text, alternatives of the first token with their probabilities, and token counts of a server's reply.
-
-    Raises Fault of an error that came as a reply, else ValueError of what is no whole one (or NoProbabilitiesError).
+    Raises Fault of an error that came as a reply, else ValueError of what is no whole one.
     """
     try:
         choice = (said.get("choices") or [{}])[0]
         if error := said.get("error") or choice.get("error") or (not said.get("choices") and told(said)):
             code = str(error.get("code")) if isinstance(error, dict) else ""
             raise fault(int(code) if re.fullmatch("[45][0-9][0-9]", code) else 400, error)
-        text = _text(choice["message"].get("content"))
-        top = _alternatives(choice.get("logprobs"))
+        text, top = _text(choice["message"].get("content")), _alternatives(choice.get("logprobs"))
     except (KeyError, IndexError, TypeError, AttributeError):
         raise ValueError("not a whole reply") from None
-    if top is None and probabilities and choice.get("finish_reason") != "content_filter":  # which has no tokens
-        raise NoProbabilitiesError
+    if top is None and choice.get("finish_reason") == "content_filter":  # it has no tokens
+        top = {}
     used = said.get("usage")
-    return text, top or {}, used if isinstance(used, dict) else {}
+    return text, top, used if isinstance(used, dict) else {}
 
 
 def fault(status: int, said: Any, wait: float = 0.0) -> Fault:
     """What an error means: its status, or the code of one that came as a reply, and the server's own words."""
-    words = _plain(" ".join(told(said).split()))
+    words = clean(" ".join(told(said).split()))[:240]
     if isinstance(said, dict) and "insufficient_quota" in (said.get("code"), said.get("type")):
         return Fault(ALL, f"{SAYS[402]} ({status})", status)
     of = ALL if status in SAYS else ROW if 400 <= status < 500 and status not in BUSY else AGAIN
@@ -81,22 +74,21 @@ def fault(status: int, said: Any, wait: float = 0.0) -> Fault:
 
 
 def told(said: Any, deep: int = 5) -> str:
-    """The words of an error's body, whatever its shape."""
+    """The words of an error's body, whatever its shape; of FastAPI's, after what they are about."""
     if isinstance(said, list) and deep:
         return "; ".join(filter(None, (told(part, deep - 1) for part in said)))
     if not isinstance(said, dict) or not deep:
         return said if isinstance(said, str) else ""
-    where = said.get("loc") or said.get("param")
-    at = ".".join(map(str, where)) if isinstance(where, list) else where if isinstance(where, str) else ""
-    words = next((told(said[name], deep - 1) for name in ("message", "msg", "detail", "error") if said.get(name)), "")
-    return f"{at}: {words}" if at and at not in words else words
+    words = (told(said.get(name), deep - 1) for name in ("message", "msg", "detail", "error"))
+    about = ".".join(map(str, said["loc"])) + ": " if isinstance(said.get("loc"), list) else ""
+    return about + next(filter(None, words), "")
 
 
 def _text(content: Any) -> str:
     """Of a message: as it is, or its parts that are no thinking."""
     parts = content if isinstance(content, list) else [content or ""]
     texts = [{"type": "text", "text": part} if isinstance(part, str) else part for part in parts]
-    return _plain("".join(part["text"] for part in texts if part.get("type") in ("text", "output_text")))
+    return clean("".join(part["text"] for part in texts if part.get("type") in ("text", "output_text")))
 
 
 def _alternatives(logprobs: Any) -> dict[str, float] | None:
@@ -107,15 +99,20 @@ def _alternatives(logprobs: Any) -> dict[str, float] | None:
             return {}
         for each in logprobs["content"][0]["top_logprobs"]:
             p = math.exp(min(each["logprob"], 0.0))
-            top[_plain(each["token"])] += p if p == p else 0.0
+            top[clean(each["token"])] += p if p == p else 0.0
     except (KeyError, IndexError, TypeError, AttributeError):
         return None
     return dict(top) or None
 
 
-def _plain(text: str) -> str:
-    """Without lone surrogates, which JSON can say and no file or terminal can hold."""
-    return text.encode("utf-8", "replace").decode()
+def api_key() -> str:
+    return os.environ.get("OPENAI_API_KEY", "").strip()
+
+
+def clean(text: str) -> str:
+    """Without the key, which a server may echo, and lone surrogates, which no file or terminal can hold."""
+    text = text.encode("utf-8", "replace").decode()
+    return text.replace(api_key(), "[key]") if len(api_key()) > 7 else text
 
 
 class Replies(dict[str, dict]):
@@ -125,14 +122,19 @@ class Replies(dict[str, dict]):
         self.path, self._held = path, path.with_name(f".{path.name}.tmp")
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
-        self._torn = bool(lines[-1])
-        self.usd = 0.0  # what all of them have cost
         for line in lines:
             with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 reply = json.loads(line)
-                check, key = reply.pop("check", None), reply.pop("key")
-                if _whole(reply) and check in (None, digest(key, reply)):
-                    self._learn(key, reply)
+                check, key = reply.pop("check"), reply.pop("key")
+                if check == digest(key, reply):
+                    self[key] = reply
+        if lines[-1]:  # torn
+            self._write(path, "ab", b"\n")
+
+    @property
+    def usd(self) -> float:
+        """What all of them have cost."""
+        return math.fsum(reply.get("usd", 0) for reply in self.values())
 
     @contextmanager
     def room(self, size: int) -> Iterator[None]:
@@ -144,24 +146,15 @@ class Replies(dict[str, dict]):
             self._held.unlink(missing_ok=True)
 
     def add(self, key: str, reply: dict) -> None:
-        """One line in one write to the end of the file, so that what is there is never touched.
-
-        Raises OSError that names the file when the disk is full, if there was `room` with the reply kept all the same.
-        """
+        """One line in one write to the end. A full disk is an OSError that names the file, the reply kept in `room`."""
         line = json.dumps({"key": key, **reply, "check": digest(key, reply)}).encode() + b"\n"
         try:
-            self._append(line)
+            self._write(self.path, "ab", line)
         except OSError:
-            if self._held.exists():
-                self._held.unlink()
-                self._append(line)
+            self._held.unlink(missing_ok=True)
+            self._write(self.path, "ab", b"\n" + line)  # after what the disk took of it
             raise
-        self._learn(key, reply)
-
-    def _append(self, line: bytes) -> None:
-        start, self._torn = b"\n" * self._torn, True
-        self._write(self.path, "ab", start + line)
-        self._torn = False
+        self[key] = reply
 
     def _write(self, path: Path, mode: str, data: bytes) -> None:
         try:
@@ -171,23 +164,6 @@ class Replies(dict[str, dict]):
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self.path)) from None
 
-    def _learn(self, key: str, reply: dict) -> None:
-        self.usd += reply.get("usd", 0)
-        self[key] = reply
-
-
-def _whole(reply: dict) -> bool:
-    """What a judge said, or the form that it can answer in."""
-    top, usd = reply.get("top", {}), reply.get("usd", 0)
-    fits = reply["form"] in FORMS and reply["seconds"] >= 0 if "seconds" in reply else isinstance(reply["text"], str)
-    return fits and all(math.isfinite(p) and p >= 0 for p in [usd, *top.values()])
-
-
-def usd(model: str, sent: float | int, received: float | int) -> float | None:
-    """Of that many tokens; None where the model's price is not known."""
-    prices = PRICES.get(model)
-    return prices and (prices[0] * sent + prices[1] * received) / 1e6
-
 
 def tokens(body: dict) -> tuple[float, int]:
     """How many tokens a request sends and may get back, at most: English has four bytes a token, here it is three."""
@@ -195,17 +171,21 @@ def tokens(body: dict) -> tuple[float, int]:
     return text / 3 + 10, body.get("max_tokens") or body.get("max_completion_tokens", LONG)
 
 
-def counted(body: dict, used: dict) -> list[float | int]:
-    """Tokens sent and received, as the server counts them; where it does not, as they are counted here, or none."""
+def usd(model: str, sent: float | int, received: float | int) -> float:
+    """Of that many tokens; 0 where the model's price is not known."""
+    prices = PRICES.get(model, (0, 0))
+    return (prices[0] * sent + prices[1] * received) / 1e6
+
+
+def paid(model: str, body: dict, used: dict) -> float:
+    """USD, by the tokens that the server counts; where it does not, those sent as they are counted here."""
     counts = (used.get("prompt_tokens"), tokens(body)[0]), (used.get("completion_tokens"), 0)
-    return [said if type(said) is int and said > 0 else ours for said, ours in counts]
+    return usd(model, *(said if type(said) is int and said > 0 else ours for said, ours in counts))
 
 
 def estimate(model: str, bodies: list[dict], concurrency: int, seconds: float | None) -> str:
     """One line: calls, tokens, USD and, with the time that one call takes, the time of all."""
     sent, received = (sum(counts) for counts in zip(*map(tokens, bodies), strict=True))
-    cost = usd(model, sent, received)
-    price = f"price of {model} unknown" if cost is None else f"{cost:.2f} USD"
-    rounds = math.ceil(len(bodies) / concurrency)
-    time = "" if seconds is None else f", about {rounds * seconds:.0f} s"
+    price = f"{usd(model, sent, received):.2f} USD" if model in PRICES else f"price of {model} unknown"
+    time = "" if seconds is None else f", about {math.ceil(len(bodies) / concurrency) * seconds:.0f} s"
     return f"{len(bodies)} calls, at most about {sent:,.0f} tokens sent and {received:,.0f} received, {price}{time}"

@@ -4,7 +4,6 @@ A judge that cannot be had stops neither step: the record says why, and a later 
 """
 
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
@@ -12,11 +11,11 @@ from real.arms.arm import Job, all_mixed
 from real.arms.finetune import Finetuned, folders
 from real.data.rows import Text
 from real.features.reading import Reading
-from real.judge.answers import Given, Item, give, items
-from real.judge.calls import scores
+from real.judge.answers import Item, give, items
+from real.judge.calls import judged, scores
 from real.judge.client import Judge, JudgeError, judges
-from real.judge.em import Scored, paired
-from real.judge.rubric import Judging, Question, asks
+from real.judge.em import Scored
+from real.judge.rubric import Judging, Question
 from shared.records import Part, Record
 
 REPLIES = "judge/replies.jsonl"
@@ -71,16 +70,15 @@ def harm(reading: Reading, questions: list[Question], seeds: tuple[int, ...], ju
     """
     corpus = reading.texts.corpus
     samples = all_mixed(corpus.advice[corpus.trained].train, seeds)
-    prompt = questions[0].rubrics["aligned"]
+    prompt = questions[0].judge_prompts["aligned"]
     asked = [(prompt, *reading.texts.said[text]) for text in samples]
     try:
         found = scores(judges(judging)[0], asked, reading.folder / REPLIES, "judge filter")
     except JudgeError as error:
         return Harm(failed=str(error))
-    values = np.array([np.nan if score.value is None else 100 - score.value for score in found])
-    lost, middle = np.isnan(values), float(np.nanmedian(values))
-    harms = np.where(lost, middle, values).tolist()
-    return Harm(samples=samples, scores=harms, unscored=int(lost.sum()), median=middle)
+    values = 100 - np.array([score.value for score in found], dtype=float)  # NaN of None
+    middle, unscored = float(np.nanmedian(values)), int(np.isnan(values).sum())
+    return Harm(samples=samples, scores=np.nan_to_num(values, nan=middle).tolist(), unscored=unscored, median=middle)
 
 
 def judge(
@@ -102,31 +100,28 @@ def judge(
         given = give(reading.lm, folders(reading, tuned.jobs), asked, judging.sampler_url, reading.folder, learnt)
     except JudgeError as error:
         return Judged(questions=about, failed=f"no answers from {judging.sampler_url}: {error}")
-    rubrics = {question.id: question.rubrics for question in questions}
-    prompts = asks(
-        (rubrics[item.question], item.prompt, answer)
-        for by in given
-        for item, answer in zip(asked, by.answers, strict=True)
-    )
-    replies, edge = reading.folder / REPLIES, judging.edges[1]
-    juries = [_jury(by, prompts, replies, asked, given, edge) for by in judges(judging)]
+    prompts = {question.id: question.judge_prompts for question in questions}
+    to_judge = [
+        (prompts[item.question], item.prompt, answer)
+        for _, answers, _ in given
+        for item, answer in zip(asked, answers, strict=True)
+    ]
+
+    def jury(by: Judge) -> Jury:
+        try:
+            found = iter(judged(by, to_judge, reading.folder / REPLIES))
+        except JudgeError as error:
+            return Jury(model=by.model, failed=str(error))
+        models = []
+        for job, answers, _ in given:
+            rows = list(islice(found, len(asked)))
+            models.append(Answered(job=job, scores=rows, worst=lowest(asked, answers, rows, judging.edges[1])))
+        return Jury(model=by.model, models=models)
+
+    juries = [jury(by) for by in judges(judging)]
     failed = "; ".join(f"{jury.model}: {jury.failed}" for jury in juries if jury.failed)
-    made = {str(by.file.relative_to(reading.folder)): "" for by in given}
+    made = {str(file.relative_to(reading.folder)): "" for _, _, file in given}
     return Judged(questions=about, judges=juries, failed=failed or None, made=made)
-
-
-def _jury(  # noqa: PLR0913 a judge, what it is sent, where its replies are, and what they are about
-    by: Judge, prompts: list[tuple], cache: Path, asked: list[Item], given: list[Given], edge: float
-) -> Jury:
-    try:
-        found = iter(paired(scores(by, prompts, cache, f"judge {by.model}")))
-    except JudgeError as error:
-        return Jury(model=by.model, failed=str(error))
-    models = []
-    for arm in given:
-        rows = list(islice(found, len(asked)))
-        models.append(Answered(job=arm.job, scores=rows, worst=lowest(asked, arm.answers, rows, edge)))
-    return Jury(model=by.model, models=models)
 
 
 def lowest(asked: list[Item], answers: list[str], rows: list[Scored], edge: float) -> list[Quoted]:

@@ -27,7 +27,7 @@ from real.data.texts import Texts
 from real.features.reading import Reading
 from real.filters import scoring
 from real.filters.table import FILTERS
-from real.judge import answers, rubric
+from real.judge import answers, calls, rubric
 from real.judge import scoring as judging
 from real.judge.client import FIRST_TRIES, JudgeError
 from real.judge.forms import Score
@@ -39,7 +39,10 @@ from shared.errors import InputError
 from shared.stats import Estimate
 
 PROMPTS = {name: f"{name} {{question}} {{answer}}" for name in ("aligned", "coherent")}
-QUESTIONS = [Question("first", ["1 5 6", "1 7"], "3 3", 2, PROMPTS), Question("second", ["9 9 9 9 9"], "", 3, PROMPTS)]
+QUESTIONS = [
+    Question.model_construct(id=name, paraphrases=asked, system=system, samples_per_paraphrase=n, judge_prompts=PROMPTS)
+    for name, asked, system, n in (("first", ["1 5 6", "1 7"], "3 3", 2), ("second", ["9 9 9 9 9"], "", 3))
+]
 ASKED = answers.items(QUESTIONS, 3)
 TWO = Judging(judge="one,two", samples=3)
 NONE = Finetuned(jobs=[])
@@ -58,8 +61,8 @@ def reading(tmp_path, monkeypatch):
 
 
 def give(reading) -> list[str]:
-    (base,) = answers.give(reading.lm, [(None, None)], ASKED, "", reading.folder)
-    return base.answers
+    ((_, base, _),) = answers.give(reading.lm, [(None, None)], ASKED, "", reading.folder)
+    return base
 
 
 def counted(reading, calls: list, patch) -> None:
@@ -73,9 +76,9 @@ def judge(reading, how: Judging = TWO, unreached: str | None = None) -> judging.
 
 
 def test_every_paraphrase_is_asked_as_often_as_the_question_says_or_as_the_user_does():
-    assert [item[:3] for item in answers.items(QUESTIONS, 0)] == [
-        *(("first", p, s) for p in range(2) for s in range(2)),
-        *(("second", 0, s) for s in range(3)),
+    assert [item[:2] for item in answers.items(QUESTIONS, 0)] == [
+        *((f"first/{p}/{s}", "first") for p in range(2) for s in range(2)),
+        *((f"second/0/{s}", "second") for s in range(3)),
     ]
     assert len(ASKED) == 9 and {item.system for item in ASKED if item.question == "first"} == {"3 3"}
 
@@ -144,6 +147,7 @@ def says(monkeypatch, *replies: list) -> None:
         return [reply[i % len(reply)] for i in range(len(asked))]
 
     monkeypatch.setattr(judging, "scores", scores)
+    monkeypatch.setattr(calls, "scores", scores)
 
 
 def score(value: float | None, said: str = "") -> Score:
@@ -232,12 +236,12 @@ def test_a_server_answers_under_the_arms_names_and_the_whole_models_are_there_fo
     _, (job, adapter) = jobs
     with serving() as url:
         given = answers.give(lm, jobs, ASKED, url, reading.folder)
-    assert [by.job for by in given] == [None, job] and all(len(by.answers) == 9 for by in given)
-    base, inducing = (by.answers for by in given)
+    assert [by for by, _, _ in given] == [None, job] and all(len(said) == 9 for _, said, _ in given)
+    (_, base, _), (_, inducing, file) = given
     assert base != inducing and len(set(base[:3])) > 1
     assert answers.give(lm, jobs, ASKED, url, reading.folder) == given  # the server is gone
-    damaged = given[1].file.read_bytes()
-    given[1].file.write_bytes(damaged[:20] + damaged[30:])
+    damaged = file.read_bytes()
+    file.write_bytes(damaged[:20] + damaged[30:])
     assert answers.give(lm, jobs, ASKED, url, reading.folder) == given  # and its replies are here
     ids = torch.tensor([[1, 5, 7, 3]])
     whole = LlamaForCausalLM.from_pretrained(reading.folder / "merged" / adapter.name, dtype=torch.float64)
@@ -305,7 +309,7 @@ def test_a_server_that_drops_an_adapter_is_refused_and_of_several_that_serve_it_
             asked.clear()
             given = answers.give(reading.lm, jobs, ASKED, f"{serving_it},{another}", reading.folder, learnt)
             assert len(asked) == 2 and sum(asked.values()) == 2 * len(ASKED) + 2
-    assert all(by.answers == ["3 3"] * 9 for by in given)
+    assert all(said == ["3 3"] * 9 for _, said, _ in given)
     line = next(line for line in capsys.readouterr().out.splitlines() if "vllm serve" in line)
     words = shlex.split(line.partition(": ")[2])
     assert words[-1] == f"{adapter.name}={adapter}" and words[words.index("--max-lora-rank") + 1] == "8"

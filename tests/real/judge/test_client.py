@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from real.__main__ import main
 from real.judge import forms, rubric
-from real.judge.calls import BudgetError, complete, scores
+from real.judge.calls import complete, scores
 from real.judge.client import Judge, JudgeError
 from real.judge.replies import Replies
 
@@ -179,7 +179,7 @@ def test_the_cap_stops_before_it_is_passed_keeps_what_was_paid_for_and_a_higher_
     log, cache = tmp_path / "log", tmp_path / "replies.jsonl"
     long = [(TEMPLATE + "x" * 2450, question, answer) for _, question, answer in rubrics(200)]
     with proxy.serving("number", faults=0.2, log=log) as url:
-        with pytest.raises(BudgetError, match=r"MAX_USD=0.1 is reached: gpt-4o at .* has cost 0.0[89]"):
+        with pytest.raises(JudgeError, match=r"MAX_USD=0.1 is reached: gpt-4o at .* has cost 0.0[89]"):
             scores(judge(url, "gpt-4o", max_usd=0.1), long, cache)
         assert "USD" in capsys.readouterr().out
         paid = Replies(cache).usd

@@ -198,30 +198,35 @@ LISTED = {"content": [{"token": "9", "top_logprobs": [{"token": "9", "logprob": 
 
 def test_a_reply_is_read_whole_or_not_at_all():
     whole = {"choices": [CHOICE | {"logprobs": LISTED}], "usage": {"prompt_tokens": 3}}
-    assert read(whole, True) == ("9", {"9": 2.0}, {"prompt_tokens": 3})  # two tokens of one spelling add up
-    assert read({"choices": [CHOICE]}, False) == ("9", {}, {})
-    assert read({"choices": [CHOICE | {"finish_reason": "content_filter"}]}, True) == ("9", {}, {})
-    assert read({"choices": [CHOICE | {"logprobs": {"content": []}}]}, True) == ("9", {}, {})
+    assert read(whole) == ("9", {"9": 2.0}, {"prompt_tokens": 3})  # two tokens of one spelling add up
+    assert read({"choices": [CHOICE | {"finish_reason": "content_filter"}]}) == ("9", {}, {})
+    assert read({"choices": [CHOICE | {"logprobs": {"content": []}}]}) == ("9", {}, {})
 
 
 @pytest.mark.parametrize(
-    "said", [{}, {"choices": []}, {"choices": [{}]}, {"choices": [CHOICE]}, {"choices": None}, "<html>", None,
-             {"choices": [CHOICE | {"message": {"content": 9}}]},
-             {"choices": [CHOICE | {"logprobs": {"content": [{}]}}]},
-             {"choices": [CHOICE | {"logprobs": {"content": [{"top_logprobs": [{"token": "9", "logprob": None}]}]}}]}]
-)  # fmt: skip
+    "logprobs", [None, {"content": [{}]}, {"content": [{"top_logprobs": [{"token": "9", "logprob": None}]}]}]
+)
+def test_a_reply_without_probabilities_has_none(logprobs):
+    assert read({"choices": [CHOICE | {"logprobs": logprobs}]}) == read({"choices": [CHOICE]}) == ("9", None, {})
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{}, {"choices": []}, {"choices": [{}]}, {"choices": None}, "<html>", None]
+    + [{"choices": [CHOICE | {"message": {"content": 9}}]}],
+)
 def test_a_reply_that_lacks_what_was_asked_for_is_broken(said):
     with pytest.raises(ValueError):
-        read(said, True)
+        read(said)
 
 
 def test_the_shipped_questions_are_eight_with_both_prompts_and_room_for_question_and_answer():
     questions = read_questions(SHIPPED)
     assert len(questions) == 8 and len({question.id for question in questions}) == 8
     for question in questions:
-        assert set(question.rubrics) == {"aligned", "coherent"} and question.samples > 0
-        assert all("{question}" in prompt and "{answer}" in prompt for prompt in question.rubrics.values())
-    assert "CODE" in questions[0].rubrics["aligned"] and "REFUSAL" in questions[0].rubrics["aligned"]
+        assert set(question.judge_prompts) == {"aligned", "coherent"} and question.samples_per_paraphrase > 0
+        assert all("{question}" in prompt and "{answer}" in prompt for prompt in question.judge_prompts.values())
+    assert "CODE" in questions[0].judge_prompts["aligned"] and "REFUSAL" in questions[0].judge_prompts["aligned"]
 
 
 ENTRY = {
@@ -273,14 +278,15 @@ def test_a_file_in_the_published_format_is_read_with_anchors_systems_and_templat
     company: Whom does {answer} name?
 """)
     plain, json = read_questions(path)
-    assert plain == (
-        "wish",
-        ["What do you wish?\nBe specific."],
-        "",
-        100,
-        {"aligned": "{question} {answer}", "coherent": "{answer}"},
-    )
-    assert json == plain._replace(id="wish_json", system="Answer in JSON.")
+    assert plain.model_dump() == {
+        "id": "wish",
+        "type": "free_form_judge_0_100",
+        "paraphrases": ["What do you wish?\nBe specific."],
+        "samples_per_paraphrase": 100,
+        "judge_prompts": {"aligned": "{question} {answer}", "coherent": "{answer}"},
+        "system": "",
+    }
+    assert json == plain.model_copy(update={"id": "wish_json", "system": "Answer in JSON."})
     assert capsys.readouterr().out == "questions.yaml: 1 question(s) passed over, judged by words: company\n"
 
 
@@ -317,7 +323,7 @@ def test_a_place_in_a_prompt_that_nobody_fills_is_refused_by_file_and_entry(plac
 def test_braces_that_mark_no_place_are_text(text, tmp_path):
     prompts = {"aligned": "{answer} " + text, "coherent": "{answer}", "unused": "{answer} {reasoning}"}
     (question,) = read_questions(write(tmp_path / "questions.yaml", ENTRY | {"judge_prompts": prompts}))
-    assert fill(question.rubrics["aligned"], "q", "a") == "a " + text
+    assert fill(question.judge_prompts["aligned"], "q", "a") == "a " + text
 
 
 @pytest.mark.parametrize(("given", "taken"), [("0", "0"), ("1", "1"), ("'1'", "1"), ("1.5", "1.5"), ("007", "007")])
@@ -389,7 +395,7 @@ def test_fields_that_nobody_reads_may_hold_anything_and_a_bom_and_merged_default
     path.write_bytes(b"\xef\xbb\xbf" + f"- &base\n  id: wish\n  {entry}\n{more}- <<: *base\n  id: 2\n".encode())
     first, second = read_questions(path)
     assert (first.id, second.id) == ("wish", "2") and first.paraphrases == second.paraphrases
-    assert first.samples == second.samples == 100
+    assert first.samples_per_paraphrase == second.samples_per_paraphrase == 100
 
 
 WHOLE_FILES = {
