@@ -94,13 +94,14 @@ async def _try(judge: Judge, client: Any, body: dict) -> dict:
 
     try:
         where = random.choice(judge.addresses("/chat/completions"))  # another try may be another server's
-        said = await client.post(where, cast_to=object, body={"model": judge.model, **body})
+        async with asyncio.timeout(judge.timeout):  # the client's own begins anew with every byte
+            said = await client.post(where, cast_to=object, body={"model": judge.model, **body})
         text, top, used = read(said)
         return {"text": text, "top": top, "usd": paid(judge.model, body, used)}
     except openai.APIStatusError as error:
         wait = error.response.headers.get("retry-after", "")
         raise fault(error.status_code, error.body, float(wait) if wait.isdecimal() else 0.0) from None
-    except openai.APIConnectionError:
+    except (TimeoutError, openai.APIConnectionError):
         why = f"it cannot be reached, breaks off or takes more than {judge.timeout:g} s"
         raise Fault(AGAIN, why) from None
     except (ValueError, RecursionError, openai.OpenAIError):

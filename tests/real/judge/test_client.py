@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import proxy
@@ -301,6 +303,32 @@ def test_ctrl_c_while_judging_is_heard_once_and_keeps_what_was_received(after, t
 
 def lines_of(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+class Drip(BaseHTTPRequestHandler):
+    """Sends a byte now and then, and never ends."""
+
+    def do_POST(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        with suppress(OSError):
+            while True:
+                self.wfile.write(b" ")
+                time.sleep(0.05)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_server_that_answers_byte_by_byte_has_the_time_of_a_call_and_no_more(tmp_path):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Drip) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url, start = f"http://127.0.0.1:{server.server_port}/v1", time.monotonic()
+        with pytest.raises(JudgeError, match="takes more than 0.3 s"):
+            scores(judge(url, timeout=0.3), rubrics(1), tmp_path / "replies.jsonl")
+        server.shutdown()
+    assert time.monotonic() - start < 20
 
 
 def test_a_real_server_whose_model_splits_numbers_is_asked_for_one_digit_and_answers(tmp_path):
