@@ -66,18 +66,11 @@ class Settings:
     def __post_init__(self):
         between(self, "gpus", 0, 1024)
         between(self, "nodes", 1, 1024)
-        cluster, judge, recipe, needed = self.cluster, self.judging.judge, self.recipe, least(self.recipe, self.sweep)
+        cluster, judge = self.cluster, self.judging.judge
         _need(cluster in ("", "local", "slurm"), f"CLUSTER={cluster} must be local or slurm, or not be there")
         _need(self.nodes == 1 or cluster == "slurm", f"NODES={self.nodes} needs CLUSTER=slurm")
         named = not judge or all(name.strip() for name in judge.split(","))
         _need(named, f"JUDGE={judge} must be the name of a model, or two with a comma between")
-        self._check_reads()
-        width = self.spec.d_model
-        _need(recipe.rank <= width, f"RANK={recipe.rank} is more than the model's width, {width}")
-        few = f"REMOVED={listed(self.sweep.removed)} leaves less than two batches of BATCH={recipe.batch}"
-        _need(recipe.train >= needed, f"{few} of TRAIN={recipe.train}: {needed} are needed")
-
-    def _check_reads(self) -> None:
         spec, k, sae, layers = self.spec, self.reads.top_k, self.spec.sae, f"LAYERS={listed(self.layers)}"
         named = all(sae.partition(":")) and not {"{", "}"} & set(sae.replace("{layer}", ""))
         how = f"release:id, as SAELens names them, {{layer}} for the block, or {TRAIN}"
@@ -90,6 +83,10 @@ class Settings:
         _need(rising == list(self.layers), f"{layers} must be blocks from 0 up, lowest first")
         ends = f"between {spec.first}, where adapters begin, and {spec.n_layers - 2}, the last block but one"
         _need(spec.first <= self.layers[-1] < spec.n_layers - 1, f"{layers} must end {ends}")
+        recipe, needed = self.recipe, least(self.recipe, self.sweep)
+        _need(recipe.rank <= spec.d_model, f"RANK={recipe.rank} is more than the model's width, {spec.d_model}")
+        left = f"REMOVED={listed(self.sweep.removed)} leaves less than two batches of BATCH={recipe.batch}"
+        _need(recipe.train >= needed, f"{left} of TRAIN={recipe.train}: {needed} are needed")
 
     @cached_property
     def spec(self) -> ModelSpec:

@@ -141,7 +141,7 @@ def causes(title: str, summary: dict) -> Figure:
         "by doubling it": (MARKS["toxic"], removed["doubled"]),
         "by setting back all": (MARKS["base"], removed["whole"]),
     }
-    _band(ablating, 1, removed["random"], lw=11)
+    _band(ablating, 1.0, removed["random"], lw=11)
     _rows(ablating, "ablation in the fine-tuned models,\nnats per answer token", rows, 6)
     return _explained(fig, steering, ncols=5)
 

@@ -17,18 +17,15 @@ def render(summary: dict, images: dict[str, bytes], sampled: dict[str, list[dict
 
     Of a summary that lacks parts, the sections that wait for them say so.
     """
-    return (
-        templates()
-        .get_template("report.html.j2")
-        .render(
-            summary=summary,
-            samples=sampled,
-            images={name: b64encode(png).decode() for name, png in images.items()},
-            titles=titles(summary),
-            claims=len(CLAIMS),
-            cells=cells(summary) if "geometry" in summary else [],
-            trained_here=summary["spec"]["sae"] == TRAIN,
-        )
+    page = templates().get_template("report.html.j2")
+    return page.render(
+        summary=summary,
+        samples=sampled,
+        images={name: b64encode(png).decode() for name, png in images.items()},
+        titles=titles(summary),
+        claims=len(CLAIMS),
+        cells=cells(summary) if "geometry" in summary else [],
+        trained_here=summary["spec"]["sae"] == TRAIN,
     )
 
 
