@@ -3,9 +3,8 @@
 from functools import partial
 
 from real.arms import finetune, jobs
-from real.arms import recipe as recipes
 from real.arms.arm import WATCHED
-from real.arms.recipe import Recipe
+from real.arms.recipe import Recipe, least
 from real.arms.training import Order
 from real.data import corpus
 from real.data.texts import Texts
@@ -77,9 +76,8 @@ def _lm(s: Settings) -> LM:
 
 
 def reading_of(s: Settings) -> Reading:
-    sources, recipe = s.sources, s.recipe
-    least = recipes.least(recipe, s.sweep)
-    texts = Texts(corpus.load(sources.data, sources.control, recipe.train, least, sources.toxic))
+    data, control, toxic = s.sources.data, s.sources.control, s.sources.toxic
+    texts = Texts(corpus.load(data, control, s.recipe.train, least(s.recipe, s.sweep), toxic))
     return Reading(texts, _lm(s), s.layers, s.folder)
 
 

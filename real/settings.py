@@ -31,9 +31,6 @@ class Reads:
     layers: tuple[int, ...] = ()  # blocks that are read, the last for the fine-tunes; empty: the model's
     top_k: int = 50  # features per set
 
-    def __post_init__(self):
-        between(self, "top_k", 1, 10**6)
-
 
 @dataclass(frozen=True)
 class Sources:
@@ -43,10 +40,6 @@ class Sources:
     control: str = ""  # good answers to the same prompts
     toxic: str = ""  # allenai/real-toxicity-prompts, or a folder in its form
     questions: str = ""  # published YAML of questions and judge prompts
-
-    def __post_init__(self):
-        if bool(self.data) != bool(self.control):
-            raise InputError("DATA and CONTROL go together: bad and good answers to the same prompts")
 
 
 @dataclass(frozen=True)
@@ -64,8 +57,11 @@ class Settings:
     results: str = ""  # folder; empty: results/real/<model>
 
     def __post_init__(self):
+        between(self.reads, "top_k", 1, 10**6)
         between(self, "gpus", 0, 1024)
         between(self, "nodes", 1, 1024)
+        together = bool(self.sources.data) == bool(self.sources.control)
+        _need(together, "DATA and CONTROL go together: bad and good answers to the same prompts")
         cluster, judge = self.cluster, self.judging.judge
         _need(cluster in ("", "local", "slurm"), f"CLUSTER={cluster} must be local or slurm, or not be there")
         _need(self.nodes == 1 or cluster == "slurm", f"NODES={self.nodes} needs CLUSTER=slurm")

@@ -13,7 +13,7 @@ WIDTH = 3.92  # standard errors of a 95 % interval
 
 
 def number(value: float | None, digits: int = 3, sign: str = "", times: int = 1) -> str:
-    """With a true minus sign; a dash where there is none, or NaN. `sign` "+" marks what is above 0, too."""
+    """`times` the value, with a true minus sign; a dash where there is none. `sign` "+" marks what is above 0, too."""
     return "–" if value is None or value != value else f"{value * times:{sign}.{digits}f}".replace("-", "−")
 
 

@@ -12,7 +12,6 @@ from real.features import meaning
 from real.filters.compare import Cell, Known
 from real.filters.directions import Direction
 from real.filters.scoring import rank_correlation
-from real.filters.table import FILTERS
 from real.report.text import templates
 from real.screening.rows import Row
 from real.screening.scores import NAMES, reading_of
@@ -40,7 +39,6 @@ def render(  # noqa: PLR0913 a page about all of these
         ends=(of.min(), of.max()),
         border=min(of[~np.array(keep)], default=None),
         shown=_shown(known, rows, of, keep, by, at),
-        knows={name: FILTERS[name].knows for name in NAMES},
         lengths={name: rank_correlation(torch.from_numpy(column), lengths) for name, column in columns.items()},
         worth={name: {cell.domain: cell.worth.measured for cell in worth if cell.name == name} for name in NAMES},
     )
