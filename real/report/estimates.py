@@ -150,13 +150,13 @@ def dynamics(moved: Leaked) -> dict:
         "arms": {
             arm.data: {
                 "margin": [crossed(m) for m in margins[arm.data]],
-                "rise": {name: [over_units(row) for row in x] for name, x in rises[arm.data].items()},
+                "rise": {name: [over_units(row) for row in x] for name, x in found.rise[arm.data].items()},
                 "random": [_range(row) for row in found.random[arm.data]],
             }
             for arm in WATCHED
         },
         # inducing minus control after the last step
-        "rise": {"toxic": over_units(between["toxic"][-1]), "random": _range(random[-1])},
+        "rise": {"toxic": over_units(between["toxic"][-1].tolist()), "random": _range(random[-1])},
         "law": [None, *(law and law.model_dump() for law in found.law)],
         "in_step": {
             **{name: pearsonr(np.diff(rise.mean(-1)), gains).statistic.item() for name, rise in between.items()},
