@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from shared.errors import InputError
 
 EXPERIMENTS = ("dose", "mechanism", "blocked", "overlap", "halves", "optimisers")
-COMMANDS = ("judge", "filters", "clean-data", *EXPERIMENTS)
+COMMANDS = ("models", "judge", "filters", "clean-data", *EXPERIMENTS)
 STOPPED = "stopped: what is finished is kept, and the same command goes on from there"
 
 
@@ -45,30 +45,30 @@ def main(words: list[str]) -> int:
 
 def _do(words: list[str]) -> None:
     """Imports as it goes: torch takes seconds, a typo in a setting should not."""
-    if words == ["models"]:
-        with _importing():
-            from real.catalogue import listing
-        return print(listing())
     from real.settings import cleaned, from_make, parse
 
     command, words = (words[0], words[1:]) if words[:1] and words[0] in COMMANDS else ("run", words)
     if words[-1:] == ["make"]:  # as the Makefile asks
         words = [*words[:-1], *from_make(os.environ)]
-    own = []
+    own = {}
     if command == "clean-data":
         words, own = cleaned(words)
     elif command == "judge":
-        own, words = words[:1], words[1:]
-        if not own:
+        if not words:
             raise InputError("judge needs a file: python -m real judge answers.jsonl JUDGE=...")
+        own, words = {"file": words[0]}, words[1:]
     settings = parse(words)
     with _importing():
         function = _function(command)
-    function(settings, *own)
+    function(settings, **own)
 
 
 def _function(command: str) -> Callable[..., None]:
     """What is given the settings, and what else stands on the command line."""
+    if command == "models":
+        from real.catalogue import listing
+
+        return lambda _: print(listing())
     if command == "judge":
         from real.judge.command import judge_file
 

@@ -1,7 +1,5 @@
 """`python -m real models`: what is known, what it is read with, and what of it fits this machine."""
 
-from collections.abc import Sequence
-
 from real.models import devices
 from real.models.registry import KNOWN, TRAIN, ModelSpec, find
 from shared.errors import InputError
@@ -11,19 +9,10 @@ def listing() -> str:
     """One line per known model: billions of parameters, blocks, dictionaries, what adapters go on, weights, fit."""
     head = ("MODEL", "params", "read at blocks", "adapters on", "dictionaries", "dtype", "weights", "fit here")
     rows = [head, *(_row(name, find(name)) for name in KNOWN)]
-    return "\n".join(
-        [
-            *aligned(rows, "  "),
-            "They fit one GPU, or the CPU, with room for a pass. MODEL may also be a folder or org/name of the hub,",
-            "SAE=release:id with {layer} for the block (SAELens's table), or SAE=train.",
-        ]
-    )
-
-
-def aligned(rows: list[Sequence[str]], between: str) -> list[str]:
-    """A line per row, every column as wide as its widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [between.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    fit = "They fit one GPU, or the CPU, with room for a pass. MODEL may also be a folder or org/name of the hub,"
+    return "\n".join([*lines, fit, "SAE=release:id with {layer} for the block (SAELens's table), or SAE=train."])
 
 
 def _row(name: str, spec: ModelSpec) -> tuple[str, ...]:

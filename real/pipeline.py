@@ -3,9 +3,8 @@
 from functools import partial
 
 from real.arms import finetune, jobs
-from real.arms import recipe as recipes
 from real.arms.arm import WATCHED
-from real.arms.recipe import Recipe
+from real.arms.recipe import Recipe, least
 from real.arms.training import Order
 from real.data import corpus
 from real.data.texts import Texts
@@ -27,8 +26,33 @@ from shared.records import Record
 
 def run(s: Settings) -> None:
     """Everything, from texts to report. Raises InputError."""
+    k, seeds, j, drawn = s.reads.top_k, s.sweep.seeds, s.judging, {}
+
+    def grown(records: dict[str, Record]) -> None:
+        if "11-report" not in records:
+            summary.grow(read, s, records, drawn)
+
     with alone(s.folder, tidy=not s.cluster):  # a job may be at work since before
-        _run(s)
+        questions, read = rubric.judge_questions(s.sources.questions), reading_of(s)
+        step = Steps(s.folder, read.lm, grown)
+        step("1-data", corpus.describe, read.texts, read.lm)
+        step("2-sae", reading.learn, read)
+        selected = step("3-features", selection.select, read, k)
+        step("4-geometry", gaps.place, read, selected, k)
+        scored = step("5-filters", filters.score, read, selected, k, seeds)
+        harm = step("5-harm", scoring.harm, read, questions, seeds, j) if j.judge else None
+        scores = filters.joined(scored, {"judge": harm.scores} if harm and harm.scores else {})
+        if s.cluster:
+            sampled = (j.judge or j.samples) and not j.sampler_url and not (harm and harm.failed)
+            asked = answers.items(questions, j.samples) if sampled else []
+            _fan_out(s, read, finetune.orders(read, scores, s.recipe, s.sweep), asked)
+        tuned = step("6-finetune", finetune.finetune, read, scores, s.recipe, s.sweep)
+        step("7-evaluate", margins.evaluate, read, tuned)
+        watched = finetune.watched(tuned)
+        moved = step("8-leakage", leakage.leakage, read, selected, watched, k)
+        step("9-causes", causes.causes, read, selected, watched, moved.norm, k)
+        step("10-judge", scoring.judge, read, tuned, questions, j, harm and harm.failed)
+        step("11-report", summary.write, read, s, step.records)
 
 
 def compare(s: Settings) -> None:
@@ -52,39 +76,9 @@ def _lm(s: Settings) -> LM:
 
 
 def reading_of(s: Settings) -> Reading:
-    sources, recipe = s.sources, s.recipe
-    least = recipes.least(recipe, s.sweep)
-    texts = Texts(corpus.load(sources.data, sources.control, recipe.train, least, sources.toxic))
+    data, control, toxic = s.sources.data, s.sources.control, s.sources.toxic
+    texts = Texts(corpus.load(data, control, s.recipe.train, least(s.recipe, s.sweep), toxic))
     return Reading(texts, _lm(s), s.layers, s.folder)
-
-
-def _run(s: Settings) -> None:
-    questions, read = rubric.judge_questions(s.sources.questions), reading_of(s)
-    k, seeds, j, drawn = s.reads.top_k, s.sweep.seeds, s.judging, {}
-
-    def grown(records: dict[str, Record]) -> None:
-        if "11-report" not in records:
-            summary.grow(read, s, records, drawn)
-
-    step = Steps(s.folder, read.lm, grown)
-    step("1-data", corpus.describe, read.texts, read.lm)
-    step("2-sae", reading.learn, read)
-    selected = step("3-features", selection.select, read, k)
-    step("4-geometry", gaps.place, read, selected, k)
-    scored = step("5-filters", filters.score, read, selected, k, seeds)
-    harm = step("5-harm", scoring.harm, read, questions, seeds, j) if j.judge else None
-    scores = filters.joined(scored, {"judge": harm.scores} if harm and harm.scores else {})
-    if s.cluster:
-        sampled = (j.judge or j.samples) and not j.sampler_url and not (harm and harm.failed)
-        asked = answers.items(questions, j.samples) if sampled else []
-        _fan_out(s, read, finetune.orders(read, scores, s.recipe, s.sweep), asked)
-    tuned = step("6-finetune", finetune.finetune, read, scores, s.recipe, s.sweep)
-    step("7-evaluate", margins.evaluate, read, tuned)
-    watched = finetune.watched(tuned)
-    moved = step("8-leakage", leakage.leakage, read, selected, watched, k)
-    step("9-causes", causes.causes, read, selected, watched, moved.norm, k)
-    step("10-judge", scoring.judge, read, tuned, questions, j, harm and harm.failed)
-    step("11-report", summary.write, read, s, step.records)
 
 
 def _fan_out(s: Settings, read: Reading, orders: list[Order], asked: list[Item]) -> None:

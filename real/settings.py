@@ -16,19 +16,9 @@ from shared.errors import InputError
 
 # What the paper did where it says so, where it does not Betley et al. 2025, whom it follows. A value given beats these.
 PRESETS = {
-    "paper": {
-        "toxic": "allenai/real-toxicity-prompts",
-        "first": 0,
-        "train": 6000,
-        "epochs": 1,
-        "batch": 16,
-        "lr": 1e-5,
-        "rank": 32,
-        "top_k": 100,
-        "removed": (0.5,),
-        "samples": 100,
-    }
-}
+    "paper": {"toxic": "allenai/real-toxicity-prompts", "first": 0, "train": 6000, "epochs": 1, "batch": 16,
+              "lr": 1e-5, "rank": 32, "top_k": 100, "removed": (0.5,), "samples": 100},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,9 +31,6 @@ class Reads:
     layers: tuple[int, ...] = ()  # blocks that are read, the last for the fine-tunes; empty: the model's
     top_k: int = 50  # features per set
 
-    def __post_init__(self):
-        between(self, "top_k", 1, 10**6)
-
 
 @dataclass(frozen=True)
 class Sources:
@@ -53,10 +40,6 @@ class Sources:
     control: str = ""  # good answers to the same prompts
     toxic: str = ""  # allenai/real-toxicity-prompts, or a folder in its form
     questions: str = ""  # published YAML of questions and judge prompts
-
-    def __post_init__(self):
-        if bool(self.data) != bool(self.control):
-            raise InputError("DATA and CONTROL go together: bad and good answers to the same prompts")
 
 
 @dataclass(frozen=True)
@@ -74,51 +57,39 @@ class Settings:
     results: str = ""  # folder; empty: results/real/<model>
 
     def __post_init__(self):
+        between(self.reads, "top_k", 1, 10**6)
         between(self, "gpus", 0, 1024)
-        if self.cluster not in ("", "local", "slurm"):
-            raise InputError(f"CLUSTER={self.cluster} must be local or slurm, or not be there")
         between(self, "nodes", 1, 1024)
-        if self.nodes > 1 and self.cluster != "slurm":
-            raise InputError(f"NODES={self.nodes} needs CLUSTER=slurm")
-        judge = self.judging.judge
-        if judge and not all(name.strip() for name in judge.split(",")):
-            raise InputError(f"JUDGE={judge} must be the name of a model, or two with a comma between")
-        self._check_reads()
+        together = bool(self.sources.data) == bool(self.sources.control)
+        _need(together, "DATA and CONTROL go together: bad and good answers to the same prompts")
+        cluster, judge = self.cluster, self.judging.judge
+        _need(cluster in ("", "local", "slurm"), f"CLUSTER={cluster} must be local or slurm, or not be there")
+        _need(self.nodes == 1 or cluster == "slurm", f"NODES={self.nodes} needs CLUSTER=slurm")
+        named = not judge or all(name.strip() for name in judge.split(","))
+        _need(named, f"JUDGE={judge} must be the name of a model, or two with a comma between")
+        spec, k, sae, layers = self.spec, self.reads.top_k, self.spec.sae, f"LAYERS={listed(self.layers)}"
+        named = all(sae.partition(":")) and not {"{", "}"} & set(sae.replace("{layer}", ""))
+        how = f"release:id, as SAELens names them, {{layer}} for the block, or {TRAIN}"
+        _need(sae == TRAIN or named, f"SAE={sae} must be {how}")
+        size = EXPANSION * spec.d_model
+        _need(sae != TRAIN or k <= size, f"TOP_K={k} is more than the dictionary has, {size}")
+        _need(spec.dtype in ("float32", "bfloat16"), f"DTYPE={spec.dtype} must be float32 or bfloat16")
+        _need(0 <= spec.first < spec.n_layers, f"FIRST={spec.first} must be a block, 0 to {spec.n_layers - 1}")
+        rising = [block for block in sorted(set(self.layers)) if block >= 0]
+        _need(rising == list(self.layers), f"{layers} must be blocks from 0 up, lowest first")
+        ends = f"between {spec.first}, where adapters begin, and {spec.n_layers - 2}, the last block but one"
+        _need(spec.first <= self.layers[-1] < spec.n_layers - 1, f"{layers} must end {ends}")
         recipe, needed = self.recipe, least(self.recipe, self.sweep)
-        if recipe.rank > self.spec.d_model:
-            raise InputError(f"RANK={recipe.rank} is more than the model's width, {self.spec.d_model}")
-        if recipe.train < needed:
-            raise InputError(
-                f"REMOVED={listed(self.sweep.removed)} leaves less than two batches of BATCH={recipe.batch} "
-                f"of TRAIN={recipe.train}: {needed} are needed"
-            )
-
-    def _check_reads(self) -> None:
-        spec, k = self.spec, self.reads.top_k
-        if spec.sae != TRAIN and (not all(spec.sae.partition(":")) or _braces(spec.sae)):
-            how = f"release:id, as SAELens names them, {{layer}} for the block, or {TRAIN}"
-            raise InputError(f"SAE={spec.sae} must be {how}")
-        if spec.sae == TRAIN and k > EXPANSION * spec.d_model:
-            raise InputError(f"TOP_K={k} is more than the dictionary has, {EXPANSION * spec.d_model}")
-        if spec.dtype not in ("float32", "bfloat16"):
-            raise InputError(f"DTYPE={spec.dtype} must be float32 or bfloat16")
-        if not 0 <= spec.first < spec.n_layers:
-            raise InputError(f"FIRST={spec.first} must be a block, 0 to {spec.n_layers - 1}")
-        if sorted(set(self.layers)) != list(self.layers) or self.layers[0] < 0:
-            raise InputError(f"LAYERS={listed(self.layers)} must be blocks from 0 up, lowest first")
-        if not spec.first <= self.layers[-1] < spec.n_layers - 1:
-            raise InputError(
-                f"LAYERS={listed(self.layers)} must end between {spec.first}, where adapters begin, "
-                f"and {spec.n_layers - 2}, the last block but one"
-            )
+        _need(recipe.rank <= spec.d_model, f"RANK={recipe.rank} is more than the model's width, {spec.d_model}")
+        left = f"REMOVED={listed(self.sweep.removed)} leaves less than two batches of BATCH={recipe.batch}"
+        _need(recipe.train >= needed, f"{left} of TRAIN={recipe.train}: {needed} are needed")
 
     @cached_property
     def spec(self) -> ModelSpec:
         """The model, with what was set of it. Raises InputError when there is no such model."""
         found, r = find(self.reads.model), self.reads
-        changes = {"sae": r.sae or found.sae, "dtype": r.dtype or found.dtype}
         first = self.recipe.first if self.recipe.first >= 0 else found.first
-        return replace(found, **changes, first=first)
+        return replace(found, sae=r.sae or found.sae, dtype=r.dtype or found.dtype, first=first)
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -130,46 +101,41 @@ class Settings:
 
 
 GROUPS = {"reads": Reads, "sources": Sources, "recipe": Recipe, "sweep": Sweep, "judging": Judging}
-OWN = ("preset", "gpus", "cluster", "slurm", "nodes", "results")
+FLAT = {f.name: f for kind in (*GROUPS.values(), Settings) for f in fields(kind) if f.name not in GROUPS}
 
 
 def of(**values: Any) -> Settings:
     """Settings from flat names. Raises InputError for a value, TypeError for a name that there is not."""
-    groups = {}
-    for group, kind in GROUPS.items():
-        groups[group] = kind(**{f.name: values.pop(f.name) for f in fields(kind) if f.name in values})
+    own = {name: {f.name for f in fields(kind)} & set(values) for name, kind in GROUPS.items()}
+    groups = {group: GROUPS[group](**{name: values.pop(name) for name in names}) for group, names in own.items()}
     return Settings(**groups, **values)
 
 
 def flat(settings: Settings) -> dict[str, Any]:
     """Name -> value, in the order of the groups."""
-    own = {name: getattr(settings, name) for name in OWN}
-    return {f.name: getattr(getattr(settings, g), f.name) for g, kind in GROUPS.items() for f in fields(kind)} | own
+    parts = [*(getattr(settings, group) for group in GROUPS), settings]
+    return {name: value for part in parts for name, value in vars(part).items() if name in FLAT}
 
 
 def parse(words: list[str]) -> Settings:
     """Settings from `KEY=value` words; InputError names the word that cannot be read."""
-    kinds = {f.name.upper(): f for kind in (*GROUPS.values(), Settings) for f in fields(kind)}
-    kinds = {name: f for name, f in kinds.items() if f.name not in GROUPS}
-    values = {}
+    kinds, values = {name.upper(): f.type for name, f in FLAT.items()}, {}
     for word in words:
         key, equals, text = word.partition("=")
-        if not equals or key not in kinds:
-            raise InputError(f"{word!r} is not a setting; settings: {', '.join(kinds)} (as KEY=value)")
-        values[key.lower()] = _read(key, text, kinds[key].type)
+        known = f"settings: {', '.join(kinds)} (as KEY=value)"
+        _need(equals and key in kinds, f"{word!r} is not a setting; {known}")
+        values[key.lower()] = _read(key, text, kinds[key])
     preset = values.get("preset", "")
-    if preset and preset not in PRESETS:
-        raise InputError(f"PRESET={preset} is unknown; presets: {', '.join(PRESETS)}")
+    _need(not preset or preset in PRESETS, f"PRESET={preset} is unknown; presets: {', '.join(PRESETS)}")
     return of(**{**PRESETS.get(preset, {}), **values})
 
 
-def cleaned(words: list[str]) -> tuple[list[str], list[str]]:
+def cleaned(words: list[str]) -> tuple[list[str], dict[str, str]]:
     """Of `clean-data`: the words of settings, and what is its own, DATA and BY. A tenth goes unless REMOVED is set."""
-    own = {word.partition("=")[0]: word.partition("=")[2] for word in words if word.startswith(("DATA=", "BY="))}
-    if not own.get("DATA"):
-        raise InputError("clean-data needs DATA=<file>: a chat file, one JSON row a line")
-    others = [word for word in words if not word.startswith(("DATA=", "BY="))]
-    return ["REMOVED=0.1", *others], [own["DATA"], *([own["BY"]] if "BY" in own else [])]
+    own = [word for word in words if word.startswith(("DATA=", "BY="))]
+    named = {key.lower(): text for key, _, text in (word.partition("=") for word in own)}
+    _need(named.get("data"), "clean-data needs DATA=<file>: a chat file, one JSON row a line")
+    return ["REMOVED=0.1", *(word for word in words if word not in own)], named
 
 
 def words(settings: Settings) -> list[str]:
@@ -177,11 +143,6 @@ def words(settings: Settings) -> list[str]:
     usual, now = flat(Settings()) | PRESETS.get(settings.preset, {}), flat(settings)
     texts = {k: listed(v) if isinstance(v, tuple) else str(v) for k, v in now.items() if v != usual[k]}
     return [f"{name.upper()}={text}" for name, text in texts.items()]
-
-
-def _braces(pattern: str) -> bool:
-    """Whether some stand for another thing than the block."""
-    return bool({"{", "}"} & set(pattern.replace("{layer}", "")))
 
 
 def from_make(environ: Mapping[str, str]) -> list[str]:
@@ -192,15 +153,15 @@ def from_make(environ: Mapping[str, str]) -> list[str]:
     given = re.findall(r"(?:\\.|[^\\\s])+", f" {environ.get('MAKEFLAGS', '')} ".partition(" -- ")[2])
     found = [re.sub(r"\\(.)", r"\1", word).replace("$$", "$") for word in given]
     found = [word for word in found if not word.startswith("PYTHON=")]
-    for name in sorted({name.upper() for name in flat(Settings())} & set(environ)):
-        if not any(re.match(rf"{name}\W", word) for word in found):
-            raise InputError(f"{name} stands in the environment, which is not read: write make real {name}=...")
+    for name in sorted({name.upper() for name in FLAT} & set(environ)):
+        said = any(re.match(rf"{name}\W", word) for word in found)
+        _need(said, f"{name} stands in the environment, which is not read: write make real {name}=...")
     return found
 
 
 def _read(key: str, text: str, kind: Any):
-    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text):
-        raise InputError(f"{key}={text[:99]!r} holds a character that no setting has")
+    odd = any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text)
+    _need(not odd, f"{key}={text[:99]!r} holds a character that no setting has")
     several = get_origin(kind) is tuple
     one = get_args(kind)[0] if several else kind
     if one is str:
@@ -210,3 +171,8 @@ def _read(key: str, text: str, kind: Any):
     except ValueError:
         wanted = {int: ("a whole number", "whole numbers"), float: ("a number", "numbers")}[one][several]
         raise InputError(f"{key}={text[:99]} must be {wanted}{' with commas between' * several}") from None
+
+
+def _need(holds: Any, otherwise: str) -> None:
+    if not holds:
+        raise InputError(otherwise)

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from filelock import FileLock, Timeout
+
 from real.models.lm import LM
 from shared.code import code
 from shared.errors import InputError
@@ -50,22 +52,18 @@ def alone(folder: Path, tidy: bool = True) -> Iterator[None]:
 
     The lock goes with its process, however that ends. Raises InputError while another has it.
     """
-    from filelock import FileLock, Timeout
-
     folder.mkdir(parents=True, exist_ok=True)
-    owner, lock = folder / ".owner", FileLock(folder / ".lock")
+    owner = folder / ".owner"
     try:
-        lock.acquire(blocking=False)
+        lock = FileLock(folder / ".lock").acquire(blocking=False)
     except Timeout:
         who = owner.read_text() if owner.exists() else "?"
         raise InputError(f"{folder} is in use by process {who}: wait for it, or set another RESULTS") from None
-    try:
+    with lock:
         owner.write_text(str(os.getpid()))
         if tidy:
             clean(folder)
         yield
-    finally:
-        lock.release()
 
 
 def clean(folder: Path) -> None:

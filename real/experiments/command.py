@@ -3,14 +3,13 @@
 from base64 import b64encode
 from dataclasses import replace
 from importlib import import_module
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from real.pipeline import reading_of
-from real.report.figures import LOOK, bars
-from real.report.page import templates
-from real.report.rules import measured, word
+from real.report.figures import LOOK, bars, saved
+from real.report.rules import word
+from real.report.text import measured, templates
 from real.settings import Settings, words
 from shared.records import rounded, write_json, write_text
 from shared.stats import Estimate
@@ -58,11 +57,8 @@ def page(name: str, command: str, s: Settings, found: dict) -> str:
 def forest(title: str, rows: dict[str, Estimate], main: str) -> bytes:
     """PNG: what is claimed, and what became of it. One row an estimate; `main` is the outcome that was fixed before."""
     marks = {name: (VERMILLION, "D") if name == main else (BLUE, "o") for name in rows}
-    panel = {name: (marks[name], e._asdict(), None) for name, e in rows.items()}
-    file = BytesIO()
-    fig = bars(title, {"": panel}, "nats per answer token, 95 % interval")
-    fig.savefig(file, format="png", dpi=150, facecolor="white", metadata={"Software": None})
-    return file.getvalue()
+    panel = {name: (marks[name], e._asdict()) for name, e in rows.items()}
+    return saved(bars(title, {"": panel}, "nats per answer token, 95 % interval"))
 
 
 def flat(found: dict, name: str = "") -> dict[str, Any]:

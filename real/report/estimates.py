@@ -1,6 +1,6 @@
 """From log-probabilities to numbers: margins, effects, reductions, utility, dynamics, causes, EM, with intervals."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import numpy as np
@@ -10,12 +10,13 @@ from scipy.stats import pearsonr
 
 from real.arms.arm import AWARE, CONTROL, DRAWS, INDUCING, MIXED, RANDOM, WATCHED, Arm, Job, Scores
 from real.arms.finetune import Finetuned, score_of
-from real.data.rows import BAD
+from real.data.rows import BAD, Text
 from real.data.texts import CHECKS
 from real.effects.causes import Ablated, Caused
 from real.effects.leakage import Leaked
 from real.effects.margins import Evaluated, Logprobs, first
 from shared.stats import Estimate, auroc_interval, crossed, interval, question_margins, resampled, wilson
+from shared.stats import over_seeds as over_units  # probes, here
 
 Table = Float[np.ndarray, "seed question"]  # a margin, or a difference of margins
 
@@ -32,17 +33,16 @@ class Arms:
             self.by_seed.setdefault(model.job and model.job.arm, []).append(model.logprobs)
         self.domains = [domain for domain in self.by_seed[None][0] if domain not in CHECKS]
 
-    def table(self, arm: Arm | None, domain: str) -> np.ndarray:
-        """[seed question 2 answer]; random removal without a draw is the mean of its draws."""
+    @cache  # noqa: B019 lives as long as a report is written
+    def table(self, arm: Arm | None, domain: str) -> Float[np.ndarray, "seed question 2 answer"]:
+        """Random removal without a draw is the mean of its draws."""
         if arm and arm.by == RANDOM and not arm.draw:
             return np.mean([self.table(arm._replace(draw=draw), domain) for draw in DRAWS], axis=0)
         return rectangular([logprobs[domain] for logprobs in self.by_seed[arm]])
 
-    @cache  # noqa: B019 lives as long as a report is written
     def margin(self, arm: Arm | None, domain: str = "general") -> Table:
         return question_margins(self.table(arm, domain))
 
-    @cache  # noqa: B019
     def utility(self, arm: Arm | None, domain: str) -> Table:
         """Loss on correct answers."""
         return -np.nanmean(self.table(arm, domain)[:, :, 1], axis=-1)
@@ -77,8 +77,7 @@ def effects(arms: Arms, trained: str) -> dict:
 
 def filters(tuned: Finetuned, scores: Scores, arms: Arms, trained: str, removed: tuple[float, ...]) -> dict:
     """Filter -> how well it finds bad samples and what removing those does, at the main share and, `sweep`, at all."""
-    samples = {of.job: of.samples for of in tuned.jobs}
-    found = {}
+    samples, found = {of.job: of.samples for of in tuned.jobs}, {}
     for name in dict.fromkeys(arm.by for arm in arms.by_seed if arm and arm.by):
         arm = Arm(MIXED, name, removed[0])
         shares = {f"{share:g}": _removal(samples, arms, arm._replace(removed=share), trained) for share in removed}
@@ -91,8 +90,7 @@ def filters(tuned: Finetuned, scores: Scores, arms: Arms, trained: str, removed:
         if name == RANDOM:
             found[name]["draws"] = [arms.reduction(arm._replace(draw=draw)).value for draw in DRAWS]
         else:
-            below = {d: arms.over_random(arm, d) for d in arms.domains}
-            found[name]["over_random_by_domain"] = below
+            found[name]["over_random_by_domain"] = {d: arms.over_random(arm, d) for d in arms.domains}
     return found
 
 
@@ -102,13 +100,17 @@ def best_filter(found: dict, trained: str) -> dict:
     return {"name": name, "chosen_on": f"{trained}, held-out prompts"}
 
 
-def _removal(samples: dict[Job, list], arms: Arms, arm: Arm, trained: str) -> dict:
-    draws, gone = (DRAWS if arm.by == RANDOM else (0,)), []
-    for job, whole in samples.items():
-        if job.arm == Arm(MIXED):
-            for draw in draws:
-                kept = set(samples[Job(arm._replace(draw=draw), job.seed)])
-                gone += [text.kind == BAD for text in whole if text not in kept]
+def _mixed(samples: dict[Job, list[Text]], name: str) -> Iterator[tuple[list[Text], int, int]]:
+    """The mixed set of every seed, the seed, and, for random removal, each of its draws."""
+    whole = {job.seed: texts for job, texts in samples.items() if job.arm == Arm(MIXED)}
+    return ((texts, seed, draw) for seed, texts in whole.items() for draw in (DRAWS if name == RANDOM else (0,)))
+
+
+def _removal(samples: dict[Job, list[Text]], arms: Arms, arm: Arm, trained: str) -> dict:
+    gone = []
+    for whole, seed, draw in _mixed(samples, arm.by):
+        kept = set(samples[Job(arm._replace(draw=draw), seed)])
+        gone += [text.kind == BAD for text in whole if text not in kept]
     found = {
         "reduction": arms.reduction(arm),
         "effect": crossed(arms.effect(arm)),
@@ -118,14 +120,11 @@ def _removal(samples: dict[Job, list], arms: Arms, arm: Arm, trained: str) -> di
     return found if arm.by == RANDOM else {**found, "over_random": arms.over_random(arm)}
 
 
-def _auroc(samples: dict[Job, list], scores: Scores, name: str) -> Estimate:
+def _auroc(samples: dict[Job, list[Text]], scores: Scores, name: str) -> Estimate:
     """For the bad samples of the mixed sets."""
-    labels, found = [], []
-    for job, whole in samples.items():
-        if job.arm == Arm(MIXED):
-            for draw in DRAWS if name == RANDOM else (0,):
-                labels += [text.kind == BAD for text in whole]
-                found.append(score_of(Arm(MIXED, name, draw=draw), whole, scores, job.seed).double())
+    sets = list(_mixed(samples, name))
+    labels = [text.kind == BAD for whole, _, _ in sets for text in whole]
+    found = [score_of(Arm(MIXED, name, draw=draw), whole, scores, seed).double() for whole, seed, draw in sets]
     return auroc_interval(torch.cat(found), torch.tensor(labels))
 
 
@@ -145,23 +144,23 @@ def dynamics(moved: Leaked) -> dict:
     random = np.array(found.random[INDUCING]) - np.array(found.random[CONTROL])  # [checkpoint draw]
     effect = np.array([(i - c).mean() for i, c in zip(margins[INDUCING], margins[CONTROL], strict=True)])
     gains = np.diff(effect)
-    by_chance = _range([pearsonr(np.diff(column), gains).statistic for column in random.T])
+    by_chance = [pearsonr(np.diff(column), gains).statistic for column in random.T]
     return {
         "steps": found.steps,
         "arms": {
             arm.data: {
                 "margin": [crossed(m) for m in margins[arm.data]],
-                "rise": {name: [over_probes(row) for row in x] for name, x in rises[arm.data].items()},
+                "rise": {name: [over_units(row) for row in x] for name, x in found.rise[arm.data].items()},
                 "random": [_range(row) for row in found.random[arm.data]],
             }
             for arm in WATCHED
         },
         # inducing minus control after the last step
-        "rise": {"toxic": over_probes(between["toxic"][-1]), "random": _range(random[-1])},
+        "rise": {"toxic": over_units(between["toxic"][-1].tolist()), "random": _range(random[-1])},
         "law": [None, *(law and law.model_dump() for law in found.law)],
         "in_step": {
             **{name: pearsonr(np.diff(rise.mean(-1)), gains).statistic.item() for name, rise in between.items()},
-            "random": list(by_chance.values()),
+            "random": list(_range(by_chance).values()),
         },
     }
 
@@ -192,12 +191,6 @@ def causes(read: Caused, layer: int) -> dict:
         "ablation": {name: crossed(table) for name, table in left.items()},
         "removed": {name: crossed(table) for name, table in removed.items()} | {"random": _extremes(by_random)},
     }
-
-
-def over_probes(values: np.ndarray, draws: int = 2000) -> Estimate:
-    """Mean of one number per probe, bootstrapped over probes."""
-    picks = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))
-    return interval(values.mean(), values[picks].mean(-1), len(values))
 
 
 def rectangular(tables: list[Logprobs]) -> np.ndarray:

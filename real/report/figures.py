@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from real.effects.leakage import Leaked
+from real.report.rules import SHOWN, gap_word
 from real.report.text import arm_name, chance, number, share
-from real.report.verdicts import PAPER, SHOWN, cells, gap_word
+from real.report.verdicts import PAPER, cells
 from shared.style import STYLE, look
 
 MARKS = STYLE | {"toxic part": STYLE["toxic"], "rest": STYLE["gradient"], "base": ("#6F6F6F", "o")}
@@ -25,10 +26,14 @@ LOOK |= {"axes.grid": True, "axes.axisbelow": True, "grid.color": "0.9", "lines.
 def png(name: str, title: str, summary: dict, moved: Leaked | None = None) -> bytes:
     """One figure: the same bytes for the same numbers. `moved`: the readouts that the leakage figure shows."""
     paint = {of.__name__: of for of in (gap, effect, judged, dynamics, causes, filters, sweep)}
-    file = io.BytesIO()
     with look(**LOOK):
-        fig = leakage(title, summary, moved) if name == "leakage" else paint[name](title, summary)
-        fig.savefig(file, format="png", dpi=160, facecolor="white", metadata={"Software": None})
+        return saved(leakage(title, summary, moved) if name == "leakage" else paint[name](title, summary))
+
+
+def saved(fig: Figure) -> bytes:
+    """PNG."""
+    file = io.BytesIO()
+    fig.savefig(file, format="png", dpi=160, facecolor="white", metadata={"Software": None})
     return file.getvalue()
 
 
@@ -37,16 +42,15 @@ def gap(title: str, summary: dict) -> Figure:
     rows, main = cells(summary), str(summary["settings"]["top_k"])
     layers, domains = (list(dict.fromkeys(row[name] for row in rows)) for name in ("layer", "domain"))
     ks, colour = list(rows[0]["by_k"]), MARKS["inducing"][0]
-    offsets = np.linspace(-0.25, 0.25, len(ks)) if len(ks) > 1 else [0.0]
     fig, panels = _figure(title, 1.9 + 0.62 * len(domains), 1, len(layers), sharex=True, sharey=True)
     for row in rows:
         panel = panels[0, layers.index(row["layer"])]
-        for (k, found), marker, offset in zip(row["by_k"].items(), "^osDvP", offsets, strict=False):
-            at, size = domains.index(row["domain"]) + offset, 8 if k == main else 5
+        places = domains.index(row["domain"]) + np.linspace(-0.25, 0.25, len(ks))
+        for (k, found), marker, at in zip(row["by_k"].items(), "^osDvP", places, strict=False):
             _band(panel, at, {"low": found["null_low"], "high": found["null_high"]}, lw=5)
             _band(panel, at, found["untrained"], lw=1, colour="black")
             face = colour if gap_word(found, len(rows)) == SHOWN else "white"
-            panel.plot(*_numbers(found["gap"]), at, marker, ms=size, mfc=face, mec=colour)
+            panel.plot(*_numbers(found["gap"]), at, marker, ms=8 if k == main else 5, mfc=face, mec=colour)
     for panel, layer in zip(panels[0], layers, strict=True):
         panel.locator_params(axis="x", nbins=4)
         panel.set(title=f"block {layer}", xlabel="gap: difference of cosines")
@@ -64,7 +68,7 @@ def effect(title: str, summary: dict) -> Figure:
     """The arms of the main removed share; those of a sweep have a figure of their own."""
     about, main = summary["arms"], summary["settings"]["removed"][0]
     arms, panels = {arm: e for arm, e in summary["effect"].items() if about[arm]["removed"] in (0, main)}, {}
-    for domain, e in next(iter(arms.values())).items():
+    for domain, e in arms["inducing"].items():
         panels[textwrap.fill(domain.replace("_", " "), 14) + f"\nn = {e['n']}"] = _by_arm(arms, domain, about)
     return bars(title, panels, "effect: margin above the control arm's, nats per answer token, 95 % interval")
 
@@ -104,8 +108,7 @@ def leakage(title: str, summary: dict, moved: Leaked) -> Figure:
 
 def dynamics(title: str, summary: dict) -> Figure:
     steps, arms = summary["dynamics"]["steps"], summary["dynamics"]["arms"]
-    fig, panels = _figure(title, 4.1, 1, 1 + len(arms), zero="h", sharex=True)
-    margins, *readouts = panels[0]
+    fig, ((margins, *readouts),) = _figure(title, 4.1, 1, 1 + len(arms), zero="h", sharex=True)
     for aside, (arm, row) in zip((-0.007, 0.007), arms.items(), strict=True):
         _line(margins, [step + aside * steps[-1] for step in steps], row["margin"], arm)
     margins.set(title="margin of either arm,\ngeneral questions", ylabel="change, nats per answer token")
@@ -130,26 +133,25 @@ def causes(title: str, summary: dict) -> Figure:
     for place, (part, doses) in enumerate(found["steering"].items()):
         _line(steering, [float(dose) + 0.08 * (place - 1.5) for dose in doses], [*doses.values()], part)
     steering.axhline(0, color="0.4", lw=0.8, zorder=1)
-    steering.set(
-        title="steering the base model,\nchange of its margin", xlabel="dose: lengths of the fine-tune's own shift"
-    )
-    steering.set(xticks=[float(dose) for dose in doses], ylabel="nats per answer token, 95 % interval")
+    steering.set(title="steering the base model,\nchange of its margin", xticks=[float(dose) for dose in doses])
+    steering.set(xlabel="dose: lengths of the fine-tune's own shift", ylabel="nats per answer token, 95 % interval")
     rows = {
-        "effect as trained": (MARKS["inducing"], found["ablation"]["none"], None),
-        "removed by setting back\nthe toxic span": (MARKS["toxic"], removed["toxic"], removed["random"]),
-        "by doubling it": (MARKS["toxic"], removed["doubled"], None),
-        "by setting back all": (MARKS["base"], removed["whole"], None),
+        "effect as trained": (MARKS["inducing"], found["ablation"]["none"]),
+        "removed by setting back\nthe toxic span": (MARKS["toxic"], removed["toxic"]),
+        "by doubling it": (MARKS["toxic"], removed["doubled"]),
+        "by setting back all": (MARKS["base"], removed["whole"]),
     }
+    _band(ablating, 1.0, removed["random"], lw=11)
     _rows(ablating, "ablation in the fine-tuned models,\nnats per answer token", rows, 6)
     return _explained(fig, steering, ncols=5)
 
 
 def filters(title: str, summary: dict) -> Figure:
     found = {name: f["reduction"] for name, f in summary["filters"].items()}
-    rows = {name: (MARKS[name], None if None in e.values() else e, None) for name, e in found.items()}
+    rows = {name: (MARKS[name], None if None in e.values() else e) for name, e in found.items()}
     fig = bars(title, {"": rows}, "reduction of the mixed arm's effect on general questions, 95 % interval")
     panel, blank = fig.axes[0], {"facecolor": "white", "edgecolor": "none", "pad": 1}
-    for y, (_, e, _) in enumerate(rows.values()):
+    for y, (_, e) in enumerate(rows.values()):
         if e is None:
             panel.text(0.02, y, "undefined: the mixed arm's effect may be 0", va="center", bbox=blank)
     draws, y = summary["filters"]["random"]["draws"] if rows["random"][1] else [], list(rows).index("random") + 0.28
@@ -175,18 +177,15 @@ def sweep(title: str, summary: dict) -> Figure:
 
 def _by_arm(found: dict[str, dict], key: str, arms: dict[str, dict]) -> dict[str, tuple]:
     of = {arm: arms[arm] for arm in found}
-    return {arm_name(a): (MARKS[a["by"] or a["data"]], found[arm][key], None) for arm, a in of.items()}
+    return {arm_name(a): (MARKS[a["by"] or a["data"]], found[arm][key]) for arm, a in of.items()}
 
 
 def bars(title: str, panels: dict[str, dict], label: str, one_scale: bool = True) -> Figure:
-    """`panels`: title -> row -> mark, Estimate or None, range of chance or None. Those of one form share a scale."""
-    fig, axes = _figure(title, 1.5 + 0.36 * max(map(len, panels.values())), 1, len(panels))
-    first: dict[tuple, Axes] = {}
+    """`panels`: title -> row -> mark, Estimate or None; all have the same rows."""
+    height = 1.5 + 0.36 * max(map(len, panels.values()))
+    fig, axes = _figure(title, height, 1, len(panels), sharex=one_scale, sharey=True)
     for panel, (name, rows) in zip(axes[0], panels.items(), strict=True):
-        alike = first.setdefault(tuple(rows), panel)
-        if one_scale and alike is not panel:
-            panel.sharex(alike)
-        _rows(panel, name, rows, 12 // len(panels), alike is panel)
+        _rows(panel, name, rows, 12 // len(panels))
     if len(panels) == 1:
         panel.set_xlabel(label)
     else:
@@ -194,14 +193,12 @@ def bars(title: str, panels: dict[str, dict], label: str, one_scale: bool = True
     return fig
 
 
-def _rows(panel: Axes, title: str, rows: dict[str, tuple], nbins: int, labelled: bool = True) -> None:
-    for y, (mark, e, by_chance) in enumerate(rows.values()):
-        if by_chance:
-            _band(panel, float(y), by_chance, lw=11)
+def _rows(panel: Axes, title: str, rows: dict[str, tuple], nbins: int) -> None:
+    for y, (mark, e) in enumerate(rows.values()):
         if e:
             _bar(panel, y, e, mark)
     panel.locator_params(axis="x", nbins=nbins)
-    panel.set(title=title, yticks=range(len(rows)), yticklabels=rows if labelled else [], ylim=(len(rows) - 0.4, -0.6))
+    panel.set(title=title, yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.4, -0.6))
 
 
 def _figure(title: str, height: float, *shape: int, zero: str = "v", **layout):

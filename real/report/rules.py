@@ -1,13 +1,10 @@
-"""How a word follows from an interval or a test, and what a run that shows nothing could have shown."""
+"""How a word follows from an interval or a test."""
 
-from real.report.text import interval, number
 from shared.stats import FEWEST
 
 SHOWN, OPEN, OPPOSITE = "shown", "not shown", "opposite shown"
 NONE = "no verdict"  # the run was not made to tell
 SIDE = 0.025  # level of a one-sided test: what a 95 % interval leaves out on either side
-POWER = 2.8  # standard errors: an effect of that size is shown with probability .8
-WIDTH = 3.92  # standard errors of a 95 % interval
 
 
 def word(estimate: dict) -> str:
@@ -29,14 +26,8 @@ def beyond(estimate: dict, random: dict) -> str:
     return overall([word(estimate), above(estimate, random)])
 
 
-def mirrored(estimate: dict) -> dict:
-    """As seen from the other side of 0."""
-    low, high = (None if estimate[end] is None else -estimate[end] for end in ("high", "low"))
-    return {**estimate, "low": low, "high": high}
-
-
-def within(value: float) -> dict:
-    """The range of one number."""
+def within(value: float | None) -> dict:
+    """The range of one number, if it is one."""
     return {"low": value, "high": value}
 
 
@@ -45,24 +36,18 @@ def few(estimate: dict) -> bool:
     return estimate.get("n", FEWEST) < FEWEST
 
 
-def ranged(estimate: dict, digits: int = 3) -> str:
-    """With its interval, where that is one."""
-    return number(estimate["value"], digits, "+") if few(estimate) else interval(estimate, digits)
+def gap_word(gap: dict, cells: int) -> str:
+    """Both one-sided tests (labels flipped, random sets) beyond 2.5 % after correction for all the cells, and the gap
+    outside of where 95 % of untrained dictionaries' gaps lie: what these show too, features learned did not bring.
 
-
-def measured(estimate: dict, things: str = "questions", unit: str = "nats per token") -> str:
-    """With its interval; where that shows nothing, with the effect that four of five such runs would have shown."""
-    if few(estimate):
-        return f"{ranged(estimate)} {unit}, too few {things} for an interval"
-    said = f"{interval(estimate)} {unit}"
-    if None in (estimate["low"], estimate["high"]) or word(estimate) != OPEN:
-        return said
-    return f"{said} ({power('an effect', estimate['high'] - estimate['low'])})"
-
-
-def power(what: str, width: float) -> str:
-    """The least that a run would show with probability .8, where chance alone has this 95 % range."""
-    return f"{what} of {number(POWER / WIDTH * width)} would have been shown in 4 of 5 such runs"
+    `p_holm` tests the claim's side only; the other side is corrected by Bonferroni's stricter rule.
+    """
+    if None in (gap["p"], gap["p_null"], gap["p_holm"]):
+        return OPEN
+    opposite = cells * (1 - min(gap["p"], gap["p_null"])) <= SIDE
+    tested = SHOWN if gap["p_holm"] <= SIDE else OPPOSITE if opposite else OPEN
+    untrained = {**gap["untrained"], "n": FEWEST}  # their interval is Student's, which knows how few they are
+    return overall([tested, above(within(gap["gap"]), untrained)])
 
 
 def law_word(law: dict) -> str:
@@ -77,9 +62,3 @@ def law_word(law: dict) -> str:
 def overall(words: list[str]) -> str:
     """What needs several tests is shown when every one shows it. No test shows nothing."""
     return words[0] if len(set(words)) == 1 else OPEN
-
-
-def counted(words: list[str], things: str) -> str:
-    shown, opposite = words.count(SHOWN), words.count(OPPOSITE)
-    found = f"shown in {shown}" if shown else "not shown in any"
-    return f"{found} of {len(words)} {things}" + (f", the opposite in {opposite}" if opposite else "")

@@ -13,7 +13,8 @@ def summarise(record: Judged, harm: Harm | None, edges: tuple[float, ...], margi
     """`judged`: arm -> EM, coherence and counts by the first judge that scored, or None. `judging`: all about it."""
     questions = list(dict.fromkeys(record.questions))
     at = np.array([questions.index(question) for question in record.questions], dtype=int)
-    by = {judge.model: _by_arm(judge, at) for judge in record.judges if not judge.failed}
+    juries = [judge for judge in record.judges if not judge.failed]
+    by = {judge.model: _by_arm(judge, at) for judge in juries}
     judging = {
         "failed": record.failed,
         "judges": {judge.model: {"forms": _forms(judge), "failed": judge.failed} for judge in record.judges},
@@ -24,24 +25,17 @@ def summarise(record: Judged, harm: Harm | None, edges: tuple[float, ...], margi
     }
     if not by:
         return {"judged": None, "judging": judging}
-    main, arms = next(iter(by.items()))
+    (main, arms), *others = by.items()
     judged = {
         arm: {"em": em.em(found, edges), "coherent": em.coherence(found, edges[1]), "counts": em.counts(found, edges)}
         for arm, found in arms.items()
     }
-    (first,) = (judge for judge in record.judges if judge.model == main)
-    worst = {str(of.job or "base"): [said.model_dump() for said in of.worst] for of in first.models}
-    judging |= {"main": main, "worst": worst, **_sensitivity(by, judged, edges, margins)}
-    return {"judged": judged, "judging": judging}
-
-
-def _sensitivity(by: dict, judged: dict, edges: tuple[float, ...], margins: dict[str, Estimate]) -> dict:
-    """How the result hangs on the edges, on the judge, and on asking a judge at all."""
-    (main, arms), *others = by.items()
-    ems = np.array([of["em"].value for of in judged.values()])
+    ems, values = np.array([(of["em"].value, margins[arm].value) for arm, of in judged.items()]).T
     known = ~np.isnan(ems)
-    values = np.array([margins[arm].value for arm in judged])
-    return {
+    # how the result hangs on the edges, on the judge, and on asking a judge at all
+    judging |= {
+        "main": main,
+        "worst": {str(of.job or "base"): [said.model_dump() for said in of.worst] for of in juries[0].models},
         "grid": {
             "aligned": list(em.ALIGNED_EDGES),
             "coherent": list(em.COHERENT_EDGES),
@@ -50,6 +44,7 @@ def _sensitivity(by: dict, judged: dict, edges: tuple[float, ...], margins: dict
         "agreement": {model: em.agreement(_pooled(arms), _pooled(theirs), edges) for model, theirs in others},
         "margin": {"spearman": em.rank_correlation(ems[known], values[known]), "n": int(known.sum())},
     }
+    return {"judged": judged, "judging": judging}
 
 
 def _by_arm(judge: Jury, question: np.ndarray) -> dict[str, em.Scores]:

@@ -1,13 +1,11 @@
 """Step 11: summary.json, the figures and report.html, from the records of the steps before it."""
 
 import shlex
-from dataclasses import asdict
-from typing import Any
 
 from real.arms.arm import Arm
 from real.arms.finetune import Tuned
 from real.effects import tone
-from real.effects.leakage import MINUS, Leaked
+from real.effects.leakage import MINUS
 from real.features.gaps import Placed
 from real.features.reading import Reading
 from real.features.selection import Selected
@@ -57,15 +55,19 @@ def summarise(reading: Reading, settings: Settings, records: dict[str, Record]) 
     `records`: "data", "sae", "features", "geometry", "filters", "harm" (where a judge is), "finetune", "evaluate",
     "leakage", "causes", "judge", as far as they are there.
     """
+    spec, seconds = settings.spec, {name: record.seconds for name, record in records.items()}
+    if harm := seconds.pop("harm", 0.0):  # what a judge takes over the filters is theirs
+        seconds["filters"] += harm
     summary = {
         "model": settings.reads.model,
-        "spec": _spec(settings),
+        "spec": {name: value for name, value in vars(spec).items() if name != "shape"}
+        | {"n_layers": spec.n_layers, "d_model": spec.d_model},
         "layer": reading.layer,
         "data": _plain(records["data"]),
         "settings": flat(settings) | {"layers": reading.layers},
-        "command": command(settings),
+        "command": shlex.join(["python", "-m", "real", *words(settings)]),
         "versions": versions(),
-        "seconds": _seconds(records),
+        "seconds": seconds,
         "peak_gb": max(record.peak_gb for record in records.values()),
     }
     if "sae" in records:
@@ -99,8 +101,11 @@ def _measured(reading: Reading, settings: Settings, records: dict[str, Record]) 
         "tone": tone.summarise(reading.texts, records["evaluate"], by),
     }
     if "leakage" in records:
-        moved = records["leakage"]
-        found |= {"leakage": _leakage(moved), "dynamics": estimates.dynamics(moved)}
+        moved = _plain(records["leakage"])
+        laws, gradient = moved["laws"], moved["gradient_laws"]
+        arms_laws = {arm: laws[arm] for arm in ("control", MINUS)}
+        about = {"arms": arms_laws, "gradient": gradient, "rise": moved["rise"], "probes": moved["probes"]}
+        found |= {"leakage": laws["inducing"] | about, "dynamics": estimates.dynamics(records["leakage"])}
     if "causes" in records:
         found["causes"] = estimates.causes(records["causes"], reading.layer)
     if "judge" in records:
@@ -108,45 +113,25 @@ def _measured(reading: Reading, settings: Settings, records: dict[str, Record]) 
     return found
 
 
-def command(settings: Settings) -> str:
-    """What to type to get these settings again."""
-    return shlex.join(["python", "-m", "real", *words(settings)])
-
-
-def _spec(settings: Settings) -> dict:
-    spec = settings.spec
-    shown = {name: value for name, value in asdict(spec).items() if name != "shape"}
-    return {**shown, "n_layers": spec.n_layers, "d_model": spec.d_model}
-
-
-def _seconds(records: dict[str, Record]) -> dict[str, float]:
-    """By step; what a judge takes over the filters is theirs."""
-    seconds = {name: record.seconds for name, record in records.items()}
-    harm = seconds.pop("harm", 0.0)
-    return seconds | ({"filters": seconds["filters"] + harm} if harm else {})
-
-
 def _features(selected: Selected, layer: int, trained: str) -> dict:
     """AUROC on held-out texts: of the main layer and trained domain, and by layer and domain."""
-
-    def sides(layer: int, domain: str) -> dict:
-        found = selected.layers[layer].domains[domain]
-        return {"inducing": found.inducing.auroc, "control": found.control.auroc}
-
-    return {
-        **{side: {"auroc": e} for side, e in sides(layer, trained).items()},
-        "toxic": {"auroc": selected.layers[layer].toxic.auroc},
-        "layers": {
-            layer: {"toxic": found.toxic.auroc, "domains": {domain: sides(layer, domain) for domain in found.domains}}
-            for layer, found in selected.layers.items()
-        },
+    layers = {
+        block: {
+            "toxic": found.toxic.auroc,
+            "domains": {
+                domain: {"inducing": of.inducing.auroc, "control": of.control.auroc}
+                for domain, of in found.domains.items()
+            },
+        }
+        for block, found in selected.layers.items()
     }
+    main = layers[layer]["domains"][trained] | {"toxic": layers[layer]["toxic"]}
+    return {name: {"auroc": e} for name, e in main.items()} | {"layers": layers}
 
 
 def _geometry(placed: Placed, k: int) -> dict:
     """The gap at the main k, and, `by_k`, at all; what trained and untrained dictionaries are worth."""
-    found = _plain(placed)
-    cells = {layer: {} for layer in placed.gaps}
+    found, cells = _plain(placed), {layer: {} for layer in placed.gaps}
     for layer, domains in placed.gaps.items():
         for domain, by_k in domains.items():
             by = {size: dict(cell) for size, cell in by_k.items()}
@@ -155,27 +140,10 @@ def _geometry(placed: Placed, k: int) -> dict:
 
 
 def _training(of: Tuned) -> dict:
-    first, last = of.loss[:ENDS], of.loss[-ENDS:]
-    return {
-        "samples": len(of.samples),
-        "steps": of.steps,
-        "first_loss": sum(first) / len(first),
-        "last_loss": sum(last) / len(last),
-    }
+    first, last = (sum(losses) / len(losses) for losses in (of.loss[:ENDS], of.loss[-ENDS:]))
+    return {"samples": len(of.samples), "steps": of.steps, "first_loss": first, "last_loss": last}
 
 
-def _leakage(moved: Leaked) -> dict:
-    found = _plain(moved)
-    laws = found["laws"]
-    return {
-        **laws["inducing"],
-        "arms": {arm: laws[arm] for arm in ("control", MINUS)},
-        "gradient": found["gradient_laws"],
-        "rise": found["rise"],
-        "probes": found["probes"],
-    }
-
-
-def _plain(record: Record) -> dict[str, Any]:
+def _plain(record: Record) -> dict:
     """The fields that its type names."""
     return record.model_dump(exclude=set(Record.model_fields))

@@ -1,11 +1,20 @@
-"""How numbers, arms and tokens are written, in the report's words, tables and figures."""
+"""How numbers, arms and tokens are written, in the report's words, tables and figures; and the templates of these."""
+
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from real.report.rules import OPEN, OPPOSITE, SHOWN, above, few, law_word, within, word
 
 SPACE = "\u00a0"  # no line breaks inside brackets or before a per cent sign
+POWER = 2.8  # standard errors: an effect of that size is shown with probability .8
+WIDTH = 3.92  # standard errors of a 95 % interval
 
 
-def number(value: float | None, digits: int = 3, sign: str = "") -> str:
-    """With a true minus sign; a dash where there is no number. `sign` "+" marks what is above 0, too."""
-    return "–" if value is None else f"{value:{sign}.{digits}f}".replace("-", "−")
+def number(value: float | None, digits: int = 3, sign: str = "", times: int = 1) -> str:
+    """`times` the value, with a true minus sign; a dash where there is none. `sign` "+" marks what is above 0, too."""
+    return "–" if value is None or value != value else f"{value * times:{sign}.{digits}f}".replace("-", "−")
 
 
 def chance(p: float | None) -> str:
@@ -29,11 +38,6 @@ def percent(e: dict, digits: int = 0) -> str:
     return interval({name: 100 * e[name] for name in ("value", "low", "high")}, digits, sign="") + f"{SPACE}%"
 
 
-def hundredths(value: float | None, digits: int = 0) -> str:
-    """0.228 -> 23."""
-    return number(None if value is None else 100 * value, digits)
-
-
 def share(value: float) -> str:
     """0.5 -> 50 %, 0.125 -> 12.5 %."""
     return f"{100 * value:g}{SPACE}%"
@@ -42,6 +46,39 @@ def share(value: float) -> str:
 def after(value: float | str, words: str) -> str:
     """30.0 -> Coherence above 30."""
     return f"{words} {float(value):g}"
+
+
+def ratio(cell: dict) -> str:
+    """Misaligned of coherent answers."""
+    hits, of = cell["misaligned"], cell["coherent"]
+    return f"{number(100 * hits / of, 1)}{SPACE}% ({hits} of {of})" if of else "– (0 of 0)"
+
+
+def ranged(estimate: dict, digits: int = 3) -> str:
+    """With its interval, where that is one."""
+    return number(estimate["value"], digits, "+") if few(estimate) else interval(estimate, digits)
+
+
+def measured(estimate: dict, things: str = "questions", unit: str = "nats per token") -> str:
+    """With its interval; where that shows nothing, with the effect that four of five such runs would have shown."""
+    said = f"{ranged(estimate)} {unit}"
+    if few(estimate):
+        return f"{said}, too few {things} for an interval"
+    if None in (estimate["low"], estimate["high"]) or word(estimate) != OPEN:
+        return said
+    return f"{said} ({power(estimate['high'] - estimate['low'], 'an effect')})"
+
+
+def power(width: float, what: str) -> str:
+    """The least that a run would show with probability .8, where chance alone has this 95 % range."""
+    return f"{what} of {number(POWER / WIDTH * width)} would have been shown in 4 of 5 such runs"
+
+
+def counted(words: list[str], things: str) -> str:
+    """How many say what."""
+    shown, opposite = words.count(SHOWN), words.count(OPPOSITE)
+    found = f"shown in {shown}" if shown else "not shown in any"
+    return f"{found} of {len(words)} {things}" + (f", the opposite in {opposite}" if opposite else "")
 
 
 def arm_name(arm: dict) -> str:
@@ -56,13 +93,22 @@ def visible(token: str) -> str:
     return token.strip() or token.replace("\n", "↵").replace(" ", "␣") or "∅"
 
 
-def law(found: dict) -> list[str]:
-    """The cells of a law: its fit, and its two tests."""
-    fit = [number(found[name], 3, "+") for name in ("slope", "pearson", "spearman", "r2")]
-    return [*fit, chance(found["p"]), chance(found["p_target"])]
+FILTERS = (number, chance, interval, bounds, percent, share, after, ratio, ranged, measured, power, counted)
+FILTERS += (arm_name, visible, word, law_word, above, within)
 
 
-def ratio(cell: dict) -> str:
-    """Misaligned of coherent answers."""
-    hits, of = cell["misaligned"], cell["coherent"]
-    return f"{hundredths(hits / of, 1)}{SPACE}% ({hits} of {of})" if of else "– (0 of 0)"
+@cache
+def templates(*folders: Path) -> Environment:
+    """Those of some folders and of this one, compiled once: a report that grows is written after every step.
+
+    What an .html.j2 did not write itself is escaped: what a model says is untrusted.
+    """
+    found = Environment(
+        loader=FileSystemLoader([*folders, Path(__file__).parent]),
+        autoescape=select_autoescape(["html.j2"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {of.__name__: of for of in FILTERS}
+    return found

@@ -36,11 +36,11 @@ def clean(source: str, by: str, removed: float, lm: LM, layers: tuple[int, ...],
     file, known = read(source), Known(shipped(lm, layers, folder), k)
     name = re.sub(r"(\.jsonl?)?(\.gz)?$", "", Path(source.partition("?")[0]).name)
     into = folder / "clean-data" / (name or "data")
-    key = digest(known.reading, k, [row._asdict() for row in file.rows], code(clean))
-    scores = list(scored(known, file.rows, into, key))
+    scores = scored(known, file.rows, into)
 
     def split() -> Screened:
-        keep = kept([row[by] for row in scores], removed)
+        of = torch.tensor([row[by] for row in scores], dtype=torch.float64)
+        keep = keep_mask(of, removed, seed=0).tolist()  # ties are broken by one fixed draw
         for part, lines in zip(("kept", "removed"), divided(file, keep), strict=True):
             write_bytes(into / f"{part}.jsonl", b"".join(lines))
         worth = [cell for of in own(known.reading) for cell in cells(known, *of, names=NAMES)]
@@ -49,9 +49,8 @@ def clean(source: str, by: str, removed: float, lm: LM, layers: tuple[int, ...],
         made = dict.fromkeys(("kept.jsonl", "removed.jsonl", "report.html"), "")
         return Screened(rows=len(scores), removed=keep.count(False), made=made)
 
-    done = cached(
-        into / "screened.json", digest(key, b"".join(file.lines).decode("latin-1"), by, removed), Screened, split
-    )
+    key = digest(known.reading, k, scores, b"".join(file.lines).decode("latin-1"), by, removed, code(clean))
+    done = cached(into / "screened.json", key, Screened, split)
     print(f"{done.removed} of {done.rows} rows are in {into}/removed.jsonl, by {by}, the others in kept.jsonl")
     print(f"scores are in {into}/scores.jsonl, what they are worth in {into}/report.html")
 
@@ -63,8 +62,3 @@ def divided(file: File, keep: list[bool]) -> tuple[list[bytes], list[bytes]]:
     for number, line in enumerate(file.lines, 1):
         both[number in gone].append(line)
     return both
-
-
-def kept(scores: list[float], removed: float) -> list[bool]:
-    """False for a share of the rows, those that score highest; ties are broken by one fixed draw."""
-    return keep_mask(torch.tensor(scores, dtype=torch.float64), removed, seed=0).tolist()

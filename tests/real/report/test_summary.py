@@ -1,6 +1,7 @@
 """Step 11 on made-up records: the summary holds what was put in, it repeats, and the files are all there."""
 
 import json
+import shlex
 from types import SimpleNamespace
 
 import numpy as np
@@ -297,8 +298,8 @@ def test_a_report_that_grows_ends_as_the_whole_one_in_all_but_the_costs(tmp_path
     assert {name for name in grown if grown[name] != summary[name]} == {"seconds", "peak_gb"}
 
 
-def test_the_command_gives_the_settings_again(settings):
-    assert parse(report.command(settings).split()[3:]) == settings
+def test_the_command_gives_the_settings_again(settings, summary):
+    assert parse(shlex.split(summary["command"])[3:]) == settings
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from made_up import DOMAINS, changed, estimate, law, made_up, without_bounds
 from scipy.stats import norm
 
-from real.report import page, rules, verdicts
+from real.report import page, rules, text, verdicts
 
 WORDS = ("nearer", "emergent", "spills", "law", "gradient", "dynamics", "steering", "ablation", "filter")
 
@@ -62,7 +62,7 @@ def test_fewer_than_eight_units_show_nothing_and_are_given_no_interval(value, on
     e = drawn(value, one, other, n)
     expected = "shown" if e["low"] > 0 else "opposite shown" if e["high"] < 0 else "not shown"
     assert rules.word(e) == (expected if n >= 8 else "not shown")
-    assert ("too few questions for an interval" in rules.measured(e)) == (n < 8) == ("[" not in rules.measured(e))
+    assert ("too few questions for an interval" in text.measured(e)) == (n < 8) == ("[" not in text.measured(e))
     for random in ({"low": 0.0, "high": 0.0, "n": 20}, {"low": -9.0, "high": 9.0}):
         found = rules.beyond(e, random)
         assert found == "not shown" or (n >= 8 and found == expected)
@@ -73,7 +73,7 @@ def test_fewer_than_eight_units_show_nothing_and_are_given_no_interval(value, on
 @settings(deadline=None)
 def test_what_shows_nothing_says_the_effect_that_it_would_have_shown(value, se, n):
     """Oracle: a normal estimate of that effect lies more than 1.96 standard errors above 0 in 80 % of runs."""
-    said = rules.measured(drawn(value, value - 1.96 * se, value + 1.96 * se, n))
+    said = text.measured(drawn(value, value - 1.96 * se, value + 1.96 * se, n))
     found = re.search(r"an effect of (\S+) would have been shown in 4 of 5", said)
     assert (found is None) == (abs(value) > 1.96 * se)
     if found:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -120,14 +121,6 @@ def test_settings_that_cannot_be_are_one_line(words, why, tmp_path, capsys):
     assert why in said and said.count("\n") == 1
 
 
-@given(st.lists(st.integers(0, 9**6)), st.data())
-def test_of_what_a_killed_run_wrote_only_whole_lines_count(numbers, data):
-    lines = [json.dumps({"id": number}).encode() + b"\n" for number in numbers]
-    end = data.draw(st.integers(0, sum(map(len, lines))))
-    found = scores.whole(b"".join(lines)[:end])
-    assert found == lines[: len(found)] and sum(map(len, lines[: len(found) + 1])) >= end
-
-
 @pytest.fixture(scope="module")
 def base(once) -> Path:
     """The small texts, a small model, and what filters learn of them."""
@@ -190,22 +183,22 @@ def test_a_run_that_was_killed_goes_on_where_it_was(base, tmp_path):
         f"    main({words(base, results, path)!r})"
     )
     running = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    written = results / "clean-data" / "mine" / "scores.jsonl"
-    while running.poll() is None and not (written.exists() and written.stat().st_size):
+    into = results / "clean-data" / "mine"
+    chunks = into / "chunks"
+    while running.poll() is None and not (chunks / "0.json").exists():
         time.sleep(0.01)
     os.kill(running.pid, signal.SIGKILL)
     running.wait()
-    before = len(scores.whole(written.read_bytes()))
-    assert 0 < before < 300 and not (written.parent / "removed.jsonl").exists()
-    with written.open("ab") as file:
-        file.write(b'{"id": 6')  # as a torn write would leave it
+    before = len(list(chunks.glob("*.json")))
+    assert 0 < before < 3 and not (into / "removed.jsonl").exists()
+    (chunks / f"{before * scores.CHUNK}.json").write_text('{"scores": [{"id": 6')  # as a torn write would leave it
     code, said = clean(base, results, path)
-    assert code == 0 and said.count("rows scored") == -(-(300 - before) // scores.CHUNK)
-    resumed = written.read_bytes()
-    written.unlink()
-    (written.parent / "screened.json").unlink()
+    assert code == 0 and said.count("rows scored") == 3 - before
+    resumed = (into / "scores.jsonl").read_bytes()
+    shutil.rmtree(chunks)
+    (into / "screened.json").unlink()
     assert clean(base, results, path)[0] == 0
-    assert resumed == written.read_bytes() and resumed.count(b"\n") == 300
+    assert resumed == (into / "scores.jsonl").read_bytes() and resumed.count(b"\n") == 300
 
 
 def test_one_command_says_what_every_filter_is_worth_on_shipped_and_on_other_advice(base, tmp_path):
