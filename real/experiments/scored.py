@@ -1,6 +1,7 @@
 """What every filter says of the answers that experiments train on, kept."""
 
-import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from real.data.rows import ADVICE, Text, answers
 from real.experiments.units import pool
@@ -12,8 +13,7 @@ from shared.records import Record, cached, digest
 
 
 class Scores(Record):
-    texts: list[Text]
-    by: dict[str, list[float]]  # filter -> of every text; the highest are removed
+    by_text: list[float]  # the highest are removed
 
 
 def selected(reading: Reading, k: int) -> Selected:
@@ -21,19 +21,18 @@ def selected(reading: Reading, k: int) -> Selected:
     return cached(reading.folder / "experiments" / "selected.json", key, Selected, lambda: select(reading, k))
 
 
-def toxic_features(reading: Reading, k: int) -> torch.Tensor:
-    layer = selected(reading, k).layers[reading.layer]
-    return sets(layer, reading.texts.corpus.trained, k)["toxic"]
+def toxic_features(reading: Reading, k: int) -> Int[Tensor, " k"]:
+    return sets(selected(reading, k).layers[reading.layer], reading.texts.corpus.trained, k)["toxic"]
 
 
-def scores(reading: Reading, k: int, names: tuple[str, ...]) -> dict[str, dict[Text, float]]:
-    """Filter -> answer -> score, of both answers to every prompt of the trained domain."""
+def scores(reading: Reading, k: int, name: str) -> dict[Text, float]:
+    """A filter's, of both answers to every prompt of the trained domain."""
     texts = answers(pool(reading), ADVICE)
 
     def made() -> Scores:
         context = Context(toxic_features(reading, k), reading.texts.corpus.trained)
-        return Scores(texts=texts, by={name: FILTERS[name](reading, context, texts).tolist() for name in names})
+        return Scores(by_text=FILTERS[name](reading, context, texts).tolist())
 
-    key = digest(reading, k, texts, code(scores))
-    found = cached(reading.folder / "experiments" / f"scores-{'-'.join(names)}.json", key, Scores, made)
-    return {name: dict(zip(found.texts, values, strict=True)) for name, values in found.by.items()}
+    key = digest(reading, k, texts, name, code(scores))
+    found = cached(reading.folder / "experiments" / f"scores-{name}.json", key, Scores, made)
+    return dict(zip(texts, found.by_text, strict=True))
