@@ -25,7 +25,7 @@ from real.models import forward
 from real.models.lm import LM
 from real.models.sampling import sample
 from shared.code import code
-from shared.records import Record, cached, digest, whole, write_bytes
+from shared.records import Record, cached, digest, write_bytes
 
 NEW_TOKENS = 24
 
@@ -42,60 +42,54 @@ def along(
 ) -> tuple[dict[str, Float[Tensor, "seed checkpoint probe d_model"]], dict[str, list[list[Logprobs]]]]:
     """Arm -> shifts, and -> seed -> checkpoint -> log-probabilities of general answers. The first is the base model."""
     base, off = watch(reading), hidden(reading)
-    shifts, general = {arm.data: [] for arm in WATCHED}, {arm.data: [] for arm in WATCHED}
+    shifts, general = ({arm.data: [] for arm in WATCHED} for _ in range(2))
     for of in tuned:
         folder = reading.folder / "adapters" / of.folder
         found = watch(reading, folder)
-        shifts[of.job.arm.data].append(torch.cat([torch.zeros_like(off), hidden(reading, folder) - off]))
+        shifts[of.job.arm.data].append(torch.cat([off, hidden(reading, folder)]) - off)
         general[of.job.arm.data].append([*base.general, *found.general])
     return {arm: torch.stack(read) for arm, read in shifts.items()}, general
 
 
 def watch(reading: Reading, folder: Path | None = None) -> Readouts:
     """Of the arm in this folder, or of the base model; kept."""
-    path, key = _record(reading, folder)
-    return cached(path, key, Readouts, lambda: _read(reading, folder, path.with_suffix(".npy")))
-
-
-def is_watched(reading: Reading, folder: Path) -> bool:
-    return whole(*_record(reading, folder), Readouts) is not None
+    return cached(*record(reading, folder), lambda: _read(reading, folder))
 
 
 def hidden(reading: Reading, folder: Path | None = None) -> Float[Tensor, "checkpoint probe d_model"]:
     """What `watch` has read."""
-    return torch.from_numpy(np.load(_record(reading, folder)[0].with_suffix(".npy")))
+    return torch.from_numpy(np.load(_array(reading, folder)))
 
 
-def _record(reading: Reading, folder: Path | None) -> tuple[Path, str]:
-    """Where it is kept, and under which key."""
-    name = folder.name if folder else "base"
+def record(reading: Reading, folder: Path | None) -> tuple[Path, str, type[Readouts]]:
+    """Where readouts are kept, and as what."""
     said = [reading.texts.said[text] for text in asked(_questions(reading))]
-    key = digest(reading.lm, reading.layer, reading.texts.corpus.probes, said, code(watch), name)
-    return reading.folder / "readouts" / f"{name}.json", key
+    key = digest(reading.lm, reading.layer, reading.texts.corpus.probes, said, code(watch), folder and folder.name)
+    return _array(reading, folder).with_suffix(".json"), key, Readouts
 
 
-def _read(reading: Reading, folder: Path | None, file: Path) -> Readouts:
-    lm, prompts = reading.lm, reading.texts.corpus.probes
-    said = watch(reading).said if folder else sample(lm.model, lm.tokenizer, prompts, NEW_TOKENS, temperature=0.0)
-    probes = list(probe_rows(lm, lm.encode(list(zip(prompts, said, strict=True)))))
-    seen, general = [], []
-    for worn in [*_checkpoints(folder), folder] if folder else [None]:
-        with wearing(lm.model, worn):
-            seen.append(probe_resid(reading, probes))
-            general.append(read_questions(reading, _questions(reading))["general"])
-    array = io.BytesIO()
-    np.save(array, torch.stack(seen).numpy())
-    write_bytes(file, array.getvalue())
-    return Readouts(said=said, general=general, made={file.name: ""})
-
-
-def _checkpoints(folder: Path) -> list[Path]:
-    """In the order of their steps."""
-    return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+def _array(reading: Reading, folder: Path | None) -> Path:
+    return reading.folder / "readouts" / f"{folder.name if folder else 'base'}.npy"
 
 
 def _questions(reading: Reading) -> dict[str, list[Sides]]:
     return {"general": first(reading.texts.asked["general"])}
+
+
+def _read(reading: Reading, folder: Path | None) -> Readouts:
+    lm, prompts = reading.lm, reading.texts.corpus.probes
+    said = watch(reading).said if folder else sample(lm.model, lm.tokenizer, prompts, NEW_TOKENS, temperature=0.0)
+    probes = list(probe_rows(lm, lm.encode(list(zip(prompts, said, strict=True)))))
+    steps = folder.glob("step-*") if folder else []
+    seen, general = [], []
+    for worn in [*sorted(steps, key=lambda path: int(path.name.removeprefix("step-"))), folder]:
+        with wearing(lm.model, worn):
+            seen.append(probe_resid(reading, probes))
+            general.append(read_questions(reading, _questions(reading))["general"])
+    file, array = _array(reading, folder), io.BytesIO()
+    np.save(array, torch.stack(seen).numpy())
+    write_bytes(file, array.getvalue())
+    return Readouts(said=said, general=general, made={file.name: ""})
 
 
 def probe_rows(lm: LM, texts: list[Encoded]) -> Iterator[tuple]:

@@ -16,6 +16,7 @@ from shared.selection import rank_auroc
 from shared.stats import FEWEST, Estimate, crossed, interval
 
 MISMATCHED = CHECKS[1]
+UNKNOWN = (float("nan"),) * 3  # of too few questions
 TRAITS = ("words", "surprisal", "length")  # of an answer
 
 
@@ -63,8 +64,8 @@ def traits(
     found = []
     for question, logprobs in zip(texts.asked[domain], read, strict=True):
         said = [texts.said[text][1] for text in question[side]]
-        rows = zip(map(odds, said), logprobs[side], (len(answer.split()) for answer in said), strict=True)
-        found.append(np.array([(words, -logprob, np.log(max(1, length))) for words, logprob, length in rows]))
+        lengths = np.log([max(1, len(answer.split())) for answer in said])
+        found.append(np.column_stack([list(map(odds, said)), np.negative(logprobs[side]), lengths]))
     return found
 
 
@@ -82,12 +83,7 @@ def _effects(
 
 
 def _mean(values: Float[np.ndarray, "seed question"]) -> Estimate:
-    return crossed(values) if values.shape[1] >= FEWEST else _none(values.shape[1])
-
-
-def _none(n: int) -> Estimate:
-    """Of too few questions."""
-    return Estimate(float("nan"), float("nan"), float("nan"), n)
+    return crossed(values) if values.shape[1] >= FEWEST else Estimate(*UNKNOWN, values.shape[1])
 
 
 def intercept(
@@ -96,7 +92,7 @@ def intercept(
     """What a regression on `traits` gives where they are all 0. Bootstrapped over questions."""
     n = len(values)
     if n < FEWEST:
-        return _none(n)
+        return Estimate(*UNKNOWN, n)
     X = np.column_stack([np.ones(n), traits])
     picks = np.random.default_rng(0).integers(n, size=(draws, n))
     found = (np.linalg.pinv(X[picks]) @ values[picks][..., None])[:, 0, 0]

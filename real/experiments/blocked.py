@@ -15,9 +15,10 @@ import torch
 from real.arms.recipe import Recipe
 from real.data.rows import BAD, GOOD, Text
 from real.effects.causes import span
-from real.experiments.scored import selected, toxic_features
+from real.experiments.scored import selected
 from real.experiments.units import Unit, drawn, outcomes
 from real.features.reading import Reading
+from real.features.selection import sets
 from real.models.forward import Without
 from real.settings import Settings
 from shared.geometry import matched
@@ -31,9 +32,9 @@ ARMS = ("toxic span", "random span", "bad", "good")
 
 def units(reading: Reading, recipe: Recipe, k: int) -> list[Unit]:
     """Seed by seed, in the order of ARMS; every seed has a random span of its own."""
-    W_dec, toxic = reading.sae(reading.layer).W_dec.detach(), toxic_features(reading, k)
-    layer, trained = selected(reading, k).layers[reading.layer], reading.texts.corpus.trained
-    rate, found = torch.tensor(layer.domains[trained].firing_rate), []
+    W_dec, layer = reading.sae(reading.layer).W_dec.detach(), selected(reading, k)
+    trained, found = reading.texts.corpus.trained, []
+    toxic, rate = sets(layer, trained, k)["toxic"], torch.tensor(layer.domains[trained].firing_rate)
     for seed in SEEDS:
         (random,) = torch.from_numpy(matched(toxic, toxic, rate, 1, np.random.default_rng(seed)))
         spans = [Without(reading.layer, span(W_dec[ids])) for ids in (toxic, random)]

@@ -31,10 +31,6 @@ class Filter(NamedTuple):
 TOXIC, LABELS, QUESTIONS, NOTHING = "toxic texts", "other domains' labels", "half of the questions", "nothing"
 
 
-def _toxic_rows(reading: Reading, context: Context) -> Float[Tensor, "k d_model"]:
-    return reading.sae(reading.layer).W_dec.detach()[context.toxic]
-
-
 def _pushed(reading: Reading, known: Float[Tensor, "k d_model"], texts: list[Text]) -> Float[Tensor, " sample"]:
     return filtering.gradient_score(gradients.loss_gradients(reading, texts), known)
 
@@ -47,6 +43,6 @@ FILTERS = {  # the dearest last
     "transfer": Filter(LABELS, lambda reading, of: directions.transfer(reading, of.domain), directions.along),
     "brevity": Filter(NOTHING, lambda *_: None, plain.brevity),
     "surprisal": Filter(NOTHING, lambda *_: None, plain.surprisal),
-    "gradient": Filter(TOXIC, _toxic_rows, _pushed),
+    "gradient": Filter(TOXIC, lambda reading, of: reading.sae(reading.layer).W_dec.detach()[of.toxic], _pushed),
     "influence": Filter(TOXIC, lambda reading, _: gradients.influence_direction(reading), gradients.influence),
 }
