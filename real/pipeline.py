@@ -115,8 +115,9 @@ def _job(reading: Reading, recipe: Recipe, orders: dict[str, Order], asked: list
 
 def _is_done(reading: Reading, _: Recipe, orders: dict[str, Order], asked: list[Item], name: str) -> bool:
     adapter, order = reading.folder / "adapters" / name, orders[name]
-    kept = [finetune.record(reading, order), margins.record(reading, adapter)]
-    kept += [readouts.record(reading, adapter)] if order.job.arm in WATCHED else []
-    return all(whole(*of) for of in kept) and (
-        not asked or answers.are_given(reading.lm, adapter, asked, reading.folder)
+    return (
+        whole(*finetune.record(reading, order)) is not None
+        and whole(*margins.record(reading, adapter)) is not None
+        and (order.job.arm not in WATCHED or whole(*readouts.record(reading, adapter)) is not None)
+        and (not asked or answers.are_given(reading.lm, adapter, asked, reading.folder))
     )

@@ -118,26 +118,25 @@ def _one_of_several(reading: Reading, recipe: Recipe, orders: list[Order]) -> No
         lm.loaded = team.shard(model, bool(recipe.full), lm.spec.first, state.device), tokenizer
         held, all_ = (sum(f(p).numel() for p in model.parameters()) for f in (weights.local, lambda p: p))
         print(f"process {state.process_index} holds {held} of {all_} weights", file=sys.stderr, flush=True)
-        work = tune if state.process_index == 0 else _fresh  # the first writes the record
         for order in orders:
-            work(reading, order, recipe)
+            tune(reading, order, recipe)
 
 
 def tune(reading: Reading, order: Order, recipe: Recipe) -> Training:
-    """One arm under one seed, trained unless its folder is whole."""
-    return cached(*record(reading, order), lambda: _fresh(reading, order, recipe))
+    """One arm under one seed, trained unless its folder is whole; of several processes the first keeps the record."""
+    kept, is_first = record(reading, order), devices.team()[0] == 0
+
+    def fresh() -> Training:
+        if is_first:
+            shutil.rmtree(kept[0].parent, ignore_errors=True)
+        return train(reading.lm, recipe, order, reading.samples(order.samples), kept[0].parent)
+
+    return cached(*kept, fresh) if is_first else fresh()
 
 
 def record(reading: Reading, order: Order) -> tuple[Path, str, type[Training]]:
     """Where a fine-tune is kept, and as what."""
     return reading.folder / "adapters" / order.folder / "training.json", order.key, Training
-
-
-def _fresh(reading: Reading, order: Order, recipe: Recipe) -> Training:
-    into = record(reading, order)[0].parent
-    if devices.team()[0] == 0:
-        shutil.rmtree(into, ignore_errors=True)
-    return train(reading.lm, recipe, order, reading.samples(order.samples), into)
 
 
 def tuned(order: Order, done: Training) -> Tuned:

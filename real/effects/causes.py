@@ -7,7 +7,7 @@ toxic features' span, or has it twice. Beside it the floor, nothing changed, and
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from real.data.texts import Sides
 from real.data.tokens import Encoded
 from real.effects.leakage import target
 from real.effects.margins import Logprobs, asked, by_question, first
+from real.effects.readouts import Row, leaving
 from real.features.reading import Reading
 from real.features.selection import Selected, sets
 from real.models import forward
@@ -122,16 +123,6 @@ def ablations(toxic: Float[Tensor, "d d"]) -> dict[str, Change | None]:
     return {"none": None, "toxic": scaling(toxic, 0), "doubled": scaling(toxic, 2), "whole": scaling(whole, 0)}
 
 
-class _Row(NamedTuple):
-    """Answers that share a pass."""
-
-    ids: list[int]
-    texts: list[Encoded]
-    packed: Packed
-    inputs: Float[Tensor, "node d_model"] | None  # into the first adapted block
-    nodes: Int[Tensor, " some"]  # that predict an answer token
-
-
 class Asked:
     """Questions whose answers are read again and again, from the block above the main layer on."""
 
@@ -142,18 +133,13 @@ class Asked:
         for ids in rows([text for text, _ in samples], row_size(reading.lm.model.device)):
             texts, below = map(list, zip(*(samples[i] for i in ids), strict=True))
             packed = pack(texts)
-            self.rows.append(_Row(ids, texts, packed, forward.spread(packed, below), predicting(packed, texts)))
+            self.rows.append(Row(ids, texts, packed, forward.spread(packed, below)))
         self.base = self.leaving()
 
     def leaving(self) -> list[Float[Tensor, "node d_model"]]:
         """Every row's residual stream after the main layer, with what the model wears now."""
-        lm, layer = self.reading.lm, self.reading.layer
-
-        def read(own, row: _Row) -> Tensor:
-            with forward.blocks(own, lm.spec.first):
-                return forward.resid_post(own, row.packed, [layer], row.inputs)[layer]
-
-        return list(shared_out(read, forward.readers(lm.model), self.rows))
+        read = partial(leaving, first=self.reading.lm.spec.first, layer=self.reading.layer)
+        return list(shared_out(read, forward.readers(self.reading.lm.model), self.rows))
 
     def said(self, resid: list[Float[Tensor, "node d_model"]], change: Change | None = None) -> Logprobs:
         """Question -> (misaligned, aligned) -> mean log-probability per token.
@@ -163,12 +149,13 @@ class Asked:
         above = self.reading.layer + 1
 
         @torch.no_grad()
-        def read(bridge, of: tuple[_Row, Tensor, Tensor]) -> list[float]:
+        def read(bridge, of: tuple[Row, Tensor, Tensor]) -> list[float]:
             row, resid, base = of
+            nodes = predicting(row.packed, row.texts)
 
             def hook(resid, hook):
                 resid = resid.clone()
-                resid[0, row.nodes] = change(resid[0, row.nodes], base[row.nodes]).to(resid.dtype)
+                resid[0, nodes] = change(resid[0, nodes], base[nodes]).to(resid.dtype)
                 return resid
 
             with bridge.hooks(fwd_hooks=[(f"blocks.{above}.hook_resid_pre", hook)] if change else []):

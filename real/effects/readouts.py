@@ -5,8 +5,8 @@ main layer: [d_model]. Every readout's change is its product with a unit feature
 """
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from real.arms.arm import WATCHED
 from real.arms.finetune import Tuned
 from real.arms.weights import wearing
-from real.data.packing import pack, rows
+from real.data.packing import Packed, pack, rows
 from real.data.texts import Sides
 from real.data.tokens import Encoded
 from real.effects.margins import Logprobs, asked, first, read_questions
@@ -28,6 +28,15 @@ from shared.code import code
 from shared.records import Record, cached, digest, write_bytes
 
 NEW_TOKENS = 24
+
+
+class Row(NamedTuple):
+    """Texts that share a pass."""
+
+    ids: list[int]
+    texts: list[Encoded]
+    packed: Packed
+    inputs: Float[Tensor, "node d_model"] | None  # into the first adapted block; None where that is the lowest
 
 
 class Readouts(Record):
@@ -79,7 +88,7 @@ def _questions(reading: Reading) -> dict[str, list[Sides]]:
 def _read(reading: Reading, folder: Path | None) -> Readouts:
     lm, prompts = reading.lm, reading.texts.corpus.probes
     said = watch(reading).said if folder else sample(lm.model, lm.tokenizer, prompts, NEW_TOKENS, temperature=0.0)
-    probes = list(probe_rows(lm, lm.encode(list(zip(prompts, said, strict=True)))))
+    probes = probe_rows(lm, lm.encode(list(zip(prompts, said, strict=True))))
     steps = folder.glob("step-*") if folder else []
     seen, general = [], []
     for worn in [*sorted(steps, key=lambda path: int(path.name.removeprefix("step-"))), folder]:
@@ -92,20 +101,25 @@ def _read(reading: Reading, folder: Path | None) -> Readouts:
     return Readouts(said=said, general=general, made={file.name: ""})
 
 
-def probe_rows(lm: LM, texts: list[Encoded]) -> Iterator[tuple]:
-    """Packed rows of the texts, and what goes into the first adapted block at each."""
-    for ids in rows(texts):
-        packed = pack([texts[i] for i in ids])
-        yield ids, [texts[i] for i in ids], packed, forward.below(lm.model, packed, lm.spec.first)
+def probe_rows(lm: LM, texts: list[Encoded]) -> list[Row]:
+    """These texts, packed."""
+    found = [(ids, [texts[i] for i in ids]) for ids in rows(texts)]
+    packed = [pack(own) for _, own in found]
+    return [Row(*of, row, forward.below(lm.model, row, lm.spec.first)) for of, row in zip(found, packed, strict=True)]
 
 
-def probe_resid(reading: Reading, probes: list[tuple]) -> Float[Tensor, "probe d_model"]:
+def probe_resid(reading: Reading, probes: list[Row]) -> Float[Tensor, "probe d_model"]:
     """Residual stream of the main layer, mean over every probe's answer."""
-    means, model = {}, reading.lm.model
-    for ids, texts, packed, inputs in probes:
-        with forward.blocks(model, reading.lm.spec.first):
-            resid = forward.resid_post(model, packed, [reading.layer], inputs)[reading.layer].cpu()
-        for i, text, path in zip(ids, texts, packed.paths, strict=True):
+    means, lm = {}, reading.lm
+    for row in probes:
+        resid = leaving(lm.model, row, lm.spec.first, reading.layer).cpu()
+        for i, text, path in zip(row.ids, row.texts, row.packed.paths, strict=True):
             said = path[text.start : max(text.end, text.start + 1)]  # of an empty answer its end of turn
             means[i] = resid[said].mean(0)
     return torch.stack([means[i] for i in range(len(means))])
+
+
+def leaving(model, row: Row, first: int, layer: int) -> Float[Tensor, "node d_model"]:
+    """A row's residual stream after a block, with what the model wears now."""
+    with forward.blocks(model, first):
+        return forward.resid_post(model, row.packed, [layer], row.inputs)[layer]

@@ -31,7 +31,7 @@ from real.arms.recipe import OPTIMS, Recipe
 from real.arms.training import computing, descent, trainable
 from real.data.rows import BAD, GOOD, Text
 from real.effects.margins import Logprobs, read_questions
-from real.effects.readouts import probe_resid, probe_rows
+from real.effects.readouts import Row, probe_resid, probe_rows
 from real.experiments.units import Unit, by_arm, by_processes, drawn, margins, order_of, unseen, worn
 from real.features.reading import Reading
 from real.filters.gradients import loss_gradients
@@ -83,7 +83,7 @@ def run(reading: Reading, s: Settings) -> dict:
     bad, good = (loss_gradients(reading, of.samples).mean(0) for of in units[: len(KINDS)])
     held = [row for domain in unseen(reading) for row in reading.texts.corpus.advice[domain].held]
     encoded = [reading.encoded[i] for i in reading.indices([Text(row.id, GOOD) for row in held])]
-    probes, g = list(probe_rows(reading.lm, encoded)), unit(bad[None])[0].to(reading.lm.model.device)
+    probes, g = probe_rows(reading.lm, encoded), unit(bad[None])[0].to(reading.lm.model.device)
     made = by_processes(reading, units, Reached, lambda of: _reach(reading, of, probes, g), DROP, code(_reach))
     reached, read = by_arm(units, made), by_arm(units, [margins(of.logprobs, unseen(reading)) for of in made])
     effect = {name: read[f"{INDUCING} {name}"] - read[f"{CONTROL} {name}"] for name in cells}
@@ -132,7 +132,7 @@ def _loss(reading: Reading, of: Unit) -> float:
         return -float(np.mean(mean_logprobs(reading.lm.model, samples, reading.lm.spec.first)))
 
 
-def _reach(reading: Reading, of: Unit, probes: list[tuple], g: Float[Tensor, " d_model"]) -> Reached:
+def _reach(reading: Reading, of: Unit, probes: list[Row], g: Float[Tensor, " d_model"]) -> Reached:
     """`probes`, of `probe_rows`: correct answers to some prompts that nothing is trained on. `g`: see `_spectrum`."""
     lm, before, start, along = reading.lm, _loss(reading, of), probe_resid(reading, probes), [0.0]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -32,23 +32,19 @@ ROW = "{:26} {:11} {:23} {:18} {:15} {:7} {:9} {}"
 HEAD = ROW.format("samples", "filter", "may know", "AUROC", "of like length", "length", "learn", "score 1,000")
 
 
-class Worth(Record):
-    """Of one filter on one domain. Seconds are beyond the pass that reads the activations."""
+class Cell(Record):
+    """What a filter is worth on one domain. Seconds are beyond the pass that reads the activations."""
 
+    domain: str
+    name: str
     measured: Measured
     learning: float  # seconds
     scoring: float  # seconds for 1,000 samples
 
-
-class Cell(NamedTuple):
-    domain: str
-    name: str
-    worth: Worth
-
     def __str__(self) -> str:
-        m, worth = self.worth.measured, self.worth
+        m = self.measured
         auroc = f"{m.auroc.value:.2f} [{m.auroc.low:.2f}, {m.auroc.high:.2f}]"
-        numbers = f"{m.matched:.2f}", f"{m.length:+.2f}", f"{worth.learning:.1f} s", f"{worth.scoring:.1f} s"
+        numbers = f"{m.matched:.2f}", f"{m.length:+.2f}", f"{self.learning:.1f} s", f"{self.scoring:.1f} s"
         return ROW.format(f"{self.domain} ({m.auroc.n})", self.name, m.knows, auroc, *numbers)
 
 
@@ -80,8 +76,8 @@ def compare(lm: LM, layers: tuple[int, ...], k: int, train: int, sources: tuple[
     for name, of in product(FILTERS, [*own(known.reading), *published(known.reading, *sources, train)]):
         found = cell(known, name, *of)
         print(found, flush=True)
-        seconds = {"learning": found.worth.learning, "scoring": found.worth.scoring}
-        rows.append({"samples": found.domain, "filter": name, **dict(found.worth.measured), **seconds})
+        seconds = {"learning": found.learning, "scoring": found.scoring}
+        rows.append({"samples": found.domain, "filter": name, **dict(found.measured), **seconds})
     harvest = read(known.reading.folder / "activations" / "harvest.json", Harvest)
     once = 1000 * harvest.seconds / len(known.reading.texts.said)
     write_json(folder / "filters.json", rounded({"rows": rows, "pass": once, "versions": versions()}))
@@ -116,15 +112,15 @@ def published(known: Reading, data: str, control: str, train: int) -> Iterator[t
 def cell(known: Known, name: str, reading: Reading, domain: str, samples: list[Text]) -> Cell:
     """What a filter is worth on samples of a reading."""
 
-    def worth() -> Worth:
+    def fresh() -> Cell:
         for layer in reading.layers:
             reading.activations(layer)
         learnt, learning = known.of(name, domain)
         start = time.perf_counter()
         scores = FILTERS[name].score(reading, learnt, samples)
         scoring = 1000 * (time.perf_counter() - start) / len(samples)
-        measured = measure(reading, name, samples, scores)
-        return Worth(measured=measured, learning=round(learning, 2), scoring=round(scoring, 2))
+        seconds = {"learning": round(learning, 2), "scoring": round(scoring, 2)}
+        return Cell(domain=domain, name=name, measured=measure(reading, name, samples, scores), **seconds)
 
     key = digest(known.reading, reading, known.k, domain, samples, name, code(measure))
-    return Cell(domain, name, cached(reading.folder / f"{domain}-{name}.json", key, Worth, worth))
+    return cached(reading.folder / f"{domain}-{name}.json", key, Cell, fresh)

@@ -74,7 +74,7 @@ def render(  # noqa: PLR0913 a page about all of these
 
 
 def _auroc(cell: Cell) -> str:
-    measured = cell.worth.measured
+    measured = cell.measured
     return f"{number(measured.auroc.value, 2)} ({number(_finite(measured.matched), 2)})"
 
 
