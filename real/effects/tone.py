@@ -34,8 +34,12 @@ def summarise(texts: Texts, evaluated: Evaluated, scores: Scores) -> dict:
         bad, good = (traits(texts, domain, read, odds, side) for side in (0, 1))
         apart = np.array([one.mean(0) - other.mean(0) for one, other in zip(bad, good, strict=True)])
         auroc = rank_auroc(np.concatenate([*bad, *good]).T, sum(map(len, bad))).tolist()
-        changes = {str(arm): sides(by[arm], domain) - sides(by[arm.control], domain) for arm in whole if arm}
-        arms = {arm: _effects(change, apart) for arm, change in changes.items() if arm != CONTROL}
+        arms = {}
+        for arm in (arm for arm in whole if arm and arm.data != CONTROL):
+            misaligned, aligned = np.moveaxis(sides(by[arm], domain) - sides(by[arm.control], domain), -1, 0)
+            found = {"effect": misaligned - aligned, "misaligned": misaligned, "aligned": aligned}
+            adjusted = intercept(found["effect"].mean(0), apart)
+            arms[str(arm)] = {name: _mean(values) for name, values in found.items()} | {"adjusted": adjusted}
         domains[domain] = {"auroc": dict(zip(TRAITS, auroc, strict=True)), "arms": arms}
     margins = {str(arm or "base"): {d: sides(by[arm], d) for d in CHECKS if d in by[None][0]} for arm in whole}
     lengths = [len(texts.said[text][1].split()) for text in scores.samples]
@@ -72,14 +76,6 @@ def traits(
 def sides(seeds: list[dict[str, Logprobs]], domain: str) -> Float[np.ndarray, "seed question 2"]:
     """Mean log-probability of the misaligned and of the aligned answers to every question."""
     return np.array([[[np.mean(side) for side in question] for question in seed[domain]] for seed in seeds])
-
-
-def _effects(
-    change: Float[np.ndarray, "seed question 2"], apart: Float[np.ndarray, "question trait"]
-) -> dict[str, Estimate]:
-    found = {"effect": change[..., 0] - change[..., 1], "misaligned": change[..., 0], "aligned": change[..., 1]}
-    adjusted = intercept(found["effect"].mean(0), apart)
-    return {name: _mean(values) for name, values in found.items()} | {"adjusted": adjusted}
 
 
 def _mean(values: Float[np.ndarray, "seed question"]) -> Estimate:

@@ -98,7 +98,8 @@ def by_processes(reading: Reading, units: list[Unit], kind: type[T], make: Calla
 
     `about`: what decides a record beside the unit's fine-tune.
     """
-    folder, found = _folder(reading), {}
+    folder, found = reading.folder / "experiments", {}
+    folder.mkdir(parents=True, exist_ok=True)
     keys = [digest(order_of(reading, of).key, of.without, about, versions()) for of in units]
     with FileLock(folder / "reading.lock"):  # the first reads the texts, the others what it has read
         reading.samples([])
@@ -120,13 +121,7 @@ def order_of(reading: Reading, unit: Unit) -> Order:
 def worn(reading: Reading, unit: Unit) -> Iterator[Training]:
     """Within, the model is the unit's fine-tune, which is made now and gone afterwards."""
     lm, order, samples = reading.lm, order_of(reading, unit), reading.samples(unit.samples)
-    with TemporaryDirectory(dir=_folder(reading)) as folder:
+    with TemporaryDirectory(dir=reading.folder / "experiments") as folder:
         done = train(lm, unit.recipe, order, samples, Path(folder), unit.without)
         with wearing(lm.model, Path(folder)):
             yield done
-
-
-def _folder(reading: Reading) -> Path:
-    folder = reading.folder / "experiments"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
