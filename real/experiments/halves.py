@@ -4,13 +4,12 @@ Written down before the run. Of a half-bad set (each prompt once), either the ha
 the half that it scores lowest; the rest is trained on, in equal steps. A filter that finds what misaligns moves the two
 apart. Beside them a random half goes; and the highest half is not dropped but answered correctly, which leaves the
 prompts as they were. Twelve seeds, each with prompts and labels of its own. Outcome: margin on all prompts of the
-domains that are not trained on, lowest dropped minus highest dropped, of geometry; the other filters and the general
-questions are secondary, and so is whether dropping or replacing the highest half does better than a random half.
-Null: no difference. The halves hold other prompts, too: that is noise here, and no part of what replacing does.
-
-Power: arms that differ in which half is bad, with twelve seeds, had a standard error of .005 (`mechanism`): .015 is
-seen four times of five. By the slope of `dose`, .12 from no bad answer to nothing else, a filter whose scores find bad
-answers with an AUROC of .6 makes .017 of difference, one of .8 .054.
+domains that are not trained on, lowest dropped minus highest dropped, of geometry; secondary: the other filters, the
+general questions, and whether dropping or replacing the highest half does better than a random half. Null: no
+difference. The halves hold other prompts, too: that is noise here, and no part of what replacing does. Power: arms
+that differ in which half is bad, with twelve seeds, had a standard error of .005 (`mechanism`): .015 is seen four times
+of five. By the slope of `dose`, .12 from no bad answer to nothing else, a filter whose scores find bad answers with an
+AUROC of .6 makes .017 of difference, one of .8 .054.
 
 Added after the run, because geometry moved the two apart by more than its share of bad answers explains while
 replacing did no better than a random half would: controls, the correct answers to the prompts that are left, for the
