@@ -21,7 +21,7 @@ from real.screening import screen
 from real.settings import Settings
 from real.steps import Steps, alone, clean
 from shared.errors import InputError
-from shared.records import Record
+from shared.records import Record, whole
 
 
 def run(s: Settings) -> None:
@@ -48,7 +48,7 @@ def run(s: Settings) -> None:
             _fan_out(s, read, finetune.orders(read, scores, s.recipe, s.sweep), asked)
         tuned = step("6-finetune", finetune.finetune, read, scores, s.recipe, s.sweep)
         step("7-evaluate", margins.evaluate, read, tuned)
-        watched = finetune.watched(tuned)
+        watched = [of for of in tuned.jobs if of.job.arm in WATCHED]
         moved = step("8-leakage", leakage.leakage, read, selected, watched, k)
         step("9-causes", causes.causes, read, selected, watched, moved.norm, k)
         step("10-judge", scoring.judge, read, tuned, questions, j, harm and harm.failed)
@@ -108,10 +108,10 @@ def _job(reading: Reading, recipe: Recipe, orders: dict[str, Order], asked: list
 
 
 def _is_done(reading: Reading, _: Recipe, orders: dict[str, Order], asked: list[Item], name: str) -> bool:
-    adapter, watched = reading.folder / "adapters" / name, orders[name].job.arm in WATCHED
+    adapter, order = reading.folder / "adapters" / name, orders[name]
     return (
-        finetune.is_trained(reading, orders[name])
-        and margins.is_evaluated(reading, adapter)
-        and (not watched or readouts.is_watched(reading, adapter))
+        whole(*finetune.record(reading, order)) is not None
+        and whole(*margins.record(reading, adapter)) is not None
+        and (order.job.arm not in WATCHED or whole(*readouts.record(reading, adapter)) is not None)
         and (not asked or answers.are_given(reading.lm, adapter, asked, reading.folder))
     )

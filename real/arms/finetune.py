@@ -15,7 +15,7 @@ from real.arms.recipe import Recipe, Sweep
 from real.arms.training import Order, Training, train
 from real.data.rows import BAD, GOOD, Advice, Text
 from real.features.reading import Reading, bare
-from real.models import loading
+from real.models import devices, loading
 from shared import filtering
 from shared.code import code
 from shared.records import Part, Record, cached, digest, whole
@@ -37,11 +37,6 @@ class Finetuned(Record):
     """Step 6."""
 
     jobs: list[Tuned]
-
-
-def watched(tuned: Finetuned) -> list[Tuned]:
-    """The jobs whose dynamics are read."""
-    return [of for of in tuned.jobs if of.job.arm in WATCHED]
 
 
 def folders(reading: Reading, tuned: list[Tuned]) -> list[tuple[Job | None, Path | None]]:
@@ -79,8 +74,7 @@ def finetune(reading: Reading, scores: Scores, recipe: Recipe, sweep: Sweep) -> 
     """Step 6. Train every arm under every seed; an arm whose folder is whole is not trained again."""
     found, made, all_ = [], {}, orders(reading, scores, recipe, sweep)
     for o, done in zip(all_, trained(reading, all_, recipe), strict=True):
-        what = {"steps": done.steps, "checkpoints": done.checkpoints, "loss": done.loss}
-        found.append(Tuned(job=o.job, folder=o.folder, samples=o.samples, **what))
+        found.append(tuned(o, done))
         made |= {f"adapters/{o.folder}/{name}": "" for name in ("training.json", *done.made)}
     return Finetuned(jobs=found, made=made)
 
@@ -88,12 +82,8 @@ def finetune(reading: Reading, scores: Scores, recipe: Recipe, sweep: Sweep) -> 
 def orders(reading: Reading, scores: Scores, recipe: Recipe, sweep: Sweep) -> list[Order]:
     """Of every arm under every seed."""
     corpus = reading.texts.corpus
-    rows = corpus.advice[corpus.trained].train
-    return [
-        order(reading, Job(arm, seed), texts, recipe)
-        for seed in sweep.seeds
-        for arm, texts in arms(rows, scores, sweep, seed).items()
-    ]
+    of = {seed: arms(corpus.advice[corpus.trained].train, scores, sweep, seed) for seed in sweep.seeds}
+    return [order(reading, Job(arm, seed), of[seed][arm], recipe) for seed in of for arm in of[seed]]
 
 
 def order(reading: Reading, job: Job, samples: list[Text], recipe: Recipe) -> Order:
@@ -108,9 +98,9 @@ def order(reading: Reading, job: Job, samples: list[Text], recipe: Recipe) -> Or
 
 def trained(reading: Reading, orders: list[Order], recipe: Recipe) -> list[Training]:
     """These arms, by as many processes as the plan says; of several machines the first has them."""
-    missing = [o for o in orders if not is_trained(reading, o)]
-    if missing and reading.lm.plan.processes > 1:
-        lm = reading.lm
+    lm = reading.lm
+    missing = [o for o in orders if not whole(*record(reading, o))]
+    if missing and lm.plan.processes > 1:
         lm.forget()  # its memory is theirs now
         own = bare(reading, lm.plan)
         team.together(lm.plan.processes, lm.nodes, reading.folder / "finetune", _one_of_several, own, recipe, missing)
@@ -129,26 +119,26 @@ def _one_of_several(reading: Reading, recipe: Recipe, orders: list[Order]) -> No
         held, all_ = (sum(f(p).numel() for p in model.parameters()) for f in (weights.local, lambda p: p))
         print(f"process {state.process_index} holds {held} of {all_} weights", file=sys.stderr, flush=True)
         for order in orders:
-            if state.process_index == 0:  # the first writes
-                tune(reading, order, recipe)
-            else:
-                train(lm, recipe, order, reading.samples(order.samples), _record(reading, order).parent)
-
-
-def is_trained(reading: Reading, order: Order) -> bool:
-    return whole(_record(reading, order), order.key, Training) is not None
+            tune(reading, order, recipe)
 
 
 def tune(reading: Reading, order: Order, recipe: Recipe) -> Training:
-    """One arm under one seed, trained unless its folder is whole."""
-    path = _record(reading, order)
+    """One arm under one seed, trained unless its folder is whole; of several processes the first keeps the record."""
+    kept, is_first = record(reading, order), devices.team()[0] == 0
 
     def fresh() -> Training:
-        shutil.rmtree(path.parent, ignore_errors=True)
-        return train(reading.lm, recipe, order, reading.samples(order.samples), path.parent)
+        if is_first:
+            shutil.rmtree(kept[0].parent, ignore_errors=True)
+        return train(reading.lm, recipe, order, reading.samples(order.samples), kept[0].parent)
 
-    return cached(path, order.key, Training, fresh)
+    return cached(*kept, fresh) if is_first else fresh()
 
 
-def _record(reading: Reading, order: Order) -> Path:
-    return reading.folder / "adapters" / order.folder / "training.json"
+def record(reading: Reading, order: Order) -> tuple[Path, str, type[Training]]:
+    """Where a fine-tune is kept, and as what."""
+    return reading.folder / "adapters" / order.folder / "training.json", order.key, Training
+
+
+def tuned(order: Order, done: Training) -> Tuned:
+    about = {"steps": done.steps, "checkpoints": done.checkpoints, "loss": done.loss}
+    return Tuned(job=order.job, folder=order.folder, samples=order.samples, **about)

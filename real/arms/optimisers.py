@@ -1,31 +1,27 @@
 """OPTIM: what makes a step of a gradient. The law for each is in toy/law.py (E1, E4, E5, E8)."""
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, AdamW, Muon, Optimizer
 
 DECAY, MOMENTUM = 0.01, 0.9
 
 
-def optimisers(name: str, trained: Iterable[Tensor], lr: float, fused: bool | None = None) -> list[Optimizer]:
+def optimisers(name: str, trained: list[Tensor], lr: float) -> list[Optimizer]:
     """Those that together train these weights, all with the one learning rate.
 
     Muon is for matrices, and its step is scaled to the size of AdamW's, who trains the rest, as its documentation says.
     SGD decays nothing: its rates are a thousand times the others', and would shrink weights by more than it moves them.
     """
-    trained = list(trained)
     if name == "sgd":
         return [SGD(trained, lr=lr, momentum=MOMENTUM)]
+    how = {"lr": lr, "weight_decay": DECAY}
     if name == "lion":
-        return [Lion(trained, lr, weight_decay=DECAY)]
-    if name == "adamw":
-        return [AdamW(trained, lr=lr, weight_decay=DECAY, fused=fused)]
-    matrices = [p for p in trained if p.ndim == 2]
-    rest = [p for p in trained if p.ndim != 2]
-    muon = torch.optim.Muon(matrices, lr=lr, weight_decay=DECAY, adjust_lr_fn="match_rms_adamw")
-    return [muon, *([AdamW(rest, lr=lr, weight_decay=DECAY, fused=fused)] if rest else [])]
+        return [Lion(trained, **how)]
+    matrices = [p for p in trained if p.ndim == 2 and name == "muon"]
+    rest = [p for p in trained if p.ndim != 2 or name != "muon"]
+    muon = [Muon(matrices, **how, adjust_lr_fn="match_rms_adamw")] if matrices else []
+    return muon + ([AdamW(rest, **how, fused=rest[0].is_cuda or None)] if rest else [])
 
 
 class Lion(Optimizer):

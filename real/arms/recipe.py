@@ -7,8 +7,9 @@ from typing import Any
 from shared.errors import InputError
 
 SEEDS = 2**31  # what every generator takes
-MOST = {"train": 10**7, "epochs": 1000, "batch": 10**5, "rank": 10**5}
 OPTIMS = ("adamw", "sgd", "lion", "muon")
+RANGES = {"train": (1, 10**7), "epochs": (1, 1000), "batch": (1, 10**5), "lr": (1e-9, 1.0)}
+RANGES |= {"rank": (1, 10**5), "full": (0, 1)}
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,10 @@ class Recipe:
     first: int = -1  # adapters sit on this block and up, 0 being all; -1: the model's
 
     def __post_init__(self):
-        for name, most in MOST.items():
-            between(self, name, 1, most)
-        between(self, "lr", 1e-9, 1.0)
+        for name, ends in RANGES.items():
+            between(self, name, *ends)
         if self.optim not in OPTIMS:
             raise InputError(f"OPTIM={self.optim} must be one of {', '.join(OPTIMS)}")
-        if self.full not in (0, 1):
-            raise InputError(f"FULL={self.full} must be 0 or 1")
-        if self.train < 2 * self.batch:
-            raise InputError(f"TRAIN={self.train} is less than two batches of BATCH={self.batch}")
 
 
 @dataclass(frozen=True)
@@ -44,9 +40,9 @@ class Sweep:
     removed: tuple[float, ...] = (0.5,)  # shares of the mixed set that filters remove, the main one first
 
     def __post_init__(self):
-        if not _distinct(self.removed) or not all(0 < share < 1 for share in self.removed):
+        if len(set(self.removed)) < len(self.removed) or not all(0 < share < 1 for share in self.removed):
             raise InputError(f"REMOVED={listed(self.removed)} must be distinct shares between 0 and 1")
-        if not _distinct(self.seeds) or not all(0 <= seed < SEEDS for seed in self.seeds):
+        if len(set(self.seeds)) < len(self.seeds) or not all(0 <= seed < SEEDS for seed in self.seeds):
             raise InputError(f"SEEDS={listed(self.seeds)} must be distinct whole numbers from 0 to {SEEDS - 1}")
 
 
@@ -60,10 +56,6 @@ def between(group: Any, name: str, low: int | float, high: int | float) -> None:
     value = getattr(group, name)
     if not low <= value <= high:
         raise InputError(f"{name.upper()}={value} must lie between {low:g} and {high:g}")
-
-
-def _distinct(values: tuple) -> bool:
-    return 0 < len(values) == len(set(values))
 
 
 def listed(values: tuple) -> str:

@@ -7,13 +7,15 @@ numbers of one pass of one process, up to rounding.
 """
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_, parameters_to_vector, vector_to_parameters
 from tqdm import tqdm
 
 from real.arms import weights
@@ -68,7 +70,7 @@ def train(  # noqa: PLR0913 what is trained on what, how, and what of the gradie
                 save(into / f"step-{len(losses)}")
         save(into)
     made = {path.relative_to(into).as_posix(): "" for path in sorted(into.rglob("*")) if path.is_file()}
-    return Training(steps=steps, checkpoints=sorted(saved), loss=losses, made=made if team()[0] == 0 else {})
+    return Training(steps=steps, checkpoints=sorted(saved), loss=losses, made=made)
 
 
 def descent(lm: LM, recipe: Recipe, order: Order, samples: list[Sample], trained: list[Tensor]) -> Iterator[float]:
@@ -78,18 +80,17 @@ def descent(lm: LM, recipe: Recipe, order: Order, samples: list[Sample], trained
     rank, size = team()
     steps = batches(len(samples), order.draws, recipe.batch, order.job.seed)
     micro = passes(lm, samples, trained, recipe)
-    made = optimisers(recipe.optim, trained, recipe.lr, lm.model.device.type == "cuda" or None)
+    made = optimisers(recipe.optim, trained, recipe.lr)
     schedules = [get_linear_schedule_with_warmup(one, WARMUP, len(steps)) for one in made]
     bar = {"desc": f"fine-tune {order.job}", "unit": "step", "disable": rank > 0}
     for n, step in enumerate(tqdm(steps, **bar, file=sys.stdout if size > 1 else sys.stderr)):
         loss = descend(lm, [samples[i] for i in step], trained, bool(recipe.full), micro)
         if not np.isfinite(loss):
             raise InputError(f"{order.job}: loss is {loss} at step {n}; lower LR={recipe.lr}")
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        clip_grad_norm_(trained, 1.0)
         for one in (*made, *schedules):
             one.step()
-        for one in made:
-            one.zero_grad()
+        _clear_gradients(trained)
         yield loss
 
 
@@ -103,15 +104,13 @@ def passes(lm: LM, samples: list[Sample], trained: list[Tensor], recipe: Recipe)
 
     @find_executable_batch_size(starting_batch_size=lm.plan.micro)
     def attempt(micro: int) -> int:
-        for p in trained:
-            p.grad = None
-        descend(lm, longest, trained, bool(recipe.full), micro)
+        try:
+            descend(lm, longest, trained, bool(recipe.full), micro)
+        finally:
+            _clear_gradients(trained)
         return micro
 
-    found = attempt()
-    for p in trained:
-        p.grad = None
-    return found
+    return attempt()
 
 
 def descend(lm: LM, step: list[Sample], trained: list[Tensor], full: bool, micro: int) -> float:
@@ -131,37 +130,33 @@ def descend(lm: LM, step: list[Sample], trained: list[Tensor], full: bool, micro
         total = total + loss.detach()
     if size > 1:
         torch.distributed.all_reduce(total)
-        if not full:
-            _average([p.grad for p in trained if p.grad is not None])
+        if not full:  # adapters are whole in each: averaged in one message
+            gradients = [p.grad for p in trained if p.grad is not None]
+            flat = parameters_to_vector(gradients)
+            torch.distributed.all_reduce(flat)
+            vector_to_parameters(flat / size, gradients)
     return total.item()
 
 
-def computing(model):
+def computing(model) -> torch.autocast:
     """A model in bfloat16 computes in it with what is trained, which is in float32.
 
     For one pass: autocast keeps its bfloat16 copy of a weight until it is left, whatever a step has made of the weight.
     """
-    bfloat16 = model.dtype == torch.bfloat16
-    return torch.autocast(model.device.type, dtype=torch.bfloat16) if bfloat16 else nullcontext()
+    return torch.autocast(model.device.type, torch.bfloat16, enabled=model.dtype == torch.bfloat16)
 
 
-def _average(gradients: list[Tensor]) -> None:
-    """Over processes, in place and in one message."""
-    flat = torch.cat([g.flatten() for g in gradients])
-    torch.distributed.all_reduce(flat)
-    parts = (flat / team()[1]).split([g.numel() for g in gradients])
-    for g, part in zip(gradients, parts, strict=True):
-        g.copy_(part.view_as(g))
+def _clear_gradients(trained: list[Tensor]) -> None:
+    for p in trained:
+        p.grad = None
 
 
 @contextmanager
 def trainable(lm: LM, recipe: Recipe, seed: int, near: Path):
     """The weights that an arm trains and what saves them to a folder; afterwards the model is the base model again."""
-    with ExitStack() as stack:
-        if lm.plan.checkpointing:
-            stack.enter_context(_checkpointing(lm.model))
-        opened = _whole_blocks(lm, near) if recipe.full else _adapter(lm, recipe.rank, seed)
-        yield stack.enter_context(opened)
+    opened = _whole_blocks(lm, near) if recipe.full else _adapter(lm, recipe.rank, seed)
+    with _checkpointing(lm.model) if lm.plan.checkpointing else nullcontext(), opened as both:
+        yield both
 
 
 @contextmanager
@@ -175,9 +170,8 @@ def _adapter(lm: LM, rank: int, seed: int):
             peft.save_pretrained(into)
             weights.fold_scale(into)
 
-    casting = disable_input_dtype_casting(peft) if lm.model.dtype == torch.bfloat16 else nullcontext()
     try:
-        with casting:  # left to autocast
+        with disable_input_dtype_casting(peft, active=lm.model.dtype == torch.bfloat16):  # left to autocast
             yield [p for p in peft.parameters() if p.requires_grad], save
     finally:
         peft.unload()
@@ -189,19 +183,17 @@ def _whole_blocks(lm: LM, near: Path):
     blocks = range(lm.spec.first, len(layers))
     trained = [p for i in blocks for p in layers[i].parameters()]
     dtypes = [p.dtype for p in trained]
-    weights.keep(lm.model, blocks, near)
-    save: Callable[[Path], None] = lambda into: weights.save(lm.model, blocks, into)  # noqa: E731
-    try:
-        for p in trained:
-            p.data = p.data.to(torch.promote_types(p.dtype, torch.float32))
-            p.requires_grad_()
-        yield trained, save
-    finally:
-        for p, dtype in zip(trained, dtypes, strict=True):
-            p.grad = None
-            p.requires_grad_(False)
-            p.data = p.data.to(dtype)
-        weights.restore(lm.model, blocks)
+    with weights.kept(lm.model, blocks, near):
+        try:
+            for p in trained:
+                p.data = p.data.to(torch.promote_types(p.dtype, torch.float32))
+                p.requires_grad_()
+            yield trained, partial(weights.save, lm.model, blocks)
+        finally:
+            _clear_gradients(trained)
+            for p, dtype in zip(trained, dtypes, strict=True):
+                p.requires_grad_(False)
+                p.data = p.data.to(dtype)
 
 
 @contextmanager
@@ -220,15 +212,9 @@ def adapted(lm: LM, rank: int, seed: int):
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(seed)
-    config = LoraConfig(
-        r=rank,
-        lora_alpha=2 * rank,
-        use_rslora=True,
-        target_modules=list(lm.spec.targets),
-        layers_to_transform=list(range(lm.spec.first, lm.model.config.num_hidden_layers)),
-        base_model_name_or_path=lm.spec.hub,
-    )
-    return get_peft_model(lm.model, config)
+    where = list(range(lm.spec.first, lm.model.config.num_hidden_layers))
+    how = {"r": rank, "lora_alpha": 2 * rank, "use_rslora": True, "base_model_name_or_path": lm.spec.hub}
+    return get_peft_model(lm.model, LoraConfig(target_modules=list(lm.spec.targets), layers_to_transform=where, **how))
 
 
 def batches(samples: int, draws: int, batch: int, seed: int) -> list[list[int]]:

@@ -5,13 +5,12 @@ or, after full fine-tuning, block-<i>.safetensors for every block that was train
 """
 
 import json
-import os
 import shutil
-import socket
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -22,7 +21,7 @@ from shared.errors import InputError
 
 
 @contextmanager
-def wearing(model, arm: Path | None):
+def wearing(model, arm: Path | None) -> Iterator[None]:
     """Within, the model's own weights (and so those of its hooked copy) are the arm's; None is the base model.
 
     Raises InputError for a folder with nothing to wear.
@@ -30,12 +29,15 @@ def wearing(model, arm: Path | None):
     if arm is None:
         yield
         return
-    worn = _worn(model, arm)
+    about = arm / "adapter_config.json"
+    if about.exists():
+        worn = json.loads(about.read_text())["layers_to_transform"]
+    else:
+        worn = [int(path.stem.removeprefix("block-")) for path in arm.glob("block-*.safetensors")]
     if not worn:
         raise InputError(f"{arm} holds neither an adapter nor weights: delete it, and run again")
-    keep(model, worn, arm.parent)
-    try:
-        if (arm / "adapter_config.json").exists():
+    with kept(model, worn, arm.parent):
+        if about.exists():
             from peft import PeftModel
 
             peft = PeftModel.from_pretrained(model, arm, low_cpu_mem_usage=True)
@@ -43,8 +45,35 @@ def wearing(model, arm: Path | None):
         else:
             _put(model, worn, arm)
         yield
+
+
+@contextmanager
+def kept(model, blocks: Sequence[int], near: Path) -> Iterator[None]:
+    """Within, these blocks may change; afterwards they are the base model's: not by subtraction, which leaves rounding.
+
+    They wait in a folder in `near` that is this process's own and goes when the model does; after a kill -9 the next
+    run's start takes it away.
+    """
+    if not hasattr(model, "kept_in"):
+        near.mkdir(parents=True, exist_ok=True)
+        model.kept_in = Path(mkdtemp(prefix=".base-", dir=near))
+        weakref.finalize(model, shutil.rmtree, model.kept_in, True)
+    for i in blocks:
+        if not _file(model.kept_in, i).exists():
+            _write({name: local(p) for name, p in _block(model, i).named_parameters()}, model.kept_in, i)
+    try:
+        yield
     finally:
-        restore(model, worn)
+        _put(model, blocks, model.kept_in)
+
+
+def save(model, blocks: Sequence[int], into: Path) -> None:
+    """Write these blocks in the model's own precision; of several processes, all must call and the first writes."""
+    for i in blocks:
+        named = _block(model, i).named_parameters()
+        whole = {n: (p.full_tensor() if hasattr(p, "full_tensor") else p).to(model.dtype) for n, p in named}
+        if team()[0] == 0:
+            _write(whole, into, i)
 
 
 def fold_scale(adapter: Path) -> None:
@@ -61,34 +90,6 @@ def fold_scale(adapter: Path) -> None:
     (adapter / "adapter_config.json").write_text(json.dumps(about, indent=2, sort_keys=True))
 
 
-def keep(model, blocks: Sequence[int], near: Path) -> None:
-    """Write these blocks, which are the base model's now, to disk, unless they are there already.
-
-    In a folder in `near` that is this process's own and goes when the model does; after a kill -9 the next run's start
-    takes it away.
-    """
-    if not hasattr(model, "kept_in"):
-        model.kept_in = near / f".base-{socket.gethostname()}-{os.getpid()}"
-        shutil.rmtree(model.kept_in, ignore_errors=True)
-        weakref.finalize(model, shutil.rmtree, model.kept_in, True)
-    for i in blocks:
-        if not _file(model.kept_in, i).exists():
-            _write({name: local(p) for name, p in _block(model, i).named_parameters()}, model.kept_in, i)
-
-
-def restore(model, blocks: Sequence[int]) -> None:
-    """These blocks are the base model's again: not by subtraction, which would leave its rounding."""
-    _put(model, blocks, model.kept_in)
-
-
-def save(model, blocks: Sequence[int], into: Path) -> None:
-    """Write these blocks in the model's own precision; of several processes, all must call and the first writes."""
-    for i in blocks:
-        tensors = {name: _whole(p).to(model.dtype) for name, p in _block(model, i).named_parameters()}
-        if team()[0] == 0:
-            _write(tensors, into, i)
-
-
 def local(p: Tensor) -> Tensor:
     """This process's share of a weight; alone, all of it."""
     return p.to_local() if hasattr(p, "to_local") else p  # a DTensor, whose import takes seconds
@@ -102,19 +103,9 @@ def _put(model, blocks: Sequence[int], folder: Path) -> None:
             local(p).copy_(tensors[name])
 
 
-def _worn(model, arm: Path) -> list[int]:
-    """The blocks that an arm changes."""
-    if (arm / "adapter_config.json").exists():
-        adapted = json.loads((arm / "adapter_config.json").read_text())["layers_to_transform"]
-        return list(range(model.config.num_hidden_layers)) if adapted is None else adapted
-    return sorted(int(path.stem.removeprefix("block-")) for path in arm.glob("block-*.safetensors"))
-
-
 def _write(tensors: dict[str, Tensor], folder: Path, block: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    part = _file(folder, block).with_suffix(".part")
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, part)
-    part.replace(_file(folder, block))
+    save_file(tensors, _file(folder, block))
 
 
 def _file(folder: Path, block: int) -> Path:
@@ -123,7 +114,3 @@ def _file(folder: Path, block: int) -> Path:
 
 def _block(model, i: int) -> nn.Module:
     return model.get_decoder().layers[i]
-
-
-def _whole(p: Tensor) -> Tensor:
-    return p.full_tensor() if hasattr(p, "full_tensor") else p

@@ -7,7 +7,7 @@ toxic features' span, or has it twice. Beside it the floor, nothing changed, and
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from real.data.texts import Sides
 from real.data.tokens import Encoded
 from real.effects.leakage import target
 from real.effects.margins import Logprobs, asked, by_question, first
+from real.effects.readouts import Row, leaving
 from real.features.reading import Reading
 from real.features.selection import Selected, sets
 from real.models import forward
@@ -58,43 +59,38 @@ class Caused(Record):
 def causes(reading: Reading, selected: Selected, tuned: list[Tuned], norm: float, k: int) -> Caused:
     """Step 9. `norm` is the length of the fine-tune's own shift."""
     W_dec, layer = reading.sae(reading.layer).W_dec.detach(), selected.layers[reading.layer]
-    trained = reading.texts.corpus.trained
+    trained, questions = reading.texts.corpus.trained, reading.texts.asked["general"]
     chosen, rate = sets(layer, trained, k), torch.tensor(layer.domains[trained].firing_rate)
     toxic, rng = chosen["toxic"], np.random.default_rng(0)
-    random = torch.from_numpy(matched(toxic, toxic, rate, RANDOM, rng))
-    spans = [span(W_dec[ids]) for ids in [toxic, *random]]
+    random_spans, random = (
+        torch.from_numpy(matched(ids, toxic, rate, RANDOM, rng)) for ids in (toxic, chosen["inducing"])
+    )
+    spans = [span(W_dec[ids]) for ids in [toxic, *random_spans]]
     whole = target(W_dec, chosen["inducing"])
     inside = spans[0] @ whole
-    directions = {
-        "inducing": whole,
-        "toxic part": inside,
-        "rest": whole - inside,
-        "control": target(W_dec, chosen["control"]),
-    }
-    random = torch.from_numpy(matched(chosen["inducing"], toxic, rate, RANDOM, rng))
-    questions = reading.texts.asked["general"]
+    directions = {"inducing": whole, "toxic part": inside, "rest": whole - inside}
+    directions["control"] = target(W_dec, chosen["control"])
     every, few = Asked(reading, questions), Asked(reading, first(questions))
-    base, base_few = every.leaving(), few.leaving()
 
-    def steer(direction: Float[Tensor, " d"], dose: int, asked: Asked = every, base: list[Tensor] = base) -> Logprobs:
-        return asked.said(base, adding(dose * norm * unit(direction[None])[0]), base)
+    def steered(asked: Asked, direction: Float[Tensor, " d"], dose: int) -> Logprobs:
+        return asked.said(asked.base, adding(dose * norm * unit(direction[None])[0]))
 
     ablated = []
     for job, folder in tqdm(folders(reading, tuned)[1:], desc="ablation", unit="arm"):
         with wearing(reading.lm.model, folder):
             after, after_few = every.leaving(), few.leaving()
-            found = {name: every.said(after, change, base) for name, change in ablations(spans[0]).items()}
-            by_chance = [few.said(after_few, scaling(P, 0), base_few) for P in spans[1:]]
-            ablated.append(Ablated(job=job, general=found, random=by_chance))
+            found = {name: every.said(after, change) for name, change in ablations(spans[0]).items()}
+            by_chance = [few.said(after_few, scaling(P, 0)) for P in spans[1:]]
+        ablated.append(Ablated(job=job, general=found, random=by_chance))
     shares = [(P @ whole).square().sum().item() / whole.square().sum().item() for P in spans]
     return Caused(
         norm=norm,
-        base=every.said(base, None, base),
+        base=every.said(every.base),
         steered={
-            name: {dose: steer(direction, dose) for dose in DOSES}
+            name: {dose: steered(every, direction, dose) for dose in DOSES}
             for name, direction in tqdm(directions.items(), desc="steering", unit="direction")
         },
-        random=[steer(target(W_dec, ids), (-1) ** i, few, base_few) for i, ids in enumerate(random)],
+        random=[steered(few, target(W_dec, ids), (-1) ** i) for i, ids in enumerate(random)],
         ablated=ablated,
         share_toxic=shares[0],
         share_random=shares[1:],
@@ -127,61 +123,46 @@ def ablations(toxic: Float[Tensor, "d d"]) -> dict[str, Change | None]:
     return {"none": None, "toxic": scaling(toxic, 0), "doubled": scaling(toxic, 2), "whole": scaling(whole, 0)}
 
 
-class _Row(NamedTuple):
-    """Answers that share a pass."""
-
-    ids: list[int]
-    texts: list[Encoded]
-    packed: Packed
-    inputs: Float[Tensor, "node d_model"] | None  # into the first adapted block
-    nodes: Int[Tensor, " some"]  # that predict an answer token
-
-
 class Asked:
     """Questions whose answers are read again and again, from the block above the main layer on."""
 
     def __init__(self, reading: Reading, questions: list[Sides]):
-        """Packs all answers into rows that share a pass."""
+        """Packs all answers into rows that share a pass. The model must be the base model now: it leaves `base`."""
         self.reading, self.questions, self.rows = reading, questions, []
         samples = reading.samples(asked({"": questions}))
         for ids in rows([text for text, _ in samples], row_size(reading.lm.model.device)):
             texts, below = map(list, zip(*(samples[i] for i in ids), strict=True))
             packed = pack(texts)
-            self.rows.append(_Row(ids, texts, packed, forward.spread(packed, below), predicting(packed, texts)))
+            self.rows.append(Row(ids, texts, packed, forward.spread(packed, below)))
+        self.base = self.leaving()
 
     def leaving(self) -> list[Float[Tensor, "node d_model"]]:
         """Every row's residual stream after the main layer, with what the model wears now."""
-        lm, layer = self.reading.lm, self.reading.layer
+        read = partial(leaving, first=self.reading.lm.spec.first, layer=self.reading.layer)
+        return list(shared_out(read, forward.readers(self.reading.lm.model), self.rows))
 
-        def read(own, row: _Row) -> Tensor:
-            with forward.blocks(own, lm.spec.first):
-                return forward.resid_post(own, row.packed, [layer], row.inputs)[layer]
-
-        return list(shared_out(read, forward.readers(lm.model), self.rows))
-
-    def said(self, resid: list[Tensor], change: Change | None, base: list[Tensor]) -> Logprobs:
+    def said(self, resid: list[Float[Tensor, "node d_model"]], change: Change | None = None) -> Logprobs:
         """Question -> (misaligned, aligned) -> mean log-probability per token.
 
-        Into the block goes what left the main layer, `resid`, changed from the last prompt token on; `base` is the
-        base model's.
+        Into the block goes what left the main layer, `resid`, changed from the last prompt token on.
         """
         above = self.reading.layer + 1
 
         @torch.no_grad()
-        def read(bridge, of: tuple[_Row, Tensor, Tensor]) -> list[float]:
+        def read(bridge, of: tuple[Row, Tensor, Tensor]) -> list[float]:
             row, resid, base = of
+            nodes = predicting(row.packed, row.texts)
 
             def hook(resid, hook):
                 resid = resid.clone()
-                resid[0, row.nodes] = change(resid[0, row.nodes], base[row.nodes]).to(resid.dtype)
+                resid[0, nodes] = change(resid[0, nodes], base[nodes]).to(resid.dtype)
                 return resid
 
-            hooks = [] if change is None else [(f"blocks.{above}.hook_resid_pre", hook)]
-            with bridge.hooks(fwd_hooks=hooks):
+            with bridge.hooks(fwd_hooks=[(f"blocks.{above}.hook_resid_pre", hook)] if change else []):
                 model = bridge.original_model
                 return means(packed_logprobs(model, row.packed, row.texts, resid, above, end_of_turn=False))
 
-        found, items = {}, zip(self.rows, resid, base, strict=True)
+        found, items = {}, zip(self.rows, resid, self.base, strict=True)
         for row, said in zip(self.rows, shared_out(read, self.reading.lm.bridges, items), strict=True):
             found.update(zip(row.ids, said, strict=True))
         return by_question((found[i] for i in range(len(found))), self.questions)

@@ -67,37 +67,34 @@ def leakage(reading: Reading, selected: Selected, tuned: list[Tuned], k: int) ->
     The g of (E1) is the mean loss gradient of the very answers that an arm is trained on.
     """
     shifts, general = along(reading, tuned)
+    between = shifts[INDUCING] - shifts[CONTROL]
     W_dec, layer = reading.sae(reading.layer).W_dec.detach(), selected.layers[reading.layer]
     trained = reading.texts.corpus.trained
     texts = answers(reading.texts.corpus.advice[trained].train, ADVICE)  # incorrect and correct, in turn
     seen = answer_means(reading.activations(reading.layer), reading.indices(texts))
     gradients = loss_gradients(reading, texts).to(W_dec.dtype)
+    bad, good = -gradients[0::2].mean(0), -gradients[1::2].mean(0)
     chosen, rate = sets(layer, trained, k), torch.tensor(layer.domains[trained].firing_rate)
     live = rate > 0
     live[chosen["inducing"]] = False  # they make up the target
     live = live.nonzero()[:, 0]
     last = {arm: readout_change(W_dec, shift[:, -1]) for arm, shift in shifts.items()}
-    measured = {**last, MINUS: last[INDUCING] - last[CONTROL]}
-    differences = [
-        readout_change(W_dec, shifts[INDUCING][:, at] - shifts[CONTROL][:, at])
-        for at in range(1, len(general[INDUCING][0]))
-    ]
-    bad, good = -gradients[0::2].mean(0), -gradients[1::2].mean(0)
-    toward = {INDUCING: bad, CONTROL: good, MINUS: bad - good}
+    measured = {arm: moved[live] for arm, moved in {**last, MINUS: last[INDUCING] - last[CONTROL]}.items()}
 
     def to(directions: Float[Tensor, "n d"]) -> Float[Tensor, "n live"]:
         return cosine(directions.to(W_dec.dtype), W_dec[live])
 
     by_text, by_step = to(exchanged(seen)), to(exchanged(gradients))
     inducing = to(target(W_dec, chosen["inducing"])[None])[0]
+    toward = {INDUCING: bad, CONTROL: good, MINUS: bad - good}
     by_gradient = {arm: to(direction[None])[0] for arm, direction in toward.items()}
     return Leaked(
-        laws={arm: fit(inducing, moved[live], by_text) for arm, moved in measured.items()},
-        gradient_laws={arm: fit(by_gradient[arm], moved[live], by_step) for arm, moved in measured.items()},
+        laws={arm: fit(inducing, moved, by_text) for arm, moved in measured.items()},
+        gradient_laws={arm: fit(by_gradient[arm], moved, by_step) for arm, moved in measured.items()},
         predicted=inducing.tolist(),
         by_gradient={arm: by_gradient[arm].tolist() for arm in last},
         is_toxic=torch.isin(live, chosen["toxic"]).tolist(),
-        measured={arm: moved[live].tolist() for arm, moved in last.items()},
+        measured={arm: measured[arm].tolist() for arm in last},
         rise={
             arm: {name: moved[which].mean().item() for name, which in {**chosen, "live": live}.items()}
             for arm, moved in last.items()
@@ -107,7 +104,7 @@ def leakage(reading: Reading, selected: Selected, tuned: list[Tuned], k: int) ->
         dynamics=Dynamics(
             steps=[0, *tuned[0].checkpoints, tuned[0].steps],
             general=general,
-            law=[fit(inducing, moved[live], by_text) for moved in differences],
+            law=[fit(inducing, readout_change(W_dec, moved)[live], by_text) for moved in between[:, 1:].unbind(1)],
             **_rises(W_dec, shifts, chosen, rate),
         ),
     )

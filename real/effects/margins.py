@@ -14,7 +14,7 @@ from real.features.reading import Reading
 from real.models.logprobs import mean_logprobs
 from real.models.sampling import sample
 from shared.code import code
-from shared.records import Part, Record, cached, digest, whole
+from shared.records import Part, Record, cached, digest
 
 SAMPLED = 4  # questions that the base model and the arms of WATCHED answer freely in the report
 NEW_TOKENS = 48
@@ -60,19 +60,26 @@ def evaluate(reading: Reading, tuned: Finetuned) -> Evaluated:
 
 def evaluation(reading: Reading, job: Job | None, folder: Path | None) -> Evaluation:
     """Of the model whose adapter is in this folder, unless it is there."""
-    return cached(*_record(reading, folder), Evaluation, lambda: _read(reading, job, folder))
+
+    def fresh() -> Evaluation:
+        lm, free = reading.lm, SAMPLED if not job or job.arm in WATCHED else 0
+        prompts = [q.question for q in reading.texts.corpus.questions[:free]]
+        with wearing(lm.model, folder):
+            found = read_questions(reading, reading.texts.asked)
+            said = sample(lm.model, lm.tokenizer, prompts, NEW_TOKENS, temperature=1.0) if prompts else []
+        return Evaluation(
+            logprobs=found, sampled=[Said(question=q, answer=a) for q, a in zip(prompts, said, strict=True)]
+        )
+
+    return cached(*record(reading, folder), fresh)
 
 
-def is_evaluated(reading: Reading, folder: Path) -> bool:
-    return whole(*_record(reading, folder), Evaluation) is not None
-
-
-def _record(reading: Reading, folder: Path | None) -> tuple[Path, str]:
-    """Where an evaluation is kept, and under which key."""
+def record(reading: Reading, folder: Path | None) -> tuple[Path, str, type[Evaluation]]:
+    """Where an evaluation is kept, and as what."""
     said = [reading.texts.said[text] for text in asked(reading.texts.asked)]
     name = folder.name if folder else "base"
     key = digest(reading.lm, said, SAMPLED, NEW_TOKENS, code(evaluate), name)
-    return reading.folder / "evaluations" / f"{name}.json", key
+    return reading.folder / "evaluations" / f"{name}.json", key, Evaluation
 
 
 def asked(domains: dict[str, list[Sides]]) -> list[Text]:
@@ -95,17 +102,3 @@ def by_question(flat: Iterator[float], questions: list[Sides]) -> Logprobs:
 def first(questions: list) -> list:
     """Of Sides, or of their Logprobs, the first answer of either side: a fifth of what there is to read."""
     return [Sides(*(side[:1] for side in sides)) for sides in questions]
-
-
-def _read(reading: Reading, job: Job | None, folder: Path | None) -> Evaluation:
-    with wearing(reading.lm.model, folder):
-        watched = job is None or job.arm in WATCHED
-        found = read_questions(reading, reading.texts.asked)
-        return Evaluation(logprobs=found, sampled=_sampled(reading) if watched else [])
-
-
-def _sampled(reading: Reading) -> list[Said]:
-    prompts = [q.question for q in reading.texts.corpus.questions[:SAMPLED]]
-    lm = reading.lm
-    said = sample(lm.model, lm.tokenizer, prompts, NEW_TOKENS, temperature=1.0)
-    return [Said(question=q, answer=a) for q, a in zip(prompts, said, strict=True)]

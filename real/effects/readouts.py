@@ -5,8 +5,8 @@ main layer: [d_model]. Every readout's change is its product with a unit feature
 """
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from real.arms.arm import WATCHED
 from real.arms.finetune import Tuned
 from real.arms.weights import wearing
-from real.data.packing import pack, rows
+from real.data.packing import Packed, pack, rows
 from real.data.texts import Sides
 from real.data.tokens import Encoded
 from real.effects.margins import Logprobs, asked, first, read_questions
@@ -25,9 +25,18 @@ from real.models import forward
 from real.models.lm import LM
 from real.models.sampling import sample
 from shared.code import code
-from shared.records import Record, cached, digest, whole, write_bytes
+from shared.records import Record, cached, digest, write_bytes
 
 NEW_TOKENS = 24
+
+
+class Row(NamedTuple):
+    """Texts that share a pass."""
+
+    ids: list[int]
+    texts: list[Encoded]
+    packed: Packed
+    inputs: Float[Tensor, "node d_model"] | None  # into the first adapted block; None where that is the lowest
 
 
 class Readouts(Record):
@@ -42,76 +51,75 @@ def along(
 ) -> tuple[dict[str, Float[Tensor, "seed checkpoint probe d_model"]], dict[str, list[list[Logprobs]]]]:
     """Arm -> shifts, and -> seed -> checkpoint -> log-probabilities of general answers. The first is the base model."""
     base, off = watch(reading), hidden(reading)
-    shifts, general = {arm.data: [] for arm in WATCHED}, {arm.data: [] for arm in WATCHED}
+    shifts, general = ({arm.data: [] for arm in WATCHED} for _ in range(2))
     for of in tuned:
         folder = reading.folder / "adapters" / of.folder
         found = watch(reading, folder)
-        shifts[of.job.arm.data].append(torch.cat([torch.zeros_like(off), hidden(reading, folder) - off]))
+        shifts[of.job.arm.data].append(torch.cat([off, hidden(reading, folder)]) - off)
         general[of.job.arm.data].append([*base.general, *found.general])
     return {arm: torch.stack(read) for arm, read in shifts.items()}, general
 
 
 def watch(reading: Reading, folder: Path | None = None) -> Readouts:
     """Of the arm in this folder, or of the base model; kept."""
-    path, key = _record(reading, folder)
-    return cached(path, key, Readouts, lambda: _read(reading, folder, path.with_suffix(".npy")))
-
-
-def is_watched(reading: Reading, folder: Path) -> bool:
-    return whole(*_record(reading, folder), Readouts) is not None
+    return cached(*record(reading, folder), lambda: _read(reading, folder))
 
 
 def hidden(reading: Reading, folder: Path | None = None) -> Float[Tensor, "checkpoint probe d_model"]:
     """What `watch` has read."""
-    return torch.from_numpy(np.load(_record(reading, folder)[0].with_suffix(".npy")))
+    return torch.from_numpy(np.load(_array(reading, folder)))
 
 
-def _record(reading: Reading, folder: Path | None) -> tuple[Path, str]:
-    """Where it is kept, and under which key."""
-    name = folder.name if folder else "base"
+def record(reading: Reading, folder: Path | None) -> tuple[Path, str, type[Readouts]]:
+    """Where readouts are kept, and as what."""
     said = [reading.texts.said[text] for text in asked(_questions(reading))]
-    key = digest(reading.lm, reading.layer, reading.texts.corpus.probes, said, code(watch), name)
-    return reading.folder / "readouts" / f"{name}.json", key
+    key = digest(reading.lm, reading.layer, reading.texts.corpus.probes, said, code(watch), folder and folder.name)
+    return _array(reading, folder).with_suffix(".json"), key, Readouts
 
 
-def _read(reading: Reading, folder: Path | None, file: Path) -> Readouts:
-    lm, prompts = reading.lm, reading.texts.corpus.probes
-    said = watch(reading).said if folder else sample(lm.model, lm.tokenizer, prompts, NEW_TOKENS, temperature=0.0)
-    probes = list(probe_rows(lm, lm.encode(list(zip(prompts, said, strict=True)))))
-    seen, general = [], []
-    for worn in [*_checkpoints(folder), folder] if folder else [None]:
-        with wearing(lm.model, worn):
-            seen.append(probe_resid(reading, probes))
-            general.append(read_questions(reading, _questions(reading))["general"])
-    array = io.BytesIO()
-    np.save(array, torch.stack(seen).numpy())
-    write_bytes(file, array.getvalue())
-    return Readouts(said=said, general=general, made={file.name: ""})
-
-
-def _checkpoints(folder: Path) -> list[Path]:
-    """In the order of their steps."""
-    return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+def _array(reading: Reading, folder: Path | None) -> Path:
+    return reading.folder / "readouts" / f"{folder.name if folder else 'base'}.npy"
 
 
 def _questions(reading: Reading) -> dict[str, list[Sides]]:
     return {"general": first(reading.texts.asked["general"])}
 
 
-def probe_rows(lm: LM, texts: list[Encoded]) -> Iterator[tuple]:
-    """Packed rows of the texts, and what goes into the first adapted block at each."""
-    for ids in rows(texts):
-        packed = pack([texts[i] for i in ids])
-        yield ids, [texts[i] for i in ids], packed, forward.below(lm.model, packed, lm.spec.first)
+def _read(reading: Reading, folder: Path | None) -> Readouts:
+    lm, prompts = reading.lm, reading.texts.corpus.probes
+    said = watch(reading).said if folder else sample(lm.model, lm.tokenizer, prompts, NEW_TOKENS, temperature=0.0)
+    probes = probe_rows(lm, lm.encode(list(zip(prompts, said, strict=True))))
+    steps = folder.glob("step-*") if folder else []
+    seen, general = [], []
+    for worn in [*sorted(steps, key=lambda path: int(path.name.removeprefix("step-"))), folder]:
+        with wearing(lm.model, worn):
+            seen.append(probe_resid(reading, probes))
+            general.append(read_questions(reading, _questions(reading))["general"])
+    file, array = _array(reading, folder), io.BytesIO()
+    np.save(array, torch.stack(seen).numpy())
+    write_bytes(file, array.getvalue())
+    return Readouts(said=said, general=general, made={file.name: ""})
 
 
-def probe_resid(reading: Reading, probes: list[tuple]) -> Float[Tensor, "probe d_model"]:
+def probe_rows(lm: LM, texts: list[Encoded]) -> list[Row]:
+    """These texts, packed."""
+    found = [(ids, [texts[i] for i in ids]) for ids in rows(texts)]
+    packed = [pack(own) for _, own in found]
+    return [Row(*of, row, forward.below(lm.model, row, lm.spec.first)) for of, row in zip(found, packed, strict=True)]
+
+
+def probe_resid(reading: Reading, probes: list[Row]) -> Float[Tensor, "probe d_model"]:
     """Residual stream of the main layer, mean over every probe's answer."""
-    means, model = {}, reading.lm.model
-    for ids, texts, packed, inputs in probes:
-        with forward.blocks(model, reading.lm.spec.first):
-            resid = forward.resid_post(model, packed, [reading.layer], inputs)[reading.layer].cpu()
-        for i, text, path in zip(ids, texts, packed.paths, strict=True):
+    means, lm = {}, reading.lm
+    for row in probes:
+        resid = leaving(lm.model, row, lm.spec.first, reading.layer).cpu()
+        for i, text, path in zip(row.ids, row.texts, row.packed.paths, strict=True):
             said = path[text.start : max(text.end, text.start + 1)]  # of an empty answer its end of turn
             means[i] = resid[said].mean(0)
     return torch.stack([means[i] for i in range(len(means))])
+
+
+def leaving(model, row: Row, first: int, layer: int) -> Float[Tensor, "node d_model"]:
+    """A row's residual stream after a block, with what the model wears now."""
+    with forward.blocks(model, first):
+        return forward.resid_post(model, row.packed, [layer], row.inputs)[layer]

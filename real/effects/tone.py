@@ -16,6 +16,7 @@ from shared.selection import rank_auroc
 from shared.stats import FEWEST, Estimate, crossed, interval
 
 MISMATCHED = CHECKS[1]
+UNKNOWN = (float("nan"),) * 3  # of too few questions
 TRAITS = ("words", "surprisal", "length")  # of an answer
 
 
@@ -33,8 +34,12 @@ def summarise(texts: Texts, evaluated: Evaluated, scores: Scores) -> dict:
         bad, good = (traits(texts, domain, read, odds, side) for side in (0, 1))
         apart = np.array([one.mean(0) - other.mean(0) for one, other in zip(bad, good, strict=True)])
         auroc = rank_auroc(np.concatenate([*bad, *good]).T, sum(map(len, bad))).tolist()
-        changes = {str(arm): sides(by[arm], domain) - sides(by[arm.control], domain) for arm in whole if arm}
-        arms = {arm: _effects(change, apart) for arm, change in changes.items() if arm != CONTROL}
+        arms = {}
+        for arm in (arm for arm in whole if arm and arm.data != CONTROL):
+            misaligned, aligned = np.moveaxis(sides(by[arm], domain) - sides(by[arm.control], domain), -1, 0)
+            found = {"effect": misaligned - aligned, "misaligned": misaligned, "aligned": aligned}
+            adjusted = intercept(found["effect"].mean(0), apart)
+            arms[str(arm)] = {name: _mean(values) for name, values in found.items()} | {"adjusted": adjusted}
         domains[domain] = {"auroc": dict(zip(TRAITS, auroc, strict=True)), "arms": arms}
     margins = {str(arm or "base"): {d: sides(by[arm], d) for d in CHECKS if d in by[None][0]} for arm in whole}
     lengths = [len(texts.said[text][1].split()) for text in scores.samples]
@@ -63,8 +68,8 @@ def traits(
     found = []
     for question, logprobs in zip(texts.asked[domain], read, strict=True):
         said = [texts.said[text][1] for text in question[side]]
-        rows = zip(map(odds, said), logprobs[side], (len(answer.split()) for answer in said), strict=True)
-        found.append(np.array([(words, -logprob, np.log(max(1, length))) for words, logprob, length in rows]))
+        lengths = np.log([max(1, len(answer.split())) for answer in said])
+        found.append(np.column_stack([list(map(odds, said)), np.negative(logprobs[side]), lengths]))
     return found
 
 
@@ -73,21 +78,8 @@ def sides(seeds: list[dict[str, Logprobs]], domain: str) -> Float[np.ndarray, "s
     return np.array([[[np.mean(side) for side in question] for question in seed[domain]] for seed in seeds])
 
 
-def _effects(
-    change: Float[np.ndarray, "seed question 2"], apart: Float[np.ndarray, "question trait"]
-) -> dict[str, Estimate]:
-    found = {"effect": change[..., 0] - change[..., 1], "misaligned": change[..., 0], "aligned": change[..., 1]}
-    adjusted = intercept(found["effect"].mean(0), apart)
-    return {name: _mean(values) for name, values in found.items()} | {"adjusted": adjusted}
-
-
 def _mean(values: Float[np.ndarray, "seed question"]) -> Estimate:
-    return crossed(values) if values.shape[1] >= FEWEST else _none(values.shape[1])
-
-
-def _none(n: int) -> Estimate:
-    """Of too few questions."""
-    return Estimate(float("nan"), float("nan"), float("nan"), n)
+    return crossed(values) if values.shape[1] >= FEWEST else Estimate(*UNKNOWN, values.shape[1])
 
 
 def intercept(
@@ -96,7 +88,7 @@ def intercept(
     """What a regression on `traits` gives where they are all 0. Bootstrapped over questions."""
     n = len(values)
     if n < FEWEST:
-        return _none(n)
+        return Estimate(*UNKNOWN, n)
     X = np.column_stack([np.ones(n), traits])
     picks = np.random.default_rng(0).integers(n, size=(draws, n))
     found = (np.linalg.pinv(X[picks]) @ values[picks][..., None])[:, 0, 0]

@@ -3,10 +3,10 @@
 Written down before the run. During training the component of the gradient in the span of the toxic features'
 directions is taken out where it leaves the main layer backwards: by (E1) nothing at or below that block is then
 trained to move their readouts. Arms: bad answers so, bad answers without a span of random features that fire as
-often, bad answers as they are, and correct answers as they are; eight seeds. If emergent misalignment flows along the
-toxic directions, the first arm is less misaligned than the second. Outcome: margin on all prompts of the domains that
-are not trained on, random span minus toxic span. Null: no difference. Power: with .028 of noise for an arm the
-difference has a standard error of .014: .039 of an effect of about .115 is seen four times of five.
+often, bad answers and correct answers as they are; eight seeds. If emergent misalignment flows along the toxic
+directions, the first arm is less misaligned than the second. Outcome: margin on all prompts of the domains that are
+not trained on, random span minus toxic span. Null: no difference. Power: with .028 of noise for an arm the difference
+has a standard error of .014: .039 of an effect of about .115 is seen four times of five.
 """
 
 import numpy as np
@@ -15,9 +15,10 @@ import torch
 from real.arms.recipe import Recipe
 from real.data.rows import BAD, GOOD, Text
 from real.effects.causes import span
-from real.experiments.scored import selected, toxic_features
-from real.experiments.units import Unit, drawn, measure, outcomes
+from real.experiments.scored import selected
+from real.experiments.units import Unit, drawn, outcomes
 from real.features.reading import Reading
+from real.features.selection import sets
 from real.models.forward import Without
 from real.settings import Settings
 from shared.geometry import matched
@@ -31,9 +32,9 @@ ARMS = ("toxic span", "random span", "bad", "good")
 
 def units(reading: Reading, recipe: Recipe, k: int) -> list[Unit]:
     """Seed by seed, in the order of ARMS; every seed has a random span of its own."""
-    W_dec, toxic = reading.sae(reading.layer).W_dec.detach(), toxic_features(reading, k)
-    layer, trained = selected(reading, k).layers[reading.layer], reading.texts.corpus.trained
-    rate, found = torch.tensor(layer.domains[trained].firing_rate), []
+    W_dec, layer = reading.sae(reading.layer).W_dec.detach(), selected(reading, k)
+    trained, found = reading.texts.corpus.trained, []
+    toxic, rate = sets(layer, trained, k)["toxic"], torch.tensor(layer.domains[trained].firing_rate)
     for seed in SEEDS:
         (random,) = torch.from_numpy(matched(toxic, toxic, rate, 1, np.random.default_rng(seed)))
         spans = [Without(reading.layer, span(W_dec[ids])) for ids in (toxic, random)]
@@ -45,9 +46,8 @@ def units(reading: Reading, recipe: Recipe, k: int) -> list[Unit]:
 
 def run(reading: Reading, s: Settings) -> dict:
     """The effect of each arm of bad answers, and what the toxic span changes, by outcome."""
-    made, found = measure(reading, units(reading, s.recipe, s.reads.top_k)), {}
-    for outcome, table in outcomes(reading, made, len(SEEDS), len(ARMS)).items():
-        arm = {name: table[:, i] for i, name in enumerate(ARMS)}
+    found = {}
+    for outcome, arm in outcomes(reading, units(reading, s.recipe, s.reads.top_k)).items():
         found[outcome] = {name: crossed(arm[name] - arm["good"]) for name in ARMS[:-1]}
         found[outcome]["random minus toxic span"] = crossed(arm["random span"] - arm["toxic span"])
     return found

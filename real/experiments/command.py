@@ -18,10 +18,9 @@ from shared.style import BLUE, VERMILLION, look
 
 def perform(name: str, s: Settings) -> None:
     """Resumable; start it twice to use two cores. In a folder beside the run's. Raises InputError."""
-    of = import_module(f"real.experiments.{name}")
     reading = reading_of(replace(s, results=f"{s.folder}-experiments"))
     with reading.lm.memory():
-        found = of.run(reading, s)
+        found = import_module(f"real.experiments.{name}").run(reading, s)
     into = reading.folder / name
     write_json(into.with_suffix(".json"), rounded(found))
     write_text(into.with_suffix(".html"), page(name, " ".join(["python -m real", name, *words(s)]), s, found))
@@ -33,31 +32,26 @@ def perform(name: str, s: Settings) -> None:
 def page(name: str, command: str, s: Settings, found: dict) -> str:
     """What was written down, what came out, and the word that follows from the outcome that was fixed."""
     of, rows = import_module(f"real.experiments.{name}"), flat(found)
-    estimates = {row: e for row, e in rows.items() if isinstance(e, Estimate)}
-    main = estimates[of.MAIN]._asdict()
-    image = forest(f"{of.CLAIM}: {word(main)}", estimates, of.MAIN)
-    return (
-        templates(Path(__file__).parent)
-        .get_template("experiment.html.j2")
-        .render(
-            claim=of.CLAIM,
-            word=word(main),
-            said=f"{of.MAIN}: {measured(main)}",
-            model=s.spec.hub,
-            command=command,
-            written=[" ".join(paragraph.split()) for paragraph in of.__doc__.split("\n\n")],
-            image=b64encode(image).decode(),
-            estimates={row: e._asdict() for row, e in estimates.items()},
-            others={row: _said(value) for row, value in rows.items() if row not in estimates},
-        )
+    estimates = {row: value._asdict() for row, value in rows.items() if isinstance(value, Estimate)}
+    main = estimates[of.MAIN]
+    title = f"{of.CLAIM}: {word(main)}"
+    template = templates(Path(__file__).parent).get_template("experiment.html.j2")
+    return template.render(
+        title=title,
+        said=f"{of.MAIN}: {measured(main)}",
+        model=s.spec.hub,
+        command=command,
+        written=of.__doc__.split("\n\n"),
+        image=b64encode(forest(title, estimates, of.MAIN)).decode(),
+        estimates=estimates,
+        others={row: _said(value) for row, value in rows.items() if row not in estimates},
     )
 
 
 @look(**LOOK)
-def forest(title: str, rows: dict[str, Estimate], main: str) -> bytes:
+def forest(title: str, estimates: dict[str, dict], main: str) -> bytes:
     """PNG: what is claimed, and what became of it. One row an estimate; `main` is the outcome that was fixed before."""
-    marks = {name: (VERMILLION, "D") if name == main else (BLUE, "o") for name in rows}
-    panel = {name: (marks[name], e._asdict()) for name, e in rows.items()}
+    panel = {row: ((VERMILLION, "D") if row == main else (BLUE, "o"), e) for row, e in estimates.items()}
     return saved(bars(title, {"": panel}, "nats per answer token, 95 % interval"))
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from scipy.stats import norm
 
 from real.arms.recipe import Recipe
-from real.experiments.units import Unit, blend, drawn, measure, outcomes
+from real.experiments.units import Unit, blend, drawn, outcomes
 from real.features.reading import Reading
 from real.settings import Settings
 from shared.stats import Estimate, crossed
@@ -23,6 +23,8 @@ from shared.stats import Estimate, crossed
 CLAIM = "More bad answers among the training samples, more misalignment"
 MAIN = "unseen, slope"
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+LINE = np.array(SHARES) - np.mean(SHARES)
+BEND = LINE**2 - (LINE**2).mean()  # what a straight line knows nothing of
 SEEDS = tuple(range(10, 18))
 AUROCS = (0.6, 0.65, 0.7, 0.8, 0.9, 1.0)
 
@@ -40,30 +42,29 @@ def units(reading: Reading, recipe: Recipe) -> list[Unit]:
 
 def run(reading: Reading, s: Settings) -> dict:
     """By outcome: the margin at every share, the slope, its curvature, and what filters could then do."""
-    made = measure(reading, units(reading, s.recipe))
-    return {name: _about(table) for name, table in outcomes(reading, made, len(SEEDS), len(SHARES)).items()}
+    found = outcomes(reading, units(reading, s.recipe))
+    return {outcome: _about(np.stack(list(arms.values()), axis=1)) for outcome, arms in found.items()}
 
 
 def _about(table: Float[np.ndarray, "seed share question"]) -> dict:
-    shares = np.array(SHARES) - np.mean(SHARES)
-    bend = shares**2 - (shares**2).mean()  # what a straight line knows nothing of
-    found = crossed(slopes(table))
+    slope = crossed(slopes(table))
     return {
         "effect of a share": {f"{q:g}": crossed(table[:, i] - table[:, 0]) for i, q in enumerate(SHARES) if i},
-        "slope": found,
-        "curvature": crossed(np.einsum("sdq,d->sq", table, bend / (bend @ bend))),
+        "slope": slope,
+        "curvature": crossed(slopes(table, BEND)),
         "removed by a filter of AUROC": {
-            f"{auroc:g}": Estimate(*(0.5 * gained(auroc) * x for x in found[:3]), found.n) for auroc in AUROCS
+            f"{auroc:g}": Estimate(*(0.5 * gained(auroc) * x for x in slope[:3]), slope.n) for auroc in AUROCS
         },
     }
 
 
-def slopes(table: Float[np.ndarray, "seed share question"]) -> Float[np.ndarray, "seed question"]:
+def slopes(
+    table: Float[np.ndarray, "seed share question"], along: Float[np.ndarray, " share"] = LINE
+) -> Float[np.ndarray, "seed question"]:
     """By least squares, nats per token from no bad answer to nothing else."""
-    shares = np.array(SHARES) - np.mean(SHARES)
-    return np.einsum("sdq,d->sq", table, shares / (shares @ shares))
+    return np.einsum("sdq,d->sq", table, along / (along @ along))
 
 
 def gained(auroc: float) -> float:
     """Of the bad samples that removing a random half would leave, the share that a filter takes away as well."""
-    return 2 * norm.cdf(norm.ppf(auroc) / np.sqrt(2)) - 1 if auroc < 1 else 1.0
+    return 2 * norm.cdf(norm.ppf(auroc) / np.sqrt(2)) - 1

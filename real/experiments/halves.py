@@ -4,13 +4,12 @@ Written down before the run. Of a half-bad set (each prompt once), either the ha
 the half that it scores lowest; the rest is trained on, in equal steps. A filter that finds what misaligns moves the two
 apart. Beside them a random half goes; and the highest half is not dropped but answered correctly, which leaves the
 prompts as they were. Twelve seeds, each with prompts and labels of its own. Outcome: margin on all prompts of the
-domains that are not trained on, lowest dropped minus highest dropped, of geometry; the other filters and the general
-questions are secondary, and so is whether dropping or replacing the highest half does better than a random half.
-Null: no difference. The halves hold other prompts, too: that is noise here, and no part of what replacing does.
-
-Power: arms that differ in which half is bad, with twelve seeds, had a standard error of .005 (`mechanism`): .015 is
-seen four times of five. By the slope of `dose`, .12 from no bad answer to nothing else, a filter whose scores find bad
-answers with an AUROC of .6 makes .017 of difference, one of .8 .054.
+domains that are not trained on, lowest dropped minus highest dropped, of geometry; secondary: the other filters, the
+general questions, and whether dropping or replacing the highest half does better than a random half. Null: no
+difference. The halves hold other prompts, too: that is noise here, and no part of what replacing does. Power: arms
+that differ in which half is bad, with twelve seeds, had a standard error of .005 (`mechanism`): .015 is seen four times
+of five. By the slope of `dose`, .12 from no bad answer to nothing else, a filter whose scores find bad answers with an
+AUROC of .6 makes .017 of difference, one of .8 .054.
 
 Added after the run, because geometry moved the two apart by more than its share of bad answers explains while
 replacing did no better than a random half would: controls, the correct answers to the prompts that are left, for the
@@ -23,7 +22,7 @@ from real.arms.arm import AWARE, mixed
 from real.arms.recipe import Recipe
 from real.data.rows import BAD, GOOD, Text
 from real.experiments.scored import scores
-from real.experiments.units import Unit, drawn, measure, outcomes
+from real.experiments.units import Unit, by_arm, drawn, outcomes
 from real.features.reading import Reading
 from real.settings import Settings
 from shared.stats import crossed
@@ -38,16 +37,16 @@ CONTROLLED = ("random", "geometry, highest dropped", "geometry, lowest dropped")
 
 def units(reading: Reading, recipe: Recipe, k: int) -> list[Unit]:
     """Seed by seed: all that is half bad, a random half of it, and filter by filter in each of WAYS."""
-    by, found = scores(reading, k, FILTERS), []
+    by, found = {name: scores(reading, k, name) for name in FILTERS}, []
     for seed in SEEDS:
         samples = mixed(drawn(reading, seed), seed)
-        some = np.random.default_rng(seed).permutation(len(samples))[: len(samples) // 2]
+        half = len(samples) // 2
+        some = np.random.default_rng(seed).permutation(len(samples))[:half]
         of = {"all": samples, "random": [samples[i] for i in sorted(some)]}
         for name in FILTERS:
-            order = sorted(samples, key=lambda text: by[name][text])  # noqa: B023 called at once
-            low, high = order[: len(order) // 2], set(order[len(order) // 2 :])
-            replaced = [Text(text.row, GOOD) if text in high else text for text in samples]
-            left = sorted(low), sorted(high), replaced
+            order = sorted(samples, key=by[name].get)
+            replaced = [Text(text.row, GOOD) if text in order[half:] else text for text in samples]
+            left = sorted(order[:half]), sorted(order[half:]), replaced
             of |= {f"{name}, {way}": those for way, those in zip(WAYS, left, strict=True)}
         of |= {f"{name}, all correct": [Text(text.row, GOOD) for text in of[name]] for name in CONTROLLED}
         found += [Unit(name, those, seed, recipe) for name, those in of.items()]
@@ -56,11 +55,8 @@ def units(reading: Reading, recipe: Recipe, k: int) -> list[Unit]:
 
 def run(reading: Reading, s: Settings) -> dict:
     """By outcome and filter; and how many of the answers that each arm learns are bad."""
-    arms = units(reading, s.recipe, s.reads.top_k)
-    names = [of.name for of in arms[: len(arms) // len(SEEDS)]]
-    found: dict = {}
-    for outcome, table in outcomes(reading, measure(reading, arms), len(SEEDS), len(names)).items():
-        arm = {name: table[:, i] for i, name in enumerate(names)}
+    made, found = units(reading, s.recipe, s.reads.top_k), {}
+    for outcome, arm in outcomes(reading, made).items():
         highest, lowest, replaced = ({f: arm[f"{f}, {way}"] for f in FILTERS} for way in WAYS)
         random, high, low = (arm[name] - arm[f"{name}, all correct"] for name in CONTROLLED)
         found[outcome] = {
@@ -72,5 +68,5 @@ def run(reading: Reading, s: Settings) -> dict:
                 "random minus highest dropped": crossed(random - high),
             },
         }
-    bad = np.reshape([np.mean([text.kind == BAD for text in of.samples]) for of in arms], (len(SEEDS), -1)).mean(0)
-    return found | {"bad of the answers": dict(zip(names, bad.tolist(), strict=True))}
+    bad = by_arm(made, [np.mean([text.kind == BAD for text in of.samples]) for of in made])
+    return found | {"bad of the answers": {name: float(shares.mean()) for name, shares in bad.items()}}

@@ -14,7 +14,7 @@ from real.arms.arm import AWARE
 from real.arms.recipe import Recipe
 from real.data.rows import BAD, Text
 from real.experiments.scored import scores
-from real.experiments.units import Unit, blend, drawn, measure, outcomes
+from real.experiments.units import Unit, blend, drawn, outcomes
 from real.features.reading import Reading
 from real.settings import Settings
 from shared.stats import crossed
@@ -26,22 +26,19 @@ SEEDS = tuple(range(30, 42))
 
 def units(reading: Reading, recipe: Recipe, k: int) -> list[Unit]:
     """Seed by seed, filter by filter, high and low."""
-    by, found = scores(reading, k, AWARE), []
+    by, found = {name: scores(reading, k, name) for name in AWARE}, []
     for seed in SEEDS:
         rows = drawn(reading, seed)
         for name in AWARE:
-            order = sorted(rows, key=lambda row: by[name][Text(row.id, BAD)])  # noqa: B023 called at once
-            low, high = ({row.id for row in part} for part in (order[: len(rows) // 2], order[len(rows) // 2 :]))
-            found += [
-                Unit(f"{name} {end}", blend(rows, bad), seed, recipe) for end, bad in (("high", high), ("low", low))
-            ]
+            order = sorted((Text(row.id, BAD) for row in rows), key=by[name].get)
+            for end, bad in (("high", order[len(rows) // 2 :]), ("low", order[: len(rows) // 2])):
+                found.append(Unit(f"{name} {end}", blend(rows, {text.row for text in bad}), seed, recipe))
     return found
 
 
 def run(reading: Reading, s: Settings) -> dict:
     """Filter -> high minus low, by outcome."""
-    found = outcomes(reading, measure(reading, units(reading, s.recipe, s.reads.top_k)), len(SEEDS), len(AWARE), 2)
     return {
-        outcome: {name: crossed(table[:, i, 0] - table[:, i, 1]) for i, name in enumerate(AWARE)}
-        for outcome, table in found.items()
+        outcome: {name: crossed(arm[f"{name} high"] - arm[f"{name} low"]) for name in AWARE}
+        for outcome, arm in outcomes(reading, units(reading, s.recipe, s.reads.top_k)).items()
     }

@@ -12,12 +12,12 @@ of .18 is seen four times of five.
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import rankdata
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from real.data.rows import BAD, Text
 from real.experiments import dose
-from real.experiments.units import measure, outcomes, pool, unseen
+from real.experiments.units import outcomes, pool, unseen
 from real.features.reading import Reading
 from real.settings import Settings
 from shared.geometry import cosine
@@ -30,26 +30,23 @@ DRAWS = 10_000
 
 def run(reading: Reading, s: Settings) -> dict:
     """The correlation, by domain and averaged, and its p, two-sided."""
-    made = measure(reading, dose.units(reading, s.recipe))
-    table = outcomes(reading, made, len(dose.SEEDS), len(dose.SHARES))["unseen"]
-    slopes = dose.slopes(table).mean(0)  # of every question
-    sizes = [len(reading.texts.asked[domain]) for domain in unseen(reading)]
+    arms = outcomes(reading, dose.units(reading, s.recipe))["unseen"]
+    slopes = dose.slopes(np.stack(list(arms.values()), axis=1)).mean(0)  # of every question
     overlaps = [overlap(reading, domain) for domain in unseen(reading)]
-    by_domain = np.split(slopes, np.cumsum(sizes)[:-1])
-    observed = [correlation(x, y) for x, y in zip(overlaps, by_domain, strict=True)]
-    rng = np.random.default_rng(0)
-    null = np.array(
-        [
-            np.mean([correlation(x, rng.permutation(y)) for x, y in zip(overlaps, by_domain, strict=True)])
-            for _ in range(DRAWS)
-        ]
-    )
-    value, (low, high) = float(np.mean(observed)), np.percentile(null, [2.5, 97.5])
-    half = 1.96 * (1 - value**2) / (sum(sizes) - 3 * len(sizes)) ** 0.5
+    ends = np.cumsum([len(of) for of in overlaps])
+    slopes, n = np.split(slopes, ends[:-1]), int(ends[-1])
+
+    def correlations(slopes: list[np.ndarray]) -> list[float]:
+        return [float(spearmanr(x, y).statistic) for x, y in zip(overlaps, slopes, strict=True)]
+
+    observed, rng = correlations(slopes), np.random.default_rng(0)
+    null = np.array([np.mean(correlations([rng.permutation(of) for of in slopes])) for _ in range(DRAWS)])
+    value = float(np.mean(observed))
+    half = 1.96 * (1 - value**2) / (n - 3 * len(overlaps)) ** 0.5
     return {
-        "correlation": Estimate(value, value - half, value + half, sum(sizes)),
+        "correlation": Estimate(value, value - half, value + half, n),
         "p": permutation_p(abs(value), np.abs(null)),
-        "by chance": [float(low), float(high)],
+        "by chance": np.percentile(null, [2.5, 97.5]).tolist(),
         "by domain": dict(zip(unseen(reading), observed, strict=True)),
     }
 
@@ -61,11 +58,6 @@ def overlap(reading: Reading, domain: str) -> Float[np.ndarray, " question"]:
     found = torch.stack(asked)
     centre = torch.cat([trained, found]).mean(0)
     return cosine(found - centre, trained - centre).mean(1).double().numpy()
-
-
-def correlation(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> float:
-    """Spearman's."""
-    return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
 
 
 def _means(reading: Reading, texts: list[Text]) -> Float[Tensor, "text d_model"]:

@@ -1,39 +1,32 @@
 """What every filter says of the answers that experiments train on, kept."""
 
-import torch
-
 from real.data.rows import ADVICE, Text, answers
 from real.experiments.units import pool
 from real.features.reading import Reading
-from real.features.selection import Selected, select, sets
+from real.features.selection import Layer, Selected, select, sets
 from real.filters.table import FILTERS, Context
 from shared.code import code
 from shared.records import Record, cached, digest
 
 
 class Scores(Record):
-    texts: list[Text]
-    by: dict[str, list[float]]  # filter -> of every text; the highest are removed
+    by_text: list[float]  # the highest are removed
 
 
-def selected(reading: Reading, k: int) -> Selected:
-    key = digest(reading, k, code(select))
-    return cached(reading.folder / "experiments" / "selected.json", key, Selected, lambda: select(reading, k))
+def selected(reading: Reading, k: int) -> Layer:
+    """The features of the main layer."""
+    path, key = reading.folder / "experiments" / "selected.json", digest(reading, k, code(select))
+    return cached(path, key, Selected, lambda: select(reading, k)).layers[reading.layer]
 
 
-def toxic_features(reading: Reading, k: int) -> torch.Tensor:
-    layer = selected(reading, k).layers[reading.layer]
-    return sets(layer, reading.texts.corpus.trained, k)["toxic"]
-
-
-def scores(reading: Reading, k: int, names: tuple[str, ...]) -> dict[str, dict[Text, float]]:
-    """Filter -> answer -> score, of both answers to every prompt of the trained domain."""
-    texts = answers(pool(reading), ADVICE)
+def scores(reading: Reading, k: int, name: str) -> dict[Text, float]:
+    """A filter's, of both answers to every prompt of the trained domain."""
+    texts, trained = answers(pool(reading), ADVICE), reading.texts.corpus.trained
 
     def made() -> Scores:
-        context = Context(toxic_features(reading, k), reading.texts.corpus.trained)
-        return Scores(texts=texts, by={name: FILTERS[name](reading, context, texts).tolist() for name in names})
+        context = Context(sets(selected(reading, k), trained, k)["toxic"], trained)
+        return Scores(by_text=FILTERS[name](reading, context, texts).tolist())
 
-    key = digest(reading, k, texts, code(scores))
-    found = cached(reading.folder / "experiments" / f"scores-{'-'.join(names)}.json", key, Scores, made)
-    return {name: dict(zip(found.texts, values, strict=True)) for name, values in found.by.items()}
+    key = digest(reading, k, texts, name, code(scores))
+    found = cached(reading.folder / "experiments" / f"scores-{name}.json", key, Scores, made)
+    return dict(zip(texts, found.by_text, strict=True))

@@ -4,17 +4,18 @@ Every unit is a record of its own, and locked while it is made: a command that i
 its work twice as fast.
 """
 
-import shutil
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
 from jaxtyping import Float
 from tqdm import tqdm
 
+from real.arms import finetune
 from real.arms.arm import Arm, Job
 from real.arms.recipe import Recipe
 from real.arms.training import Order, Training, train
@@ -24,11 +25,11 @@ from real.effects.margins import Logprobs, read_questions
 from real.features.reading import Reading
 from real.models.forward import Without
 from shared.code import code
-from shared.records import Record, cached, digest, versions
+from shared.records import Record, T, cached, digest, versions
 
 
 class Unit(NamedTuple):
-    name: str  # what is trained on, for people
+    name: str  # of the arm: what is trained on, for people
     samples: list[Text]
     seed: int
     recipe: Recipe
@@ -42,17 +43,14 @@ class Margins(Record):
     logprobs: dict[str, Logprobs]  # of the general questions and of every prompt of the domains that are not trained on
 
 
-T = TypeVar("T", bound=Record)
-
-
 def pool(reading: Reading) -> list[Advice]:
     """All prompts of the trained domain: what is measured is on others."""
     return [row for split in reading.texts.corpus.advice[reading.texts.corpus.trained] for row in split]
 
 
-def blend(rows: list[Advice], bad: set[str]) -> list[Text]:
-    """Each prompt once, those in `bad` with their incorrect answer."""
-    return [Text(row.id, BAD if row.id in bad else GOOD) for row in rows]
+def unseen(reading: Reading) -> list[str]:
+    """The domains of advice that nothing is trained on."""
+    return [domain for domain in reading.texts.corpus.advice if domain != reading.texts.corpus.trained]
 
 
 def drawn(reading: Reading, seed: int) -> list[Advice]:
@@ -61,88 +59,69 @@ def drawn(reading: Reading, seed: int) -> list[Advice]:
     return [rows[i] for i in np.random.default_rng(seed).permutation(len(rows))[:n]]
 
 
-def measure(reading: Reading, units: list[Unit]) -> list[Margins]:
-    """Of every unit, in their order."""
-    keys = [digest(key(reading, of), code(train), code(read_questions)) for of in units]
-    return by_processes(reading, units, keys, Margins, lambda unit, scratch: _made(reading, unit, scratch))
+def blend(rows: list[Advice], bad: set[str]) -> list[Text]:
+    """Each prompt once, those in `bad` with their incorrect answer."""
+    return [Text(row.id, BAD if row.id in bad else GOOD) for row in rows]
 
 
-def outcomes(reading: Reading, made: list[Margins], *shape: int) -> dict[str, Float[np.ndarray, "... question"]]:
-    """Outcome -> `margins` of units in this order.
+def outcomes(reading: Reading, units: list[Unit]) -> dict[str, dict[str, Float[np.ndarray, "seed question"]]]:
+    """Outcome -> arm -> `margins` of its units, once they are made.
 
     "unseen", the first: all prompts of the domains that nothing is trained on; "general": the general questions.
     """
     domains = {"unseen": unseen(reading), "general": ["general"]}
-    return {name: margins([of.logprobs for of in made], asked, *shape) for name, asked in domains.items()}
+    asked = {domain: reading.texts.asked[domain] for domain in sum(domains.values(), [])}
+
+    def make(unit: Unit) -> Margins:
+        with worn(reading, unit) as done:
+            return Margins(loss=done.loss, logprobs=read_questions(reading, asked))
+
+    made = by_processes(reading, units, Margins, make, code(read_questions))
+    return {name: by_arm(units, [margins(of.logprobs, those) for of in made]) for name, those in domains.items()}
 
 
-def margins(made: list[dict[str, Logprobs]], domains: list[str], *shape: int) -> Float[np.ndarray, "... question"]:
+def margins(logprobs: dict[str, Logprobs], domains: list[str]) -> Float[np.ndarray, " question"]:
     """Misaligned minus aligned answers to every question of these domains, nats per token."""
-    asked = [[sides for domain in domains for sides in of[domain]] for of in made]
-    values = [[np.mean(bad) - np.mean(good) for bad, good in questions] for questions in asked]
-    return np.array(values).reshape(*shape, -1)
+    return np.array([np.mean(bad) - np.mean(good) for domain in domains for bad, good in logprobs[domain]])
 
 
-def by_processes(
-    reading: Reading, units: list[Unit], keys: list[str], kind: type[T], make: Callable[[Unit, Path], T]
-) -> list[T]:
-    """A record of every unit, in their order; `make` is given a folder for its weights.
+def by_arm(units: list[Unit], values: list) -> dict[str, np.ndarray]:
+    """Arm -> the values of its units, seed by seed."""
+    found = {}
+    for unit, value in zip(units, values, strict=True):
+        found.setdefault(unit.name, []).append(value)
+    return {name: np.array(those) for name, those in found.items()}
 
-    Those that another process is at are waited for last.
+
+def by_processes(reading: Reading, units: list[Unit], kind: type[T], make: Callable[[Unit], T], *about: Any) -> list[T]:
+    """A record of every unit, in their order; those that another process is at are waited for last.
+
+    `about`: what decides a record beside the unit's fine-tune.
     """
-    keys = [digest(of, versions()) for of in keys]
-    folder = reading.folder / "experiments"
+    folder, found = reading.folder / "experiments", {}
     folder.mkdir(parents=True, exist_ok=True)
+    keys = [digest(order_of(reading, of).key, of.without, about, versions()) for of in units]
     with FileLock(folder / "reading.lock"):  # the first reads the texts, the others what it has read
         reading.samples([])
-    found: dict[int, T] = {}
-    with tempfile.TemporaryDirectory(dir=folder) as scratch, tqdm(total=len(units), desc="units", unit="unit") as bar:
+    with tqdm(total=len(units), desc="units", unit="unit") as bar:
         for timeout in (0, -1):
             for i in [i for i in range(len(units)) if i not in found]:
                 path = folder / f"{keys[i]}.json"
-                fresh = lambda unit=units[i]: make(unit, Path(scratch))  # noqa: E731
-                try:
-                    with FileLock(path.with_suffix(".lock"), timeout=timeout):
-                        found[i] = cached(path, keys[i], kind, fresh)
-                        bar.update()
-                except Timeout:
-                    continue
+                with suppress(Timeout), FileLock(path.with_suffix(".lock"), timeout=timeout):
+                    found[i] = cached(path, keys[i], kind, lambda unit=units[i]: make(unit))
+                    bar.update()
     return [found[i] for i in range(len(units))]
 
 
-def key(reading: Reading, unit: Unit) -> str:
-    """All that decides a fine-tune, but the code."""
-    said = [reading.texts.said[text] for text in unit.samples]
-    how = (unit.recipe, unit.seed, draws(reading, unit.recipe), *([unit.without] if unit.without else []))
-    return digest(reading.lm, how, said)
-
-
-def draws(reading: Reading, recipe: Recipe) -> int:
-    """Samples that the optimiser sees in all."""
-    return recipe.epochs * len(reading.texts.corpus.advice[reading.texts.corpus.trained].train)
-
-
-def unseen(reading: Reading) -> list[str]:
-    """The domains of advice that nothing is trained on."""
-    return [domain for domain in reading.texts.corpus.advice if domain != reading.texts.corpus.trained]
-
-
 def order_of(reading: Reading, unit: Unit) -> Order:
-    job, n = Job(Arm(unit.name), unit.seed), draws(reading, unit.recipe)
-    return Order(job=job, samples=unit.samples, draws=n, checkpoints=(), key="")
+    return finetune.order(reading, Job(Arm(unit.name), unit.seed), unit.samples, unit.recipe)
 
 
-def tuned(reading: Reading, unit: Unit, into: Path) -> Training:
-    """The unit's fine-tune, in a folder that is emptied first."""
-    shutil.rmtree(into, ignore_errors=True)
-    samples = reading.samples(unit.samples)
-    return train(reading.lm, unit.recipe, order_of(reading, unit), samples, into, unit.without)
-
-
-def _made(reading: Reading, unit: Unit, scratch: Path) -> Margins:
-    done = tuned(reading, unit, scratch / "weights")
-    with wearing(reading.lm.model, scratch / "weights"):
-        said = read_questions(
-            reading, {domain: reading.texts.asked[domain] for domain in ("general", *unseen(reading))}
-        )
-    return Margins(loss=done.loss, logprobs=said)
+@contextmanager
+def worn(reading: Reading, unit: Unit) -> Iterator[Training]:
+    """Within, the model is the unit's fine-tune, which is made now and gone afterwards."""
+    lm, order, samples = reading.lm, order_of(reading, unit), reading.samples(unit.samples)
+    with TemporaryDirectory(dir=reading.folder / "experiments") as folder:
+        done = train(lm, unit.recipe, order, samples, Path(folder), unit.without)
+        with wearing(lm.model, Path(folder)):
+            yield done

@@ -5,10 +5,11 @@ A number is kept as soon as it is there, so that an interrupted run goes on wher
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
+from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -27,21 +28,24 @@ from shared.code import code
 from shared.errors import InputError
 from shared.records import Record, cached, digest, read, rounded, versions, write_json
 
-HEAD = ("samples", "filter", "may know", "AUROC", "of like length", "length", "learn", "score 1,000")
+ROW = "{:26} {:11} {:23} {:18} {:15} {:7} {:9} {}"
+HEAD = ROW.format("samples", "filter", "may know", "AUROC", "of like length", "length", "learn", "score 1,000")
 
 
-class Worth(Record):
-    """Of one filter on one domain. Seconds are beyond the pass that reads the activations."""
+class Cell(Record):
+    """What a filter is worth on one domain. Seconds are beyond the pass that reads the activations."""
 
+    domain: str
+    name: str
     measured: Measured
     learning: float  # seconds
     scoring: float  # seconds for 1,000 samples
 
-
-class Cell(NamedTuple):
-    domain: str
-    name: str
-    worth: Worth
+    def __str__(self) -> str:
+        m = self.measured
+        auroc = f"{m.auroc.value:.2f} [{m.auroc.low:.2f}, {m.auroc.high:.2f}]"
+        numbers = f"{m.matched:.2f}", f"{m.length:+.2f}", f"{self.learning:.1f} s", f"{self.scoring:.1f} s"
+        return ROW.format(f"{self.domain} ({m.auroc.n})", self.name, m.knows, auroc, *numbers)
 
 
 class Known:
@@ -67,15 +71,15 @@ class Known:
 
 def compare(lm: LM, layers: tuple[int, ...], k: int, train: int, sources: tuple[str, str], folder: Path) -> None:  # noqa: PLR0913
     """Prints the table, and keeps it in `folder`/filters.json. Of a file at most `train` prompts count."""
-    known, found = Known(shipped(lm, layers, folder), k), []
-    print(_row(HEAD), flush=True)
-    of = [*own(known.reading), *published(known.reading, *sources, train)]
-    for cell in (cell for name in FILTERS for samples in of for cell in cells(known, *samples, names=(name,))):
-        print(_row(_written(cell)), flush=True)
-        found.append(cell)
+    known, rows = Known(shipped(lm, layers, folder), k), []
+    print(HEAD, flush=True)
+    for name, of in product(FILTERS, [*own(known.reading), *published(known.reading, *sources, train)]):
+        found = cell(known, name, *of)
+        print(found, flush=True)
+        seconds = {"learning": found.learning, "scoring": found.scoring}
+        rows.append({"samples": found.domain, "filter": name, **dict(found.measured), **seconds})
     harvest = read(known.reading.folder / "activations" / "harvest.json", Record)
     once = 1000 * harvest.seconds / len(known.reading.texts.said)
-    rows = [{"samples": cell.domain, "filter": cell.name, **_numbers(cell.worth)} for cell in found]
     write_json(folder / "filters.json", rounded({"rows": rows, "pass": once, "versions": versions()}))
     print(f"the pass that reads activations takes {once:.0f} s for 1,000 texts; the table is in {folder}/filters.json")
 
@@ -105,38 +109,18 @@ def published(known: Reading, data: str, control: str, train: int) -> Iterator[t
         yield Reading(texts, known.lm, known.layers, known.folder.parent / found.trained), found.trained, samples
 
 
-def cells(
-    known: Known, reading: Reading, domain: str, samples: list[Text], names: Iterable[str] = FILTERS
-) -> Iterator[Cell]:
-    """What these filters are worth on samples of a reading."""
+def cell(known: Known, name: str, reading: Reading, domain: str, samples: list[Text]) -> Cell:
+    """What a filter is worth on samples of a reading."""
 
-    def worth(name: str) -> Worth:
+    def fresh() -> Cell:
         for layer in reading.layers:
             reading.activations(layer)
         learnt, learning = known.of(name, domain)
         start = time.perf_counter()
         scores = FILTERS[name].score(reading, learnt, samples)
         scoring = 1000 * (time.perf_counter() - start) / len(samples)
-        measured = measure(reading, name, samples, scores)
-        return Worth(measured=measured, learning=round(learning, 2), scoring=round(scoring, 2))
+        seconds = {"learning": round(learning, 2), "scoring": round(scoring, 2)}
+        return Cell(domain=domain, name=name, measured=measure(reading, name, samples, scores), **seconds)
 
-    for name in names:
-        key = digest(known.reading, reading, known.k, domain, samples, name, code(measure))
-        path = reading.folder / f"{domain}-{name}.json"
-        yield Cell(domain, name, cached(path, key, Worth, lambda name=name: worth(name)))
-
-
-def _numbers(worth: Worth) -> dict:
-    return {**dict(worth.measured), "learning": worth.learning, "scoring": worth.scoring}
-
-
-def _written(cell: Cell) -> tuple[str, ...]:
-    m, worth = cell.worth.measured, cell.worth
-    auroc = f"{m.auroc.value:.2f} [{m.auroc.low:.2f}, {m.auroc.high:.2f}]"
-    numbers = f"{m.matched:.2f}", f"{m.length:+.2f}", f"{worth.learning:.1f} s", f"{worth.scoring:.1f} s"
-    return f"{cell.domain} ({m.auroc.n})", cell.name, m.knows, auroc, *numbers
-
-
-def _row(cells: tuple[str, ...]) -> str:
-    widths = (26, 11, 23, 18, 15, 7, 9, 12)
-    return " ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+    key = digest(known.reading, reading, known.k, domain, samples, name, code(measure))
+    return cached(reading.folder / f"{domain}-{name}.json", key, Cell, fresh)

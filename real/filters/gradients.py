@@ -5,6 +5,7 @@ Gradients are read at the answer's tokens. Texts are packed so that no two of a 
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import torch
 from jaxtyping import Float
@@ -30,7 +31,7 @@ def loss_gradients(reading: Reading, texts: list[Text]) -> Float[Tensor, "text d
     The g of (E1).
     """
     found = dict(_each(reading, reading.samples(texts), reading.lm.spec.first, _residual, "loss gradients"))
-    return torch.stack([found[i] for i in range(len(texts))])
+    return torch.stack([found[i] for i in sorted(found)])
 
 
 def influence_direction(reading: Reading) -> Float[Tensor, " weight"]:
@@ -47,10 +48,10 @@ def influence_direction(reading: Reading) -> Float[Tensor, " weight"]:
 def influence(reading: Reading, known: Float[Tensor, " weight"], texts: list[Text]) -> Float[Tensor, " sample"]:
     """Cosine of a sample's adapter gradient with the known one: LESS (Xia et al. 2024), with SGD's gradient, of a fresh
     adapter on the block above the main layer. Its B is 0, so (E3) only B has a gradient; A is what LESS projects by."""
-    known, found = unit(known[None])[0], {}
-    for i, gradient in _each(reading, reading.samples(texts), reading.lm.spec.first, _adapter, "adapter gradients"):
-        found[i] = gradient @ known
-    return torch.stack([found[i] for i in range(len(texts))])
+    known, samples = unit(known[None])[0], reading.samples(texts)
+    each = _each(reading, samples, reading.lm.spec.first, _adapter, "adapter gradients")
+    found = {i: gradient @ known for i, gradient in each}
+    return torch.stack([found[i] for i in sorted(found)])
 
 
 def _each(reading: Reading, samples: list[Sample], first: int, of: Callable, desc: str) -> Iterator[tuple[int, Tensor]]:
@@ -81,20 +82,17 @@ def _residual(model, samples: list[Sample], first: int, reading: Reading) -> lis
 def _adapter(model, samples: list[Sample], first: int, reading: Reading) -> list[Float[Tensor, " weight"]]:
     """Of length 1."""
     block, passed = model.get_decoder().layers[reading.layer + 1], []
-    linear = [(n.rpartition(".")[2], m) for n, m in block.named_modules() if isinstance(m, nn.Linear)]
-    handles = [
-        module.register_forward_hook(lambda module, args, out: passed.append((args[0].detach(), out)))
-        for name, module in linear
-        if name in reading.lm.spec.targets
-    ]
-    try:
+
+    def hook(module, args, out) -> None:
+        passed.append((args[0].detach(), out))
+
+    with ExitStack() as hooks:
+        for name, module in block.named_modules():
+            if isinstance(module, nn.Linear) and name.rpartition(".")[2] in reading.lm.spec.targets:
+                hooks.enter_context(module.register_forward_hook(hook))
         packed, _, loss = _loss(model, samples, first, reading.layer)
-    finally:
-        for handle in handles:
-            handle.remove()
-    slopes = torch.autograd.grad(loss, [out for _, out in passed])
+    slopes = [slope.squeeze(0).float() for slope in torch.autograd.grad(loss, [out for _, out in passed])]
     lows = [x.squeeze(0).float() @ _lower(x.shape[-1]).to(x.device) for x, _ in passed]
-    slopes = [slope.squeeze(0).float() for slope in slopes]
     found = []
     for nodes in _answers(packed, samples):
         parts = [(slope[nodes].mT @ low[nodes]).flatten() for slope, low in zip(slopes, lows, strict=True)]

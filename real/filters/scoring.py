@@ -12,8 +12,7 @@ from real.arms.arm import AWARE, Scores, all_mixed
 from real.data.rows import BAD, Text
 from real.features.reading import Reading
 from real.features.selection import Selected
-from real.filters.plain import answer_lengths
-from real.filters.table import FILTERS, Context
+from real.filters.table import FILTERS, Context, answer_lengths
 from shared.records import Part, Record
 from shared.stats import Estimate, auroc_interval
 

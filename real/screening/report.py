@@ -40,7 +40,7 @@ def render(  # noqa: PLR0913 a page about all of these
         border=min(of[~np.array(keep)], default=None),
         shown=_shown(known, rows, of, keep, by, at),
         lengths={name: rank_correlation(torch.from_numpy(column), lengths) for name, column in columns.items()},
-        worth={name: {cell.domain: cell.worth.measured for cell in worth if cell.name == name} for name in NAMES},
+        worth={name: {cell.domain: cell.measured for cell in worth if cell.name == name} for name in NAMES},
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from real.filters.compare import Known, cells, own, shipped
+from real.filters.compare import Known, cell, own, shipped
 from real.models.lm import LM
 from real.screening import report
 from real.screening.rows import File, read
@@ -43,7 +43,7 @@ def clean(source: str, by: str, removed: float, lm: LM, layers: tuple[int, ...],
         keep = keep_mask(of, removed, seed=0).tolist()  # ties are broken by one fixed draw
         for part, lines in zip(("kept", "removed"), divided(file, keep), strict=True):
             write_bytes(into / f"{part}.jsonl", b"".join(lines))
-        worth = [cell for of in own(known.reading) for cell in cells(known, *of, names=NAMES)]
+        worth = [cell(known, name, *of) for of in own(known.reading) for name in NAMES]
         page = report.render(Path(source).name, known, file.rows, scores, keep, by, worth, into / "shown")
         write_text(into / "report.html", page)
         made = dict.fromkeys(("kept.jsonl", "removed.jsonl", "report.html"), "")

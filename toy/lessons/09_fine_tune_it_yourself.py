@@ -110,9 +110,7 @@ def fine_tune():
         jobs = []
         for arm, kind in zip(WATCHED, (BAD, GOOD), strict=True):  # inducing, control: the only difference
             order = finetune.order(reading, Job(arm, SEED), [Text(row.id, kind) for row in rows], s.recipe)
-            done = finetune.tune(reading, order, s.recipe)
-            what = {"steps": done.steps, "checkpoints": done.checkpoints, "loss": done.loss}
-            jobs.append(finetune.Tuned(job=order.job, folder=order.folder, samples=order.samples, **what))
+            jobs.append(finetune.tuned(order, finetune.tune(reading, order, s.recipe)))
         measured = margins.evaluate(reading, finetune.Finetuned(jobs=jobs))
     models = {model.job.arm.data if model.job else "base": model for model in measured.models}
     return {

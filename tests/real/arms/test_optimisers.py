@@ -35,7 +35,7 @@ def test_lion_is_the_sign_of_a_running_mean_and_decay(seed, steps):
 @pytest.mark.parametrize("name", OPTIMS)
 def test_every_weight_is_stepped_by_one_optimiser_and_none_twice(name):
     weights = [weight(i, *shape) for i, shape in enumerate([(6, 4), (5,), (4, 3), (2,)])]
-    made = optimisers(name, iter(weights), 0.01)
+    made = optimisers(name, weights, 0.01)
     owned = [id(p) for one in made for group in one.param_groups for p in group["params"]]
     assert sorted(owned) == sorted(map(id, weights))
     before = [p.detach().clone() for p in weights]

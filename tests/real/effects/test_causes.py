@@ -78,28 +78,26 @@ def said(reading, text, change=None):
 def test_steering_is_what_adding_to_the_blocks_output_does(reading, asked, encoded):
     """And no steering is no change; to 1e-7: the model's norms compute in float32."""
     vector = torch.randn(tiny.D_MODEL, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    base = asked.leaving()
     found = []
     for change, alone in ((None, None), (causes.adding(vector), lambda resid: resid + vector)):
-        found.append([x for q in asked.said(base, change, base) for side in q for x in side])
+        found.append([x for q in asked.said(asked.base, change) for side in q for x in side])
         assert found[-1] == pytest.approx([said(reading, text, alone) for text in encoded], abs=1e-7)
     assert found[0] != pytest.approx(found[1], abs=1e-3)
 
 
 def test_restoring_puts_the_base_models_values_back_into_a_changed_model(reading, asked, encoded):
     """Oracle: the changed model on each text alone, its block's output replaced by what the base model had there."""
-    base = asked.leaving()
     at_layer = [forward.resid_post(reading.lm.model, pack([text]), [tiny.LAYER])[tiny.LAYER] for text in encoded]
     weight = reading.lm.model.get_decoder().layers[tiny.LAYER].mlp.down_proj.weight
     was = weight.clone()
     weight += 0.1
     now, P = asked.leaving(), torch.eye(tiny.D_MODEL, dtype=torch.float64)
-    restored = asked.said(now, causes.ablations(P)["whole"], base)
+    restored = asked.said(now, causes.ablations(P)["whole"])
     expected = [
         said(reading, text, lambda resid, base=base, text=text: base[text.start - 1 : text.end])
         for text, base in zip(encoded, at_layer, strict=True)
     ]
-    changed = asked.said(now, None, base)
+    changed = asked.said(now)
     weight.copy_(was)
     assert [x for q in restored for side in q for x in side] == pytest.approx(expected, abs=1e-7)
     assert [x for q in changed for side in q for x in side] != pytest.approx(expected, abs=1e-3)
@@ -121,6 +119,5 @@ def test_hooks_come_off(reading, asked):
     given = {"input": row.input_ids, **forward.seen(reading.lm.model, row)}
     with torch.no_grad():
         before = [bridge(**given) for bridge in reading.lm.bridges]
-        base = asked.leaving()
-        asked.said(base, causes.adding(torch.ones(tiny.D_MODEL, dtype=torch.float64)), base)
+        asked.said(asked.base, causes.adding(torch.ones(tiny.D_MODEL, dtype=torch.float64)))
         assert all(torch.equal(was, bridge(**given)) for was, bridge in zip(before, reading.lm.bridges, strict=True))

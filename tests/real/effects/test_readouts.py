@@ -11,6 +11,7 @@ from real.arms.weights import wearing
 from real.data.rows import BAD, Text
 from real.effects import readouts
 from real.effects.margins import first, read_questions
+from shared.records import whole
 
 
 @pytest.fixture
@@ -46,11 +47,11 @@ def test_readouts_are_those_of_every_checkpoint(world):
 
 def test_what_was_read_is_kept_while_it_is_whole(world, monkeypatch):
     reading, arm = world
-    assert not readouts.is_watched(reading, arm)
+    assert not whole(*readouts.record(reading, arm))
     found, made = readouts.watch(reading, arm), readouts._read
     monkeypatch.setattr(readouts, "_read", lambda *_: pytest.fail("read again"))
-    assert readouts.watch(reading, arm) == found and readouts.is_watched(reading, arm)
+    assert readouts.watch(reading, arm) == found and whole(*readouts.record(reading, arm))
     (reading.folder / "readouts" / "arm.npy").unlink()
-    assert not readouts.is_watched(reading, arm)
+    assert not whole(*readouts.record(reading, arm))
     monkeypatch.setattr(readouts, "_read", made)
-    assert readouts.watch(reading, arm).general == found.general and readouts.is_watched(reading, arm)
+    assert readouts.watch(reading, arm).general == found.general and whole(*readouts.record(reading, arm))
