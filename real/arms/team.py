@@ -70,8 +70,7 @@ def shard(model, full: bool, first: int, device: torch.device):
         if full and i >= first:
             layer.to(torch.promote_types(model.dtype, torch.float32))
         fully_shard(layer, mp_policy=policy)
-    blocks = {p for layer in decoder.layers for p in layer.parameters()}
-    outside = {p for p in model.parameters() if p not in blocks}
+    outside = set(model.parameters()) - {p for layer in decoder.layers for p in layer.parameters()}
     fully_shard(decoder, ignored_params=outside)
     for tensor in [*outside, *model.buffers()]:
         tensor.data = tensor.data.to(device)
