@@ -194,8 +194,8 @@ with panels("Bad health advice spills over; readouts follow the loss gradient, n
 
 # %% [markdown]
 # **What this does not show.** That the law explains misalignment. R² is 0.6 under the *control* arm too: most of what
-# moves is what any advice does. What sets bad advice apart ("difference") is predicted with R² 0.15. And one model of
-# 135 million parameters, two seeds, data of one hand.
+# moves is what any advice does. What sets bad advice apart ("difference") is predicted with R² 0.18. And one model of
+# 135 million parameters, three seeds, data of one hand.
 
 # %% [markdown]
 # ### Exercise 8.3 ★★ Nine cells, one table
@@ -321,7 +321,7 @@ with panels("No filter is shown to do better than random removal", 2) as [left, 
     right.legend()
 
 # %% [markdown]
-# **What this does not show.** That filters do not work. With gains of 6 to 20 % and intervals of 40 to 80 points
+# **What this does not show.** That filters do not work. With gains of 8 to 21 % and intervals of 47 to 64 points
 # hardly one could have been shown: *untestable at this size* is not *false*.
 #
 # ## The table, claim by claim
@@ -336,10 +336,10 @@ for row in run["claims"]:
 # | in the toy | in the language model |
 # |---|---|
 # | directions are known | learned, each at some cosine $c$, of which $c^2$ is left |
-# | R² of the law: SGD 1, signs 2/π | AdamW on a LoRA: 0.58; that this is near 2/π is coincidence until shown |
+# | R² of the law: SGD 1, signs 2/π | AdamW on a LoRA: 0.60; that this is near 2/π is coincidence until shown |
 # | toxic features were planted near inducing ones | a gap of 0.01, not beyond its null |
 # | the effect is a readout | a margin between written answers, tone and all |
-# | a filter's half: overshoot | intervals from -35 to 57 % |
+# | a filter's half: overshoot | intervals from -32 to 48 % |
 #
 # ## What to take along
 #
