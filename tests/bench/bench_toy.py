@@ -21,7 +21,7 @@ from toy import model
 from toy.model import Toy, ToySettings
 
 RUNS = (
-    ToySettings(10, 5, 2, feature_probability=0.05, batch_size=1024, steps=100),
+    ToySettings(10, 5, 2, feature_probability=0.05, batch_size=1024, steps=2000),
     ToySettings(20, 200, 20, feature_probability=0.01, batch_size=1024, steps=100),
     ToySettings(20, 200, 20, feature_probability=0.05, batch_size=1024, steps=100),
 )
