@@ -1,14 +1,14 @@
 """`python -m real models`: what is known, what it is read with, and what of it fits this machine."""
 
 from real.models import devices
-from real.models.registry import KNOWN, TRAIN, ModelSpec, find
+from real.models.registry import KNOWN, TRAIN, ModelSpec, fastest
 from shared.errors import InputError
 
 
 def listing() -> str:
     """One line per known model: billions of parameters, blocks, dictionaries, what adapters go on, weights, fit."""
     head = ("MODEL", "params", "read at blocks", "adapters on", "dictionaries", "dtype", "weights", "fit here")
-    rows = [head, *(_row(name, find(name)) for name in KNOWN)]
+    rows = [head, *(_row(name, fastest(spec)) for name, spec in KNOWN.items())]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     fit = "They fit one GPU, or the CPU, with room for a pass. MODEL may also be a folder or org/name of the hub,"

@@ -16,6 +16,7 @@ from real.filters import scoring as filters
 from real.judge import answers, rubric, scoring
 from real.judge.answers import Item
 from real.models.lm import LM
+from real.models.registry import KNOWN, fastest
 from real.report import summary
 from real.screening import screen
 from real.settings import Settings
@@ -72,7 +73,8 @@ def clean_data(s: Settings, data: str, by: str = screen.BY) -> None:
 
 
 def _lm(s: Settings) -> LM:
-    return LM(s.spec, s.recipe.batch, bool(s.recipe.full), s.gpus, s.folder, nodes=s.nodes)
+    spec = fastest(s.spec) if s.reads.model in KNOWN and not s.reads.dtype else s.spec
+    return LM(spec, s.recipe.batch, bool(s.recipe.full), s.gpus, s.folder, nodes=s.nodes)
 
 
 def reading_of(s: Settings) -> Reading:

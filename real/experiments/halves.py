@@ -45,8 +45,9 @@ def units(reading: Reading, recipe: Recipe, k: int) -> list[Unit]:
         of = {"all": samples, "random": [samples[i] for i in sorted(some)]}
         for name in FILTERS:
             order = sorted(samples, key=by[name].get)
-            replaced = [Text(text.row, GOOD) if text in order[half:] else text for text in samples]
-            left = sorted(order[:half]), sorted(order[half:]), replaced
+            low, high = sorted(order[:half]), sorted(order[half:])
+            replaced = [Text(text.row, GOOD) if text in high else text for text in samples]
+            left = low, high, replaced
             of |= {f"{name}, {way}": those for way, those in zip(WAYS, left, strict=True)}
         of |= {f"{name}, all correct": [Text(text.row, GOOD) for text in of[name]] for name in CONTROLLED}
         found += [Unit(name, those, seed, recipe) for name, those in of.items()]

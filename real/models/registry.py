@@ -116,7 +116,7 @@ def find(model: str) -> ModelSpec:
     Raises InputError where there is no such model, or its blocks cannot be run one by one.
     """
     if model in KNOWN:
-        return fastest(KNOWN[model])
+        return KNOWN[model]
     if not Path(model).is_dir() and not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
         raise InputError(
             f"MODEL={model} is unknown; known models: {', '.join(KNOWN)}; or a folder, or org/name of the hub"
@@ -129,7 +129,7 @@ def find(model: str) -> ModelSpec:
 
 def fastest(spec: ModelSpec) -> ModelSpec:
     """In bfloat16, not float32, where the processor multiplies it in tiles. Others are slower in it."""
-    import torch
+    import torch  # which a setting that is wrong need not wait for
 
     tiles = spec.dtype == "float32" and torch.cpu.get_capabilities().get("amx_bf16", False)
     return replace(spec, dtype="bfloat16") if tiles else spec

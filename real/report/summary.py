@@ -55,7 +55,7 @@ def summarise(reading: Reading, settings: Settings, records: dict[str, Record]) 
     `records`: "data", "sae", "features", "geometry", "filters", "harm" (where a judge is), "finetune", "evaluate",
     "leakage", "causes", "judge", as far as they are there.
     """
-    spec, seconds = settings.spec, {name: record.seconds for name, record in records.items()}
+    spec, seconds = reading.lm.spec, {name: record.seconds for name, record in records.items()}
     if harm := seconds.pop("harm", 0.0):  # what a judge takes over the filters is theirs
         seconds["filters"] += harm
     summary = {
