@@ -1,6 +1,7 @@
 """The eleven steps, in order: each writes one record, from what stands in its brackets and from nothing else."""
 
 from functools import partial
+from time import perf_counter
 
 from real.arms import finetune, jobs
 from real.arms.arm import WATCHED
@@ -21,6 +22,7 @@ from real.report import summary
 from real.screening import screen
 from real.settings import Settings
 from real.steps import Steps, alone, clean
+from shared import records
 from shared.errors import InputError
 from shared.records import Record, whole
 
@@ -29,11 +31,11 @@ def run(s: Settings) -> None:
     """Everything, from texts to report. Raises InputError."""
     k, seeds, j, drawn = s.reads.top_k, s.sweep.seeds, s.judging, {}
 
-    def grown(records: dict[str, Record]) -> None:
-        if "11-report" not in records:
-            summary.grow(read, s, records, drawn)
+    def grown(made: dict[str, Record]) -> None:
+        if "11-report" not in made:
+            summary.grow(read, s, made, drawn)
 
-    with alone(s.folder, tidy=not s.cluster):  # a job may be at work since before
+    with alone(s.folder, tidy=not (s.folder / "jobs").exists()):  # a job may be at work since before
         questions, read = rubric.judge_questions(s.sources.questions), reading_of(s)
         step = Steps(s.folder, read.lm, grown)
         step("1-data", corpus.describe, read.texts, read.lm)
@@ -43,10 +45,11 @@ def run(s: Settings) -> None:
         scored = step("5-filters", filters.score, read, selected, k, seeds)
         harm = step("5-harm", scoring.harm, read, questions, seeds, j) if j.judge else None
         scores = filters.joined(scored, {"judge": harm.scores} if harm and harm.scores else {})
-        if s.cluster:
+        if queue := _queue(s, read.lm):
             sampled = (j.judge or j.samples) and not j.sampler_url and not (harm and harm.failed)
             asked = answers.items(questions, j.samples) if sampled else []
-            _fan_out(s, read, finetune.orders(read, scores, s.recipe, s.sweep), asked)
+            orders = finetune.orders(read, scores, s.recipe, s.sweep)
+            step.records["6-jobs"] = _fan_out(queue, s, read, orders, asked)
         tuned = step("6-finetune", finetune.finetune, read, scores, s.recipe, s.sweep)
         step("7-evaluate", margins.evaluate, read, tuned)
         watched = [of for of in tuned.jobs if of.job.arm in WATCHED]
@@ -83,14 +86,31 @@ def reading_of(s: Settings) -> Reading:
     return Reading(texts, _lm(s), s.layers, s.folder)
 
 
-def _fan_out(s: Settings, read: Reading, orders: list[Order], asked: list[Item]) -> None:
-    """Steps 6, 7 and 10 find done what jobs have done, and go on as if they had done it themselves."""
-    given = (bare(read), s.recipe, {order.folder: order for order in orders}, asked)
+def _queue(s: Settings, lm: LM) -> jobs.Local | jobs.Slurm | None:
+    """Who makes the arms. None: this process, but for a known model on a CPU, whose arms are made side by side."""
     folder = s.folder / "jobs"
-    queue = jobs.Local(folder, s.gpus) if s.cluster == "local" else jobs.Slurm(folder, s.slurm, s.nodes)
-    read.lm.forget()  # its memory is theirs now
-    jobs.fan_out(queue, partial(_job, *given), partial(_is_done, *given), list(given[2]))
-    clean(s.folder)
+    if s.cluster == "slurm":
+        return jobs.Slurm(folder, s.slurm, s.nodes)
+    most = lm.side_by_side
+    return jobs.Local(folder, s.gpus, most) if s.cluster or s.reads.model in KNOWN and most > 1 else None
+
+
+def _fan_out(
+    queue: jobs.Local | jobs.Slurm, s: Settings, reading: Reading, orders: list[Order], asked: list[Item]
+) -> Record:
+    """Steps 6, 7 and 10 find done what jobs have done, and go on as if they had done it themselves.
+
+    How long the jobs took, when there were any, is kept.
+    """
+    given = (bare(reading), s.recipe, {order.folder: order for order in orders}, asked)
+    done, kept = partial(_is_done, *given), s.folder / "6-jobs.json"
+    if not all(map(done, given[2])):
+        start = perf_counter()
+        reading.lm.forget()  # its memory is theirs now
+        jobs.fan_out(queue, partial(_job, *given), done, list(given[2]))
+        clean(s.folder)
+        records.write(kept, Record(seconds=round(perf_counter() - start, 3)))
+    return records.read(kept, Record) or Record()
 
 
 def _job(reading: Reading, recipe: Recipe, orders: dict[str, Order], asked: list[Item], name: str) -> None:

@@ -113,14 +113,15 @@ class Local:
 
     pause = 0.5  # seconds between two looks at what is under way
 
-    def __init__(self, folder: Path, gpus: int):
+    def __init__(self, folder: Path, gpus: int, most: int):
+        """`most` processes on a CPU, which share its cores; on GPUs one to each `gpus` of them."""
         import torch  # which takes seconds, that a job begins without
 
         here = torch.cuda.device_count() if torch.cuda.is_available() else 0
         known, each = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(","), max(1, gpus)
         devices = known if len(known) == here else [*map(str, range(here))]
         taken = [devices[at : at + each] for at in range(0, here - each + 1, each)]
-        cores = [{"OMP_NUM_THREADS": "1"}] * (os.cpu_count() or 1)
+        cores = [{"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // most))}] * most
         self.places = [{"CUDA_VISIBLE_DEVICES": ",".join(some)} for some in taken] or cores
         self.folder = folder
         self.mine: dict[int, subprocess.Popen] = {}  # by place

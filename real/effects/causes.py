@@ -130,7 +130,7 @@ class Asked:
         """Packs all answers into rows that share a pass. The model must be the base model now: it leaves `base`."""
         self.reading, self.questions, self.rows = reading, questions, []
         samples = reading.samples(asked({"": questions}))
-        for ids in rows([text for text, _ in samples], row_size(reading.lm.model.device)):
+        for ids in rows([text for text, _ in samples], row_size(reading.lm.model)):
             texts, below = map(list, zip(*(samples[i] for i in ids), strict=True))
             packed = pack(texts)
             self.rows.append(Row(ids, texts, packed, forward.spread(packed, below)))

@@ -55,7 +55,7 @@ def residuals(
         copied = [torch.cuda.current_stream(r.device).record_event() for r in resid.values() if r.is_cuda]
         return ids, packed.paths, there, copied
 
-    begun = shared_out(begin, readers(model), rows(texts, row_size(model.device)))
+    begun = shared_out(begin, readers(model), rows(texts, row_size(model)))
     with tqdm(total=len(texts), desc="harvest", unit="text") as bar:
         for (ids, paths, resid, copied), _ in pairwise(chain(begun, [None])):
             for event in copied:

@@ -61,7 +61,7 @@ def _each(reading: Reading, samples: list[Sample], first: int, of: Callable, des
         begun = tuple(text.ids[: text.start + 1])  # that far two texts must be alike to share a token of an answer
         turns[seen[begun]].append(i)
         seen[begun] += 1
-    packed = [(those, rows([samples[i][0] for i in those], row_size(model.device))) for those in turns.values()]
+    packed = [(those, rows([samples[i][0] for i in those], row_size(model))) for those in turns.values()]
     groups = [[those[i] for i in row] for those, found in packed for row in found]
 
     def read(own, row: list[int]) -> list[Tensor]:

@@ -3,16 +3,19 @@
 How much a pass keeps no formula knows well enough: on a GPU the samples of a pass are found by trying (training.py).
 """
 
+import os
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
-from real.data.packing import ROW, ROW_GPU
+from real.data.packing import ROW, ROW_BF16, ROW_GPU
 from real.data.tokens import MAX_TOKENS
 from real.models.registry import ModelSpec
 from shared.errors import InputError
 
 USABLE = 0.9  # of the free memory: allocators leave gaps
+PASS = 2e9  # bytes that a process of its own takes beside the weights and half as much again, as SmolLM2's do
 TOKENS = 2048  # of a training pass where none is tried: on a CPU, and by several processes
 
 
@@ -74,9 +77,22 @@ def held(spec: ModelSpec, full: bool) -> int:
     return each * shape.parameters + (16 - each) * trained
 
 
-def row_size(device: torch.device) -> int:
+def side_by_side(spec: ModelSpec, full: bool) -> int:
+    """Processes that can each train an arm on this CPU, as its memory is now: a core to each, at most. 1 with a GPU."""
+    import psutil
+
+    if torch.cuda.is_available():
+        return 1
+
+    each = 1.5 * held(spec, full) + PASS
+    return max(1, min(os.cpu_count() or 1, int(USABLE * psutil.virtual_memory().available / each)))
+
+
+def row_size(model: nn.Module) -> int:
     """Nodes to a packed row that is only read: a GPU's matrix products want more of them."""
-    return ROW if device.type == "cpu" else ROW_GPU
+    if model.device.type != "cpu":
+        return ROW_GPU
+    return ROW_BF16 if model.dtype == torch.bfloat16 else ROW
 
 
 def team() -> tuple[int, int]:

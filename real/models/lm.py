@@ -52,6 +52,11 @@ class LM:
         return found
 
     @property
+    def side_by_side(self) -> int:
+        """Processes that could each train an arm on this CPU; 1 where there is a GPU."""
+        return devices.side_by_side(replace(self.spec, shape=self.shape), self.full)
+
+    @property
     def model(self):
         return self._both[0]
 

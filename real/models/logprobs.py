@@ -106,7 +106,7 @@ def mean_logprobs(model, samples: list[Sample], first: int) -> list[float]:
     def read(own, ids: list[int]) -> list[float]:
         return means(answer_logprobs(own, [samples[i] for i in ids], first, end_of_turn=False))
 
-    found, groups = {}, rows([text for text, _ in samples], row_size(model.device))
+    found, groups = {}, rows([text for text, _ in samples], row_size(model))
     for ids, said in zip(groups, shared_out(read, readers(model), groups), strict=True):
         found.update(zip(ids, said, strict=True))
     return [found[i] for i in range(len(samples))]

@@ -85,7 +85,7 @@ def test_three_readers_find_what_one_finds(tmp_path):
         store = Store(tmp_path / f"{cores}.npy", tiny.LAYER, spans)
         with threads(cores), pytest.MonkeyPatch.context() as patch:
             for module in (activations, filters, logprobs):
-                patch.setattr(module, "row_size", lambda device: 24)
+                patch.setattr(module, "row_size", lambda model: 24)
             activations.harvest(lm.model, reading.encoded, [store])
             said = logprobs.mean_logprobs(lm.model, reading.samples(texts), tiny.FIRST)
             gradients = filters.loss_gradients(reading, texts)

@@ -61,13 +61,12 @@ def queue(request, tmp_path, monkeypatch):
     if request.param == "slurm":
         request.getfixturevalue("slurm")
     monkeypatch.setenv("PYTHONPATH", HERE)
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     (tmp_path / "jobs").mkdir()
     return partial(make, request.param, tmp_path / "jobs")
 
 
 def make(kind: str, folder: Path) -> "jobs.Local | jobs.Slurm":
-    return jobs.Local(folder, 0) if kind == "local" else jobs.Slurm(folder, "partition=test,timeout_min=5", 1)
+    return jobs.Local(folder, 0, 2) if kind == "local" else jobs.Slurm(folder, "partition=test,timeout_min=5", 1)
 
 
 def fan_out(queue, folder: Path, names: list[str], seconds: float = 0.0) -> None:
