@@ -17,10 +17,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-PINNED = (
-    *("torch", "transformers", "transformer-lens", "sae-lens", "peft"),
-    *("numpy", "scipy", "datasets", "accelerate"),
-)
+PINNED = ("torch", "transformers", "sae-lens", "peft", "numpy", "scipy", "datasets", "accelerate")
 BLOCK = 2**22  # bytes read at a time
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import standins
 import torch
+from bridge import hooked
 from closeness import ROUNDING, apart
 
 from real.__main__ import main
@@ -92,7 +93,7 @@ def test_log_probabilities_of_answers_are_hugging_faces_own(family, first):
 
 
 def test_the_bridge_gives_hugging_faces_logits_and_its_hooks_carry_resid_post(family):
-    bridge = models.hooked(family.model, family.tokenizer, family.spec)
+    bridge = hooked(family.model, family.tokenizer, family.spec)
     packed, layer, caught = pack(family.texts), HALF, {}
     hooks = [
         (forward.hook_name(layer), lambda resid, hook: caught.update(resid=resid[0])),

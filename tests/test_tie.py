@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from bridge import hooked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import SEEDS
@@ -21,7 +22,6 @@ from real.features import gaps, selection
 from real.features.activations import Activations
 from real.filters import directions
 from real.models import forward, registry
-from real.models import loading as models
 from shared import filtering, geometry
 from shared.leakage import readout_change
 from toy import law, misalignment
@@ -107,7 +107,7 @@ def transformer():
     model = LlamaForCausalLM(config).double().requires_grad_(False).eval()
     words = Tokenizer(WordLevel({str(i): i for i in range(40)}, unk_token="0"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="2", pad_token="2")
-    return models.hooked(model, tokenizer, registry.KNOWN["smollm2-135m"])
+    return hooked(model, tokenizer, registry.KNOWN["smollm2-135m"])
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])

@@ -22,7 +22,7 @@ from shared.errors import InputError
 
 @contextmanager
 def wearing(model, arm: Path | None) -> Iterator[None]:
-    """Within, the model's own weights (and so those of its hooked copy) are the arm's; None is the base model.
+    """Within, the model's own weights (and so those of its twins) are the arm's; None is the base model.
 
     Raises InputError for a folder with nothing to wear.
     """

@@ -1,4 +1,4 @@
-"""Step 9: do the toxic directions cause misalignment? Steering and ablation, through TransformerLens hooks.
+"""Step 9: do the toxic directions cause misalignment? Steering and ablation of the residual stream.
 
 Steering: a direction is added to the base model's residual stream at the main layer, or taken from it, wherever an
 answer is predicted; what happens to the margin on general questions? All have one length, the mean shift of the
@@ -144,26 +144,20 @@ class Asked:
     def said(self, resid: list[Float[Tensor, "node d_model"]], change: Change | None = None) -> Logprobs:
         """Question -> (misaligned, aligned) -> mean log-probability per token.
 
-        Into the block goes what left the main layer, `resid`, changed from the last prompt token on.
+        Into the block above the main layer goes what left it, `resid`, changed from the last prompt token on.
         """
-        above = self.reading.layer + 1
 
         @torch.no_grad()
-        def read(bridge, of: tuple[Row, Tensor, Tensor]) -> list[float]:
+        def read(model, of: tuple[Row, Tensor, Tensor]) -> list[float]:
             row, resid, base = of
-            nodes = predicting(row.packed, row.texts)
-
-            def hook(resid, hook):
-                resid = resid.clone()
-                resid[0, nodes] = change(resid[0, nodes], base[nodes]).to(resid.dtype)
-                return resid
-
-            with bridge.hooks(fwd_hooks=[(f"blocks.{above}.hook_resid_pre", hook)] if change else []):
-                model = bridge.original_model
-                return means(packed_logprobs(model, row.packed, row.texts, resid, above, end_of_turn=False))
+            if change:
+                resid, nodes = resid.clone(), predicting(row.packed, row.texts)
+                resid[nodes] = change(resid[nodes], base[nodes]).to(resid.dtype)
+            above = self.reading.layer + 1
+            return means(packed_logprobs(model, row.packed, row.texts, resid, above, end_of_turn=False))
 
         found, items = {}, zip(self.rows, resid, self.base, strict=True)
-        for row, said in zip(self.rows, shared_out(read, self.reading.lm.bridges, items), strict=True):
+        for row, said in zip(self.rows, shared_out(read, forward.readers(self.reading.lm.model), items), strict=True):
             found.update(zip(row.ids, said, strict=True))
         return by_question((found[i] for i in range(len(found))), self.questions)
 

@@ -45,7 +45,7 @@ def resid_post(
 ) -> dict[int, Float[Tensor, "node d_model"]]:
     """Layer -> the residual stream after that block, float32 at least; no later block is run.
 
-    Read by torch hooks on the model itself: its fast attention, and what `hooked` gives at `hook_name(layer)`.
+    Read by torch hooks on the model itself, with its fast attention: what TransformerLens has at `hook_name(layer)`.
     `inputs` go into block `first` of the enclosing `blocks`.
     """
     decoder, caught = model.get_decoder(), {}

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from real.data.tokens import Encoded, encode
-from real.models import devices, forward, loading
+from real.models import devices, loading
 from real.models.registry import ModelSpec, Shape, find
 from shared.errors import InputError
 from shared.records import digest
@@ -70,14 +70,8 @@ class LM:
             self.loaded = loading.load(self.spec, "auto" if self.plan.spread else self.plan.device)
         return self.loaded
 
-    @cached_property
-    def bridges(self) -> list:
-        """TransformerLens hooks on the model's own weights: an adapter that the model wears, these wear too."""
-        return [loading.hooked(own, self.tokenizer, self.spec) for own in forward.readers(self.model)]
-
     def forget(self) -> None:
         """Give its memory back; whoever asks for the model again loads it again."""
-        self.__dict__.pop("bridges", None)
         self.loaded = None
         gc.collect()
         torch.cuda.empty_cache()

@@ -1,9 +1,8 @@
-"""Language models: how one of real/models/registry.py is loaded, checked and hooked.
+"""Language models: how one of real/models/registry.py is loaded and checked.
 
-transformers and transformer_lens are imported where they are used: a rerun with nothing to do never pays for them.
+transformers is imported where it is used: a rerun with nothing to do never pays for it.
 """
 
-import copy
 import importlib.util
 import os
 from contextlib import suppress
@@ -17,7 +16,7 @@ from torch import nn
 from real.data.hub import fetching
 from real.data.packing import pack
 from real.data.tokens import Encoded, encode, written
-from real.models.forward import below, twin
+from real.models.forward import below
 from real.models.logprobs import packed_logprobs
 from real.models.registry import ModelSpec
 from shared.errors import InputError
@@ -162,18 +161,3 @@ def _own(model: nn.Module, text: Encoded) -> torch.Tensor:
     ids = torch.tensor([text.ids], device=model.device)
     logits = model(input_ids=ids, use_cache=False).logits[0, text.start - 1 : -1].float()
     return logits.log_softmax(-1).gather(1, ids[0, text.start :, None])[:, 0]
-
-
-def hooked(model: nn.Module, tokenizer, spec: ModelSpec) -> nn.Module:
-    """A TransformerBridge, TransformerLens's hooks, on the very same weights.
-
-    The bridge rewires the modules that it is given, so it gets a twin: one set of weights in memory, and the original
-    keeps its fast attention.
-    """
-    from transformer_lens.model_bridge import TransformerBridge
-
-    own = copy.deepcopy(tokenizer)  # the bridge is given tokens, never text, but it changes its tokenizer,
-    own.init_kwargs["add_bos_token"] = True  # and would fetch one again to have this set
-    return TransformerBridge.boot_transformers(
-        spec.hub, hf_model=twin(model), tokenizer=own, device=str(model.device), dtype=model.dtype
-    )

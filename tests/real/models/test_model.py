@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from bridge import hooked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
@@ -28,7 +29,7 @@ def loaded():
 
 @pytest.fixture(scope="module")
 def bridge(loaded):
-    return models.hooked(*loaded, SPEC)
+    return hooked(*loaded, SPEC)
 
 
 @pytest.fixture(scope="module")

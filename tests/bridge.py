@@ -1,0 +1,18 @@
+"""TransformerLens's hooks on a model of ours: an oracle of what is read and changed where."""
+
+import copy
+
+from torch import nn
+from transformer_lens.model_bridge import TransformerBridge
+
+from real.models.forward import twin
+from real.models.registry import ModelSpec
+
+
+def hooked(model: nn.Module, tokenizer, spec: ModelSpec) -> TransformerBridge:
+    """On the very same weights. The bridge rewires the modules that it is given, so it gets a twin."""
+    own = copy.deepcopy(tokenizer)  # the bridge is given tokens, never text, but it changes its tokenizer,
+    own.init_kwargs["add_bos_token"] = True  # and would fetch one again to have this set
+    return TransformerBridge.boot_transformers(
+        spec.hub, hf_model=twin(model), tokenizer=own, device=str(model.device), dtype=model.dtype
+    )
