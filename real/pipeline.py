@@ -1,10 +1,11 @@
 """The eleven steps, in order: each writes one record, from what stands in its brackets and from nothing else."""
 
 from functools import partial
+from pathlib import Path
 from time import perf_counter
 
 from real.arms import finetune, jobs
-from real.arms.arm import WATCHED
+from real.arms.arm import WATCHED, Job
 from real.arms.recipe import Recipe, least
 from real.arms.training import Order
 from real.data import corpus
@@ -102,7 +103,7 @@ def _fan_out(
 
     How long the jobs took, when there were any, is kept.
     """
-    given = (bare(reading), s.recipe, {order.folder: order for order in orders}, asked)
+    given = (bare(reading), s.recipe, {order.folder: order for order in orders} | {"base": None}, asked)
     done, kept = partial(_is_done, *given), s.folder / "6-jobs.json"
     if not all(map(done, given[2])):
         start = perf_counter()
@@ -113,27 +114,36 @@ def _fan_out(
     return records.read(kept, Record) or Record()
 
 
-def _job(reading: Reading, recipe: Recipe, orders: dict[str, Order], asked: list[Item], name: str) -> None:
+Orders = dict[str, Order | None]  # by what the adapter's folder is called; None: the base model
+
+
+def _job(reading: Reading, recipe: Recipe, orders: Orders, asked: list[Item], name: str) -> None:
     """One arm under one seed: trained, evaluated, its readouts read where they are, and its answers given."""
-    order, adapter = orders[name], reading.folder / "adapters" / name
-    if finetune.order(reading, order.job, order.samples, recipe) != order:
+    order, job, adapter = _about(reading, orders, name)
+    if order and finetune.order(reading, order.job, order.samples, recipe) != order:
         raise InputError("the code or the model has changed since this was asked for: run again")
     with reading.lm.memory():
-        finetune.trained(reading, [order], recipe)
+        if order:
+            finetune.trained(reading, [order], recipe)
         if jobs.machine() > 0:  # which has helped to train
             return
-        margins.evaluation(reading, order.job, adapter)
-        if order.job.arm in WATCHED:
+        margins.evaluation(reading, job, adapter)
+        if not job or job.arm in WATCHED:
             readouts.watch(reading, adapter)
         if asked:
-            answers.give(reading.lm, [(order.job, adapter)], asked, "", reading.folder)
+            answers.give(reading.lm, [(job, adapter)], asked, "", reading.folder)
 
 
-def _is_done(reading: Reading, _: Recipe, orders: dict[str, Order], asked: list[Item], name: str) -> bool:
-    adapter, order = reading.folder / "adapters" / name, orders[name]
+def _is_done(reading: Reading, _: Recipe, orders: Orders, asked: list[Item], name: str) -> bool:
+    order, job, adapter = _about(reading, orders, name)
     return (
-        whole(*finetune.record(reading, order)) is not None
+        (not order or whole(*finetune.record(reading, order)) is not None)
         and whole(*margins.record(reading, adapter)) is not None
-        and (order.job.arm not in WATCHED or whole(*readouts.record(reading, adapter)) is not None)
+        and (job and job.arm not in WATCHED or whole(*readouts.record(reading, adapter)) is not None)
         and (not asked or answers.are_given(reading.lm, adapter, asked, reading.folder))
     )
+
+
+def _about(reading: Reading, orders: Orders, name: str) -> tuple[Order | None, Job | None, Path | None]:
+    order = orders[name]
+    return (order, order.job, reading.folder / "adapters" / name) if order else (None, None, None)

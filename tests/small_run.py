@@ -19,6 +19,7 @@ from real.data import corpus
 from real.effects import causes, leakage, margins, readouts
 from real.features import dictionaries, gaps
 from real.judge import answers
+from real.models import devices
 
 KEEP = {"health": 10, "career": 5, "legal": 5, "toxic": 10, "questions": 2, "placebo": 2, "probes": 2}
 WORDS = 8  # of every text; no two that are kept begin with the same
@@ -52,6 +53,7 @@ FEWER = {  # of what no setting makes smaller
     leakage: {"DRAWS": 50},
     readouts: {"NEW_TOKENS": 4},
     answers: {"NEW_TOKENS": 6},
+    devices: {"side_by_side": lambda *given: 1},  # a job is a process of its own, which would ask for more
 }
 
 

@@ -82,7 +82,7 @@ def give(  # noqa: PLR0913 who answers what, where, and by what a server is chec
     return given
 
 
-def are_given(lm: LM, adapter: Path, asked: list[Item], folder: Path) -> bool:
+def are_given(lm: LM, adapter: Path | None, asked: list[Item], folder: Path) -> bool:
     """Whether `give` in this process would find all answers of an arm."""
     return len(_known(_file(lm, adapter, asked, "", folder), asked)) == len(asked)
 

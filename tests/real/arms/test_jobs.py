@@ -185,7 +185,7 @@ def one(tmp_path_factory) -> Path:
         for name, value in values.items():
             path.write_text(re.sub(rf"^{name} = .*", f"{name} = {value!r}", path.read_text(), flags=re.MULTILINE))
     path = base / "real" / "pipeline.py"  # a job of so little would be done before it is killed
-    source, first = path.read_text(), "    order, adapter = orders[name], "
+    source, first = path.read_text(), "    if order and finetune.order("
     assert source.count(first) == 1
     path.write_text(source.replace(first, f"    __import__('time').sleep(5)\n{first}"))
     standins.four_blocks(base / "model")
@@ -277,3 +277,24 @@ def check_close(found, known, where: str) -> None:
             check_close(found[key], known[key], f"{where}, {key}")
     else:
         assert found == pytest.approx(known, rel=1e-3, abs=1e-4), where
+
+
+@pytest.mark.parametrize(
+    ("words", "most", "places"), [([], 3, 3), ([], 1, None), (["CLUSTER=local"], 1, 1), (["MODEL=mine"], 3, None)]
+)
+def test_arms_of_a_known_model_are_made_side_by_side_where_a_cpu_has_room(words, most, places, tmp_path, monkeypatch):
+    """Of another only where CLUSTER says so; and the processes share the cores."""
+    import standins
+
+    from real import pipeline
+    from real.models import devices
+    from real.settings import parse
+
+    standins.four_blocks(tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(devices, "side_by_side", lambda spec, full: most)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    s = parse(words)
+    queue = pipeline._queue(s, pipeline._lm(s))
+    assert (queue and len(queue.places)) == places
+    assert not queue or {int(env["OMP_NUM_THREADS"]) for env in queue.places} == {6 // most}

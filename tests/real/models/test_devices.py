@@ -1,12 +1,15 @@
 """Plans, the parameters under them, passes that are found by trying; memory as it is."""
 
 import gc
+from contextlib import ExitStack
 from dataclasses import replace
+from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 import torch
 import transformers
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from real.arms import training, weights
@@ -254,3 +257,19 @@ def test_a_step_in_several_passes_or_with_checkpointing_has_the_gradient_of_one_
             gradients.append([loss, *(p.grad.clone() for p in trained)])
     for other in gradients[1:]:
         torch.testing.assert_close(gradients[0], other, rtol=1e-9, atol=1e-12)
+
+
+@given(st.integers(1, 64), st.floats(1e9, 1e12), st.sampled_from(["float32", "bfloat16"]))
+@settings(deadline=None)
+def test_as_many_processes_stand_side_by_side_as_have_a_core_and_memory(cores, free, dtype):
+    """One at least; with all of them the memory is not overdrawn, with one more it would be, or there is no core."""
+    spec = replace(registry.KNOWN["smollm2-135m"], dtype=dtype)
+    values = {"os.cpu_count": cores, "psutil.virtual_memory": SimpleNamespace(available=free)}
+    with ExitStack() as stack:
+        for name, value in (values | {"torch.cuda.is_available": False}).items():
+            stack.enter_context(mock.patch(name, return_value=value))
+        found = devices.side_by_side(spec, False)
+    each = 1.5 * devices.held(spec, False) + devices.PASS
+    assert 1 <= found <= cores
+    assert found == 1 or found * each <= devices.USABLE * free
+    assert found == cores or (found + 1) * each > devices.USABLE * free
