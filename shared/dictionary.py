@@ -86,8 +86,10 @@ def untrained(d_sae: int, rows: Float[Tensor, "row d"], l0: float, seed: int) ->
 @torch.no_grad()
 def threshold(hidden: Iterable[Float[Tensor, "_ d_sae"]], active: int) -> float:
     """The value above which there are `active` entries in all chunks together; 0 if fewer are positive."""
-    highest = torch.zeros(0)
+    highest, floor = torch.zeros(0), 0.0
     for chunk in hidden:
-        highest = torch.cat([highest.to(chunk), chunk[chunk > 0]])
-        highest = highest.topk(min(active + 1, len(highest))).values
-    return highest[-1].item() if len(highest) > active else 0.0
+        highest = torch.cat([highest.to(chunk), chunk[chunk > floor]])
+        if len(highest) > active:
+            highest = highest.topk(active + 1, sorted=False).values
+            floor = highest.min().item()
+    return floor

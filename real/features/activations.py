@@ -19,6 +19,11 @@ from real.models.forward import readers, resid_post
 from shared.cores import shared_out
 
 
+ENCODED = (
+    8  # texts encoded at once: a dictionary's product likes more rows than one has, and a cache no more than these
+)
+
+
 class Store(NamedTuple):
     """resid_post of `layer` at the tokens `spans[i]` = (start, end) of text i, in a file of float32 rows (.npy)."""
 
@@ -91,10 +96,16 @@ def read(store: Store) -> Activations:
 
 def pooled(sae, activations: Activations, texts: list[int]) -> Iterator[Float[Tensor, "sample d_sae"]]:
     """Mean feature_acts over each text's answer tokens, 64 texts at a time, whatever the number of texts."""
+
+    @torch.no_grad()
+    def means(some: list[int]) -> list[Float[Tensor, " d_sae"]]:
+        found = [activations.text(i) for i in some]
+        acts = sae.encode(torch.cat(found)).split([len(of_text) for of_text in found])
+        return [of_text.mean(0) for of_text in acts]
+
     for at in range(0, len(texts), 64):
         chunk = texts[at : at + 64]
-        with torch.no_grad():
-            yield torch.stack([sae.encode(activations.text(i)).mean(0) for i in chunk])
+        yield torch.stack([mean for i in range(0, len(chunk), ENCODED) for mean in means(chunk[i : i + ENCODED])])
 
 
 def answer_means(activations: Activations, texts: list[int]) -> Float[Tensor, "text d_model"]:
