@@ -18,7 +18,6 @@ from real.models.devices import row_size
 from real.models.forward import readers, resid_post
 from shared.cores import shared_out
 
-
 ENCODED = (
     8  # texts encoded at once: a dictionary's product likes more rows than one has, and a cache no more than these
 )
