@@ -36,7 +36,7 @@ def run(s: Settings) -> None:
         if "11-report" not in made:
             summary.grow(read, s, made, drawn)
 
-    with alone(s.folder, tidy=not (s.folder / "jobs").exists()):  # a job may be at work since before
+    with alone(s.folder, tidy=not jobs.at_work(s.folder / "jobs")):
         questions, read = rubric.judge_questions(s.sources.questions), reading_of(s)
         step = Steps(s.folder, read.lm, grown)
         step("1-data", corpus.describe, read.texts, read.lm)
@@ -103,12 +103,13 @@ def _fan_out(
 
     How long the jobs took, when there were any, is kept.
     """
-    given = (bare(reading), s.recipe, {order.folder: order for order in orders} | {"base": None}, asked)
+    by_name = {"base": None} | {order.folder: order for order in orders}  # what it says to the probes others ask for
+    given = (bare(reading), s.recipe, by_name, asked)
     done, kept = partial(_is_done, *given), s.folder / "6-jobs.json"
-    if not all(map(done, given[2])):
+    if not all(map(done, by_name)):
         start = perf_counter()
         reading.lm.forget()  # its memory is theirs now
-        jobs.fan_out(queue, partial(_job, *given), done, list(given[2]))
+        jobs.fan_out(queue, partial(_job, *given), done, list(by_name))
         clean(s.folder)
         records.write(kept, Record(seconds=round(perf_counter() - start, 3)))
     return records.read(kept, Record) or Record()

@@ -207,6 +207,11 @@ class Slurm:
         return self.folder / "slurm" / f"{self.ids[name]}_0_log.err"
 
 
+def at_work(folder: Path) -> bool:
+    """Whether a job of a run before may be: one of this machine, or any that Slurm was given."""
+    return (folder / "submitted.json").exists() or any(_held(folder, path.stem) for path in folder.glob("*.lock"))
+
+
 def _told(folder: Path, name: str) -> tuple[Path, Path]:
     """The files in which a job has a point for each of its beginnings, and what was wrong."""
     return folder / f"{name}.began", folder / f"{name}.error"

@@ -113,7 +113,7 @@ def test_when_the_run_is_killed_its_jobs_go_on_and_the_next_run_finds_them(queue
     wait_for(tmp_path / "b.pid", tmp_path / "c@0.5.pid")
     head.kill()
     head.wait()
-    assert not is_there(tmp_path, "b")
+    assert not is_there(tmp_path, "b") and jobs.at_work(tmp_path / "jobs")
     fan_out(queue(), tmp_path, NAMES)
     assert begun(tmp_path) == {"b": 1, "c@0.5": 1}
 
