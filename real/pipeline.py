@@ -5,7 +5,7 @@ from pathlib import Path
 from time import perf_counter
 
 from real.arms import finetune, jobs
-from real.arms.arm import WATCHED, Job
+from real.arms.arm import Job, is_watched
 from real.arms.recipe import Recipe, least
 from real.arms.training import Order
 from real.data import corpus
@@ -53,7 +53,7 @@ def run(s: Settings) -> None:
             step.records["6-jobs"] = _fan_out(queue, s, read, orders, asked)
         tuned = step("6-finetune", finetune.finetune, read, scores, s.recipe, s.sweep)
         step("7-evaluate", margins.evaluate, read, tuned)
-        watched = [of for of in tuned.jobs if of.job.arm in WATCHED]
+        watched = [of for of in tuned.jobs if is_watched(of.job)]
         moved = step("8-leakage", leakage.leakage, read, selected, watched, k)
         step("9-causes", causes.causes, read, selected, watched, moved.norm, k)
         step("10-judge", scoring.judge, read, tuned, questions, j, harm and harm.failed)
@@ -106,10 +106,10 @@ def _fan_out(
     by_name = {"base": None} | {order.folder: order for order in orders}  # what it says to the probes others ask for
     given = (bare(reading), s.recipe, by_name, asked)
     done, kept = partial(_is_done, *given), s.folder / "6-jobs.json"
-    if not all(map(done, by_name)):
+    if left := [name for name in by_name if not done(name)]:
         start = perf_counter()
         reading.lm.forget()  # its memory is theirs now
-        jobs.fan_out(queue, partial(_job, *given), done, list(by_name))
+        jobs.fan_out(queue, partial(_job, *given), done, left)
         clean(s.folder)
         records.write(kept, Record(seconds=round(perf_counter() - start, 3)))
     return records.read(kept, Record) or Record()
@@ -129,7 +129,7 @@ def _job(reading: Reading, recipe: Recipe, orders: Orders, asked: list[Item], na
         if jobs.machine() > 0:  # which has helped to train
             return
         margins.evaluation(reading, job, adapter)
-        if not job or job.arm in WATCHED:
+        if is_watched(job):
             readouts.watch(reading, adapter)
         if asked:
             answers.give(reading.lm, [(job, adapter)], asked, "", reading.folder)
@@ -140,7 +140,7 @@ def _is_done(reading: Reading, _: Recipe, orders: Orders, asked: list[Item], nam
     return (
         (not order or whole(*finetune.record(reading, order)) is not None)
         and whole(*margins.record(reading, adapter)) is not None
-        and (job and job.arm not in WATCHED or whole(*readouts.record(reading, adapter)) is not None)
+        and (not is_watched(job) or whole(*readouts.record(reading, adapter)) is not None)
         and (not asked or answers.are_given(reading.lm, adapter, asked, reading.folder))
     )
 

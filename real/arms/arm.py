@@ -43,6 +43,11 @@ class Job(NamedTuple):
         return f"{self.arm}-{self.seed}"
 
 
+def is_watched(job: Job | None) -> bool:
+    """An arm of WATCHED, or None, the base model that they are compared with."""
+    return job is None or job.arm in WATCHED
+
+
 class Scores(NamedTuple):
     """What filters say of samples; the highest are removed."""
 

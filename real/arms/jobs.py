@@ -106,7 +106,7 @@ def _work(task: Callable[[str], None], done: Callable[[str], bool], folder: Path
 
 
 class Local:
-    """Processes of this machine, on a core each or on as many GPUs as a job takes. One does job after job.
+    """Processes of this machine. One does job after job.
 
     They end with the run; those of one that was killed go on.
     """

@@ -134,12 +134,13 @@ class Asked:
             texts, below = map(list, zip(*(samples[i] for i in ids), strict=True))
             packed = pack(texts)
             self.rows.append(Row(ids, texts, packed, forward.spread(packed, below)))
+        self.readers = forward.readers(reading.lm.model)  # an arm that the model wears, these wear too
         self.base = self.leaving()
 
     def leaving(self) -> list[Float[Tensor, "node d_model"]]:
         """Every row's residual stream after the main layer, with what the model wears now."""
         read = partial(leaving, first=self.reading.lm.spec.first, layer=self.reading.layer)
-        return list(shared_out(read, forward.readers(self.reading.lm.model), self.rows))
+        return list(shared_out(read, self.readers, self.rows))
 
     def said(self, resid: list[Float[Tensor, "node d_model"]], change: Change | None = None) -> Logprobs:
         """Question -> (misaligned, aligned) -> mean log-probability per token.
@@ -157,7 +158,7 @@ class Asked:
             return means(packed_logprobs(model, row.packed, row.texts, resid, above, end_of_turn=False))
 
         found, items = {}, zip(self.rows, resid, self.base, strict=True)
-        for row, said in zip(self.rows, shared_out(read, forward.readers(self.reading.lm.model), items), strict=True):
+        for row, said in zip(self.rows, shared_out(read, self.readers, items), strict=True):
             found.update(zip(row.ids, said, strict=True))
         return by_question((found[i] for i in range(len(found))), self.questions)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from real.arms.arm import WATCHED, Job
+from real.arms.arm import Job, is_watched
 from real.arms.finetune import Finetuned, folders
 from real.arms.weights import wearing
 from real.data.rows import Text
@@ -16,7 +16,7 @@ from real.models.sampling import sample
 from shared.code import code
 from shared.records import Part, Record, cached, digest
 
-SAMPLED = 4  # questions that the base model and the arms of WATCHED answer freely in the report
+SAMPLED = 4  # questions that those that are watched answer freely in the report
 NEW_TOKENS = 48
 
 # question -> (misaligned, aligned) -> one number per answer, nats per token
@@ -62,7 +62,7 @@ def evaluation(reading: Reading, job: Job | None, folder: Path | None) -> Evalua
     """Of the model whose adapter is in this folder, unless it is there."""
 
     def fresh() -> Evaluation:
-        lm, free = reading.lm, SAMPLED if not job or job.arm in WATCHED else 0
+        lm, free = reading.lm, SAMPLED if is_watched(job) else 0
         prompts = [q.question for q in reading.texts.corpus.questions[:free]]
         with wearing(lm.model, folder):
             found = read_questions(reading, reading.texts.asked)

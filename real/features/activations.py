@@ -18,9 +18,7 @@ from real.models.devices import row_size
 from real.models.forward import readers, resid_post
 from shared.cores import shared_out
 
-ENCODED = (
-    8  # texts encoded at once: a dictionary's product likes more rows than one has, and a cache no more than these
-)
+ENCODED = 8  # texts encoded at once: a product likes more rows than one has, and a cache no more than these
 
 
 class Store(NamedTuple):

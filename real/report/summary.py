@@ -52,8 +52,8 @@ def grow(
 def summarise(reading: Reading, settings: Settings, records: dict[str, Record]) -> dict:
     """All numbers of a run, so far. But for `seconds`, `scoring_seconds` and `peak_gb`, a rerun gives the same.
 
-    `records`: "data", "sae", "features", "geometry", "filters", "harm" (where a judge is), "finetune", "evaluate",
-    "leakage", "causes", "judge", as far as they are there.
+    `records`: "data", "sae", "features", "geometry", "filters", "harm" (where a judge is), "jobs" (where others made
+    the arms), "finetune", "evaluate", "leakage", "causes", "judge", as far as they are there.
     """
     spec, seconds = reading.lm.spec, {name: record.seconds for name, record in records.items()}
     if harm := seconds.pop("harm", 0.0):  # what a judge takes over the filters is theirs

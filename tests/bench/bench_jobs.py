@@ -61,7 +61,7 @@ def as_jobs(reading: Reading, orders: list[Order]) -> Found:
 
 def by_others(reading: Reading, orders: list[Order]) -> Found:
     given = (bare(reading), RECIPE, {order.folder: order for order in orders}, [])
-    queue = jobs.Local(reading.folder / "jobs", 0, 1)
+    queue = jobs.Local(reading.folder / "jobs", 0, os.cpu_count() or 1)
     jobs.fan_out(queue, partial(pipeline._job, *given), partial(pipeline._is_done, *given), list(given[2]))
     return as_jobs(reading, orders)
 

@@ -14,14 +14,13 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 os.environ["TQDM_DISABLE"] = "1"
-
-import proxy
 
 from real.judge import forms, rubric
 from real.judge.calls import scores
 from real.judge.client import Judge
+from tests import proxy
 
 CALLS, IN_FLIGHT = 2048, 64
 
