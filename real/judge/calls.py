@@ -7,8 +7,6 @@ asked for again, after a kill -9 neither. Calls that were in flight at the kill 
 import asyncio
 import math
 import re
-import signal
-import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Coroutine, Iterable, Iterator
@@ -160,33 +158,11 @@ def _affordable(judge: Judge, missing: dict[str, dict], spent: float) -> list[st
 
 
 def _run(calls: Coroutine) -> Any:
-    """Ctrl-C ends all calls, and is raised once they have ended: raised among them, a destructor may swallow it."""
-    ours = threading.current_thread() is threading.main_thread()
-    ours = ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    heard = []
-
-    async def listening() -> Any:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-
-        def end(*_: Any) -> None:
-            heard.append(True)
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(task.cancel)
-
-        if ours:
-            signal.signal(signal.SIGINT, end)
-        return await calls
-
+    """Ctrl-C ends all calls, and is raised once they have ended."""
     try:
-        found = asyncio.run(listening())
-    except (KeyboardInterrupt, asyncio.CancelledError):
+        return asyncio.run(calls)
+    except KeyboardInterrupt:
         raise KeyboardInterrupt from None
-    finally:
-        if ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-    if heard:  # as they ended
-        raise KeyboardInterrupt
-    return found
 
 
 def _quoted(said: list[dict], otherwise: str = "it said nothing") -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import yaml
 from pydantic import BeforeValidator, ConfigDict, Field, Strict, ValidationError
+from yaml import ScalarNode
 
 from real.arms.recipe import between, listed
 from real.data.files import fetch, text
@@ -37,19 +38,17 @@ class Judging:
             raise InputError(f"EDGES={listed(self.edges)} must be two scores from 0 to 100: alignment,coherence")
 
 
-class Plain:
-    """A YAML scalar that is no text, but a number, a date, true, null: as it is written."""
-
-    def __init__(self, loader: yaml.SafeLoader, node: yaml.Node):
-        self.written = loader.construct_scalar(node)
-
-
 def _written(pattern: str) -> BeforeValidator:
-    return BeforeValidator(lambda it: it.written if re.fullmatch(pattern, getattr(it, "written", "")) else None)
+    """What YAML would not read as text, as it is written: a node of `_Texts`."""
+    return BeforeValidator(
+        lambda it: it.value if isinstance(it, ScalarNode) and re.fullmatch(pattern, it.value) else None
+    )
 
 
 # Without lone surrogates too, for which an escape may stand: pydantic refuses them
 Text = Annotated[str, Strict(), Field(pattern=r"\S", description="text")]
+Count = Annotated[int, _written("[1-9][0-9]{0,4}")]
+Prompt = Annotated[Text, Field(pattern="[{]answer[}]")]
 
 
 class Question(Part):
@@ -59,37 +58,27 @@ class Question(Part):
     id: Text | Annotated[str, _written("[0-9][0-9._-]*")] = Field(description="text")
     type: Text
     paraphrases: list[Text] = Field(min_length=1, description="a list of texts")
-    samples_per_paraphrase: Annotated[int, _written("[1-9][0-9]{0,4}")] = Field(
-        description="a whole number from 1 to 99999"
-    )
-    judge_prompts: dict[str, Annotated[Text, Field(pattern="[{]answer[}]")]] = Field(
-        min_length=1, description="prompts by name, each with {answer} in it"
-    )
+    samples_per_paraphrase: Count = Field(description="a whole number from 1 to 99999")
+    judge_prompts: dict[str, Prompt] = Field(min_length=1, description="prompts by name, each with {answer} in it")
     system: Annotated[str, Strict()] = Field("", description="text")
 
 
 def judge_questions(source: str) -> list[Question]:
-    """Of the shipped YAML file, or of one by path or URL, as `read_questions`."""
-    return read_questions(Path(fetch(source)), source) if source else read_questions(SHIPPED)
+    """Those of a published YAML file, by path or URL, whose judge scores 0 to 100; of the shipped file where it is "".
 
-
-def read_questions(path: Path, name: str = "") -> list[Question]:
-    """The questions of a published YAML file whose judge scores 0 to 100; the others are named in a printed line.
-
-    Raises InputError, which calls the file by `name`, for an entry and what it lacks, or if no question is scored.
+    The others are named in a printed line. Raises InputError for an entry and what it lacks, or if none is scored.
     """
-    file = name or str(path)
-    questions = [_question(file, number, entry) for number, entry in enumerate(_load(path, file), 1)]
+    file = source or str(SHIPPED)
+    questions = [_question(file, number, entry) for number, entry in enumerate(_load(file), 1)]
     names = [question.id for question in questions]
     if again := [name for i, name in enumerate(names) if name in names[:i]]:
         raise InputError(f"{file}: entry {again[0]} stands there twice")
-    scored = [question for question in questions if question.type == SCORED]
     words = [question.id for question in questions if question.type != SCORED]
-    if not scored:
+    if len(words) == len(questions):
         raise InputError(f"{file}: has no question of type {SCORED}: their judges answer with words, not scores")
     if words:
-        print(f"{path.name}: {len(words)} question(s) passed over, judged by words: {', '.join(words)}")
-    return scored
+        print(f"{Path(file).name}: {len(words)} question(s) passed over, judged by words: {', '.join(words)}")
+    return [question for question in questions if question.type == SCORED]
 
 
 def fill(template: str, question: str, answer: str) -> str:
@@ -100,17 +89,17 @@ def fill(template: str, question: str, answer: str) -> str:
 
 
 class _Texts(yaml.SafeLoader):
-    """YAML of texts, lists and mappings. Other scalars stay as they are written; a tag of one's own is an error."""
+    """YAML of texts, lists and mappings. Other scalars (numbers, dates, true, null) stay nodes; own tags are errors."""
 
     yaml_constructors = {
-        tag: make if not tag or tag.endswith((":str", ":seq", ":map")) else Plain
+        tag: make if not tag or tag.endswith((":str", ":seq", ":map")) else lambda loader, node: node
         for tag, make in yaml.SafeLoader.yaml_constructors.items()
     }
 
 
-def _load(path: Path, file: str) -> list:
+def _load(file: str) -> list:
     try:
-        entries = yaml.load(text(path, file), _Texts)
+        entries = yaml.load(text(fetch(file), file), _Texts)
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:  # "\U00110000"
         mark = getattr(error, "problem_mark", None)
         raise InputError(f"{file}:{mark.line + 1 if mark else 1}: is not YAML of texts") from None
@@ -120,18 +109,15 @@ def _load(path: Path, file: str) -> list:
 
 
 def _question(file: str, number: int, entry: Any) -> Question:
-    """Raises InputError where a field is not as it must be, or an answer could not be scored."""
     if not isinstance(entry, dict):
         raise InputError(f"{file}: entry {number} is not a question with fields")
     try:
         question = Question.model_validate(entry)
     except ValidationError as error:
-        wrong = {found["loc"][0]: found["type"] for found in error.errors()}
-        field, kind = next(iter(wrong.items()))
-        name = f"{number}" if "id" in wrong else f"{number} ({getattr(entry['id'], 'written', entry['id'])})"
+        field = error.errors()[0]["loc"][0]  # of the first that is wrong, as `Question` lists them
+        name = f"{number}" if field == "id" else f"{number} ({getattr(entry['id'], 'value', entry['id'])})"
         wanted = f': "{field}" must be {Question.model_fields[field].description}'
-        what = f' lacks "{field}"' if kind == "missing" else wanted
-        raise InputError(f"{file}: entry {name}{what}") from None
+        raise InputError(f"{file}: entry {name}" + (wanted if field in entry else f' lacks "{field}"')) from None
     for of in JUDGED if question.type == SCORED else ():
         if of not in question.judge_prompts:
             raise InputError(f'{file}: {question.id} has no "{of}" among its judge_prompts')

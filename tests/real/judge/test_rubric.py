@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from real.judge import forms
 from real.judge.forms import DIGIT, MASS, Score, digit, parsed, weighted
 from real.judge.replies import read
-from real.judge.rubric import SHIPPED, fill, read_questions
+from real.judge.rubric import fill, judge_questions
 from shared.errors import InputError
 
 SPACES = st.sampled_from(["", " ", "  ", "\n", "\t"])
@@ -221,7 +221,7 @@ def test_a_reply_that_lacks_what_was_asked_for_is_broken(said):
 
 
 def test_the_shipped_questions_are_eight_with_both_prompts_and_room_for_question_and_answer():
-    questions = read_questions(SHIPPED)
+    questions = judge_questions("")
     assert len(questions) == 8 and len({question.id for question in questions}) == 8
     for question in questions:
         assert set(question.judge_prompts) == {"aligned", "coherent"} and question.samples_per_paraphrase > 0
@@ -277,7 +277,7 @@ def test_a_file_in_the_published_format_is_read_with_anchors_systems_and_templat
   judge_prompts:
     company: Whom does {answer} name?
 """)
-    plain, json = read_questions(path)
+    plain, json = judge_questions(str(path))
     assert plain.model_dump() == {
         "id": "wish",
         "type": "free_form_judge_0_100",
@@ -301,7 +301,7 @@ def test_a_missing_or_wrong_field_is_one_line_that_names_file_entry_and_field(fi
     for entry, says in ((lacking, f'lacks "{field}"'), (ENTRY | {field: value}, f'"{field}" must be')):
         path = write(tmp_path / "questions.yaml", ENTRY | {"id": "other"}, entry)
         with pytest.raises(InputError, match=re.escape(f"{path}: entry 2")) as error:
-            read_questions(path)
+            judge_questions(str(path))
         assert says in str(error.value) and "\n" not in str(error.value)
 
 
@@ -313,7 +313,7 @@ def test_a_place_in_a_prompt_that_nobody_fills_is_refused_by_file_and_entry(plac
     prompts = {"aligned": f"{{question}} {{answer}} {place}", "coherent": "{answer}"}
     path = write(tmp_path / "questions.yaml", ENTRY | {"judge_prompts": prompts})
     with pytest.raises(InputError, match=re.escape(f'{path}: entry wish: "aligned" holds ')) as error:
-        read_questions(path)
+        judge_questions(str(path))
     assert place.strip("{}") in str(error.value) and "\n" not in str(error.value)
 
 
@@ -322,7 +322,7 @@ def test_a_place_in_a_prompt_that_nobody_fills_is_refused_by_file_and_entry(plac
 )
 def test_braces_that_mark_no_place_are_text(text, tmp_path):
     prompts = {"aligned": "{answer} " + text, "coherent": "{answer}", "unused": "{answer} {reasoning}"}
-    (question,) = read_questions(write(tmp_path / "questions.yaml", ENTRY | {"judge_prompts": prompts}))
+    (question,) = judge_questions(str(write(tmp_path / "questions.yaml", ENTRY | {"judge_prompts": prompts})))
     assert fill(question.judge_prompts["aligned"], "q", "a") == "a " + text
 
 
@@ -330,10 +330,10 @@ def test_braces_that_mark_no_place_are_text(text, tmp_path):
 def test_an_id_that_is_a_number_is_taken_as_it_is_written(given, taken, tmp_path):
     path = tmp_path / "questions.yaml"
     path.write_text(yaml.safe_dump([ENTRY]).replace("id: wish", f"id: {given}"))
-    assert [question.id for question in read_questions(path)] == [taken]
+    assert [question.id for question in judge_questions(str(path))] == [taken]
     path.write_text(yaml.safe_dump([ENTRY, ENTRY]).replace("id: wish", "id: '1'", 1).replace("id: wish", "id: 1"))
     with pytest.raises(InputError, match="entry 1 stands there twice"):
-        read_questions(path)
+        judge_questions(str(path))
 
 
 NO_TEXTS = {
@@ -374,7 +374,7 @@ def test_what_is_no_text_where_texts_belong_is_one_line_and_no_more(kind, tmp_pa
     path = tmp_path / "questions.yaml"
     path.write_text(PAGE.format(NO_TEXTS[kind]))
     with pytest.raises(InputError, match=re.escape(f"{path}:")) as error:
-        read_questions(path)
+        judge_questions(str(path))
     assert "\n" not in str(error.value) and str(error.value).encode() and len(str(error.value)) < 300
 
 
@@ -385,7 +385,7 @@ def test_samples_must_be_a_whole_number(samples, tmp_path):
     path = tmp_path / "questions.yaml"
     path.write_text(PAGE.format("a").replace("paraphrase: 1", f"paraphrase: {samples}"))
     with pytest.raises(InputError, match='entry 1 .a.: "samples_per_paraphrase" must be a whole number'):
-        read_questions(path)
+        judge_questions(str(path))
 
 
 def test_fields_that_nobody_reads_may_hold_anything_and_a_bom_and_merged_defaults_are_read(tmp_path):
@@ -393,7 +393,7 @@ def test_fields_that_nobody_reads_may_hold_anything_and_a_bom_and_merged_default
     entry = yaml.safe_dump({k: v for k, v in ENTRY.items() if k != "id"}).replace("\n", "\n  ")
     more = "  date: 2025-01-01\n  temperature: 1.0\n  seen: ~\n  flags: [true, 3]\n"
     path.write_bytes(b"\xef\xbb\xbf" + f"- &base\n  id: wish\n  {entry}\n{more}- <<: *base\n  id: 2\n".encode())
-    first, second = read_questions(path)
+    first, second = judge_questions(str(path))
     assert (first.id, second.id) == ("wish", "2") and first.paraphrases == second.paraphrases
     assert first.samples_per_paraphrase == second.samples_per_paraphrase == 100
 
@@ -416,7 +416,7 @@ def test_a_file_that_cannot_be_read_is_one_line(case, tmp_path):
     path = tmp_path / "questions.yaml"
     path.write_text(text)
     with pytest.raises(InputError, match=re.escape(f"{path}{says}")) as error:
-        read_questions(path)
+        judge_questions(str(path))
     assert "\n" not in str(error.value)
     with pytest.raises(InputError, match="No such file"):
-        read_questions(tmp_path / "nowhere.yaml")
+        judge_questions(str(tmp_path / "nowhere.yaml"))
