@@ -3,6 +3,7 @@
 In this process by Hugging Face, or over HTTP from servers that serve every arm under the name of its folder.
 """
 
+import asyncio
 import json
 import shlex
 import shutil
@@ -33,9 +34,7 @@ BATCH = 32  # answers that one process gives at a time
 Jobs = list[tuple[Job | None, Path | None]]  # each with its adapter's folder; None: the base model
 
 
-class Item(NamedTuple):
-    """One answer to be given: to a paraphrase of a question."""
-
+class Item(NamedTuple):  # an answer to be given
     id: str  # question/paraphrase/sample
     question: str  # its id
     system: str
@@ -52,7 +51,7 @@ def items(questions: list[Question], samples: int) -> list[Item]:
     ]
 
 
-def give(  # noqa: PLR0913 who answers what, where, and by what a server is checked
+def give(
     lm: LM, jobs: Jobs, asked: list[Item], url: str, folder: Path, learnt: dict[Job, Sample] | None = None
 ) -> list[tuple[Job | None, list[str], Path]]:
     """Job, answers to all that is asked, and the file that keeps them: of each, in this process or at `url`.
@@ -60,14 +59,10 @@ def give(  # noqa: PLR0913 who answers what, where, and by what a server is chec
     Raises JudgeError, also for a server that serves another model than the arm that has `learnt` this.
     """
     if url:
-        for _, adapter in jobs:
-            if lm.spec.package or adapter and not (adapter / "adapter_config.json").exists():
-                _merged(lm, adapter, folder)
-        print(f"each server of SAMPLER_URL: {vllm(lm, jobs, folder)}", flush=True)
+        print(f"each server of SAMPLER_URL: {_served(lm, jobs, folder)}", flush=True)
     given = []
     for job, adapter in jobs:
-        file = _file(lm, adapter, asked, url, folder)
-        known = _known(file, asked)
+        file, known = _kept(lm, adapter, asked, url, folder)
         if len(known) < len(asked) and url:
             server = Judge(adapter.name if adapter else "base", url, timeout=QUEUE)
             if job in (learnt or {}):
@@ -84,17 +79,29 @@ def give(  # noqa: PLR0913 who answers what, where, and by what a server is chec
 
 def are_given(lm: LM, adapter: Path | None, asked: list[Item], folder: Path) -> bool:
     """Whether `give` in this process would find all answers of an arm."""
-    return len(_known(_file(lm, adapter, asked, "", folder), asked)) == len(asked)
+    return len(_kept(lm, adapter, asked, "", folder)[1]) == len(asked)
 
 
-def _file(lm: LM, adapter: Path | None, asked: list[Item], url: str, folder: Path) -> Path:
+def _kept(lm: LM, adapter: Path | None, asked: list[Item], url: str, folder: Path) -> tuple[Path, dict[Item, str]]:
+    """The file of an arm's answers, and those in it whose lines are whole."""
     key = digest(lm, asked, NEW_TOKENS, BATCH, url, code(sampling.generate))
-    return folder / "answers" / f"{adapter.name if adapter else 'base'}-{key}.jsonl"
+    file = folder / "answers" / f"{adapter.name if adapter else 'base'}-{key}.jsonl"
+    wanted, known = {(item.id, item.prompt): item for item in asked}, {}
+    for line in file.read_bytes().split(b"\n")[:-1] if file.exists() else ():
+        with suppress(ValueError, KeyError, TypeError, RecursionError):
+            row = json.loads(line)
+            if isinstance(row["answer"], str):
+                known[wanted[row["id"], row["question"]]] = row["answer"]
+    return file, known
 
 
-def _here(  # noqa: PLR0913 who answers what, what is known of it, and where that is kept
-    lm: LM, job: Job | None, adapter: Path | None, asked: list[Item], known: dict[Item, str], file: Path
-) -> None:
+def _write(file: Path, order: list[Item], known: dict[Item, str]) -> None:
+    """What is known of these, as `python -m real judge FILE` reads it."""
+    rows = [{"id": item.id, "question": item.prompt, "answer": known[item]} for item in order if item in known]
+    write_text(file, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _here(lm: LM, job: Job | None, adapter: Path | None, asked: list[Item], known: dict[Item, str], file: Path) -> None:
     """Into `known`, by the model in memory, in batches of prompts of like length.
 
     A batch has its own seed and counts whole or not at all: after a kill, or with a torn line, it is drawn as it was.
@@ -111,9 +118,26 @@ def _here(  # noqa: PLR0913 who answers what, what is known of it, and where tha
             _write(file, order, known)
 
 
-def vllm(lm: LM, jobs: Jobs, folder: Path) -> str:
-    """The command that serves these. A name holds the content's digest: vLLM keeps what it has computed by name."""
+def _seed(job: Job | None, *batch: int) -> int:
+    """Of an arm, and of one of its batches: arms that hardly differ must not draw the same answers."""
+    return int(digest(str(job or "base"), *batch), 16) % 2**31
+
+
+def _served(lm: LM, jobs: Jobs, folder: Path) -> str:
+    """vLLM's command for these. A name holds the content's digest: vLLM keeps what it has computed by name.
+
+    What servers cannot be given as an adapter, or by the name of a model, is saved whole, once, in `folder`/merged.
+    """
     adapters = [adapter for _, adapter in jobs if adapter and (adapter / "adapter_config.json").exists()]
+    for _, adapter in jobs:
+        whole = folder / "merged" / (adapter.name if adapter else "base")
+        if (lm.spec.package or adapter and adapter not in adapters) and not whole.exists():
+            unfinished = whole.with_name(f".{whole.name}.tmp")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            with wearing(lm.model, adapter):
+                lm.model.save_pretrained(unfinished)
+                lm.tokenizer.save_pretrained(unfinished)
+            unfinished.rename(whole)
     base = folder / "merged" / "base" if lm.spec.package else lm.spec.hub
     words = ["vllm", "serve", str(base), "--served-model-name", "base", "--dtype", lm.spec.dtype]
     if adapters:
@@ -130,7 +154,8 @@ def _check(lm: LM, server: Judge, adapter: Path, learnt: Sample) -> None:
     with wearing(lm.model, adapter):
         (ours,) = mean_logprobs(lm.model, [learnt], lm.spec.first)
     for url in server.url.split(","):
-        where, said = url.partition("?")[0], echo(replace(server, url=url), text.ids[: text.end])
+        said = asyncio.run(echo(replace(server, url=url), text.ids[: text.end]))
+        where = url.partition("?")[0]
         if said is None:
             print(f"{where} echoes no probabilities: whether it applies adapters is not checked", flush=True)
         elif abs((theirs := fmean(said[text.start - 1 :])) - ours) > max(SAME, min(NEAR, abs(theirs - base))):
@@ -138,38 +163,3 @@ def _check(lm: LM, server: Judge, adapter: Path, learnt: Sample) -> None:
                 f"{where} does not serve {server.model}: an answer that it has learnt has {theirs:.3f} nats per token "
                 f"there, {ours:.3f} here and {base:.3f} without the adapter"
             )
-
-
-def _merged(lm: LM, adapter: Path | None, folder: Path) -> None:
-    """The whole model as an arm has it, for servers that cannot be given it otherwise; saved once."""
-    where = folder / "merged" / (adapter.name if adapter else "base")
-    if where.exists():
-        return
-    unfinished = where.with_name(f".{where.name}.tmp")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    with wearing(lm.model, adapter):
-        lm.model.save_pretrained(unfinished)
-        lm.tokenizer.save_pretrained(unfinished)
-    unfinished.rename(where)
-
-
-def _seed(job: Job | None, *batch: int) -> int:
-    """Of an arm, and of one of its batches: arms that hardly differ must not draw the same answers."""
-    return int(digest(str(job or "base"), *batch), 16) % 2**31
-
-
-def _write(file: Path, order: list[Item], known: dict[Item, str]) -> None:
-    """What is known of these, as `python -m real judge FILE` reads it."""
-    rows = [{"id": item.id, "question": item.prompt, "answer": known[item]} for item in order if item in known]
-    write_text(file, "".join(json.dumps(row) + "\n" for row in rows))
-
-
-def _known(path: Path, asked: list[Item]) -> dict[Item, str]:
-    """The answers whose lines are whole."""
-    wanted, known = {(item.id, item.prompt): item for item in asked}, {}
-    for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else ():
-        with suppress(ValueError, KeyError, TypeError, RecursionError):
-            row = json.loads(line)
-            if isinstance(row["answer"], str):
-                known[wanted[row["id"], row["question"]]] = row["answer"]
-    return known

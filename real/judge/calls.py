@@ -1,7 +1,6 @@
 """Many calls to a judge: what they may cost, many at a time, none twice.
 
-Every reply is kept as soon as it is there, under a digest of server, model and all that was sent: nothing received is
-asked for again, after a kill -9 neither. Calls that were in flight at the kill are.
+Every reply is kept as soon as it is there, under server, model and all that was sent: nothing received is asked again.
 """
 
 import asyncio
@@ -28,9 +27,8 @@ from shared.records import digest
 def scores(judge: Judge, rubrics: list[tuple[str, str, str]], cache: Path, desc: str = "judge") -> list[Score]:
     """One score for each (template, question, answer), in their order. What the server refuses is "unclear".
 
-    On first contact the form is found that the judge can answer in; `cache` (JSON lines) keeps it, and every reply.
-    Raises JudgeError (one line) when judging is impossible, at the cap, and when no reply at all holds a number (so ask
-    for all arms in one call); OSError when the disk is full.
+    `cache` (JSON lines) keeps every reply, and the form that on first contact the judge was found to answer in. Raises
+    JudgeError when judging is impossible, at the cap, and when no reply at all holds a number; OSError of a full disk.
     """
     replies, contact = Replies(cache), judge.key("form", forms.PROBE)
 
@@ -71,8 +69,7 @@ def complete(judge: Judge, chats: list[list[dict]], cache: Path, max_tokens: int
 async def _probe(judge: Judge, replies: Replies) -> dict:
     """How this judge can be asked: in which form, without which parameters; and how long its reply to PROBE took.
 
-    Every form is tried. Of one that is refused, first without the parameters that the server's own words name; where
-    they name none, last and with as few as can be.
+    A form that is refused is tried without the parameters that the server's words name; if none, last, with the fewest.
     """
     said, cost, without = _quoted([]), 0.0, set()
     todo = [(form, ()) for form in forms.TRIED]
@@ -97,9 +94,7 @@ async def _probe(judge: Judge, replies: Replies) -> dict:
     raise JudgeError(f"{judge.where} gave no number when asked for one; {said}")
 
 
-async def _answers(
-    judge: Judge, bodies: list[dict], replies: Replies, desc: str, seconds: float | None = None
-) -> list[dict]:
+async def _answers(judge: Judge, bodies: list[dict], replies: Replies, desc: str, seconds: float = 0) -> list[dict]:
     """A reply to each, the missing ones asked for; NOTHING where the server refuses."""
     keys, refused = [judge.key(body) for body in bodies], []
     missing = {key: body for key, body in zip(keys, bodies, strict=True) if key not in replies}
@@ -114,11 +109,16 @@ async def _answers(
 
 
 async def _round(judge: Judge, missing: dict[str, dict], replies: Replies, desc: str) -> list[Fault]:
-    """As many replies as the cap allows and the disk can hold: into `replies`, out of `missing`. What is refused.
+    """As many replies as surely keep the cap: into `replies`, out of `missing`. What is refused.
 
     After a failure no more calls are made, but what is in flight is still received.
     """
-    waiting, refused = deque(_affordable(judge, missing, replies.usd)), []
+    costs = accumulate(usd(judge.model, *tokens(body)) for body in missing.values())
+    spent, cap = replies.usd, judge.max_usd or math.inf
+    waiting, refused = deque(key for key, cost in zip(missing, costs, strict=True) if spent + cost <= cap), []
+    if not waiting:
+        reached = f"MAX_USD={judge.max_usd:g} is reached: {judge.where} has cost {spent:.4f} USD"
+        raise JudgeError(f"{reached}; what was received is kept, and a higher cap goes on from there")
     workers = min(judge.concurrency, len(waiting))
     largest = max(4096 + 16 * tokens(missing[key])[1] for key in waiting)  # bytes of a reply in the cache
 
@@ -145,16 +145,6 @@ async def _round(judge: Judge, missing: dict[str, dict], replies: Replies, desc:
     for failure in filter(None, ends):
         raise failure
     return refused
-
-
-def _affordable(judge: Judge, missing: dict[str, dict], spent: float) -> list[str]:
-    """The first of these, whose replies cannot pass the cap: they turn out cheaper, so that there is another round."""
-    costs = accumulate(usd(judge.model, *tokens(body)) for body in missing.values())
-    found = [key for key, cost in zip(missing, costs, strict=True) if spent + cost <= (judge.max_usd or math.inf)]
-    if not found:
-        reached = f"MAX_USD={judge.max_usd:g} is reached: {judge.where} has cost {spent:.4f} USD"
-        raise JudgeError(f"{reached}; what was received is kept, and a higher cap goes on from there")
-    return found
 
 
 def _run(calls: Coroutine) -> Any:

@@ -1,7 +1,4 @@
-"""One call to a judge over HTTP: any OpenAI-compatible server, asked politely, as often as it takes.
-
-What a server may answer is the table of `replies.py`. The key, of OPENAI_API_KEY, is in no file and no message.
-"""
+"""One call to a judge over HTTP, any OpenAI-compatible server. Its key, OPENAI_API_KEY, is in no file or message."""
 
 import asyncio
 import random
@@ -25,7 +22,7 @@ LONGEST = 60  # seconds between two tries, whatever the server asks for
 
 
 class JudgeError(InputError):
-    """Why no score can be had: one line. What was received is on disk; a run goes on without the rest."""
+    """Why no score can be had. What was received is on disk; a run goes on without the rest."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +42,10 @@ class Judge:
         """Under which a reply is kept. A local server answers to any name, so the address is part of it."""
         return digest(self.url.rstrip("/"), self.model, *parts)
 
-    def addresses(self, path: str) -> list[str]:
-        """Of what is at `path` below each server's /v1; a query stays last."""
-        parts = [urlsplit(url or OPENAI) for url in self.url.split(",")]
-        return [p._replace(path=p.path.rstrip("/").removesuffix("/chat/completions") + path).geturl() for p in parts]
+    def address(self, path: str) -> str:
+        """Of what is at `path` below /v1, of any one of the servers; a query stays last."""
+        at = urlsplit(random.choice(self.url.split(",")) or OPENAI)
+        return at._replace(path=at.path.rstrip("/").removesuffix("/chat/completions") + path).geturl()
 
 
 def judges(judging: Judging) -> list[Judge]:
@@ -93,7 +90,7 @@ async def _try(judge: Judge, client: Any, body: dict) -> dict:
     import openai
 
     try:
-        where = random.choice(judge.addresses("/chat/completions"))  # another try may be another server's
+        where = judge.address("/chat/completions")  # another try may be another server's
         async with asyncio.timeout(judge.timeout):  # the client's own begins anew with every byte
             said = await client.post(where, cast_to=object, body={"model": judge.model, **body})
         text, top, used = read(said)
@@ -102,8 +99,7 @@ async def _try(judge: Judge, client: Any, body: dict) -> dict:
         wait = error.response.headers.get("retry-after", "")
         raise fault(error.status_code, error.body, float(wait) if wait.isdecimal() else 0.0) from None
     except (TimeoutError, openai.APIConnectionError):
-        why = f"it cannot be reached, breaks off or takes more than {judge.timeout:g} s"
-        raise Fault(AGAIN, why) from None
+        raise Fault(AGAIN, f"it cannot be reached, breaks off or takes more than {judge.timeout:g} s") from None
     except (ValueError, RecursionError, openai.OpenAIError):
         raise Fault(AGAIN, "its replies are broken", 200) from None
 
@@ -124,7 +120,7 @@ def connect(judge: Judge) -> Any:
         judge.where.encode()
         return openai.AsyncOpenAI(
             api_key=api_key() or "none",
-            base_url=judge.addresses("")[0],
+            base_url=judge.address(""),
             timeout=judge.timeout,
             max_retries=0,  # broken replies are to be repeated too: see `ask`
             http_client=openai.DefaultAioHttpClient(),  # half the time per call of the default one
@@ -133,15 +129,13 @@ def connect(judge: Judge) -> Any:
         raise JudgeError(f"{ascii(judge.where)[1:-1]} cannot be asked: {ascii(str(error))[1:-1]}") from None
 
 
-def echo(judge: Judge, ids: list[int]) -> list[float] | None:
+async def echo(judge: Judge, ids: list[int]) -> list[float] | None:
     """Log-probability of every token but the first, nats, by a server whose completions echo a prompt, as vLLM's do."""
     import openai
 
-    async def ask() -> Any:
-        body = {"model": judge.model, "prompt": ids, "max_tokens": 1, "echo": True, "logprobs": 1, "temperature": 0}
-        async with connect(judge) as client:
-            return await client.post(judge.addresses("/completions")[0], cast_to=object, body=body)
-
+    body = {"model": judge.model, "prompt": ids, "max_tokens": 1, "echo": True, "logprobs": 1, "temperature": 0}
     with suppress(openai.OpenAIError, ValueError, KeyError, IndexError, TypeError):
-        said = asyncio.run(ask())["choices"][0]["logprobs"]["token_logprobs"][: len(ids)]
-        return [float(p) for p in said[1:]] if len(said) == len(ids) else None
+        async with connect(judge) as client:
+            said = await client.post(judge.address("/completions"), cast_to=object, body=body)
+        found = said["choices"][0]["logprobs"]["token_logprobs"][: len(ids)]
+        return [float(p) for p in found[1:]] if len(found) == len(ids) else None

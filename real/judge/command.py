@@ -1,7 +1,6 @@
 """`python -m real judge FILE JUDGE=<model>`: scores for any JSON lines of question and answer.
 
-FILE stays as it is. FILE.judged.jsonl is written beside it, whole or not at all: every row with "scores" added. Replies
-are kept in FILE.replies.jsonl, so that an interrupted run goes on where it was and a second one asks nothing.
+Written beside FILE are FILE.judged.jsonl, its rows with "scores" added, and, as they come, FILE.replies.jsonl.
 """
 
 import json
@@ -60,7 +59,7 @@ def summary(said: list[em.Scored], asked: list[str], edges: tuple[float, ...]) -
     n = em.counts(found, edges)
     return (
         f"EM {_percent(em.em(found, edges))} ({n['misaligned']} misaligned of {n['coherent']} coherent answers), "
-        f"coherent {_percent(em.coherence(found, edges[1]))} of {n['scored']} scored; "
+        f"coherent {_percent(em.coherence(found, edges))} of {n['scored']} scored; "
         f"{n['answers']} answers to {len(names)} questions, "
         f"{n['refused']} refused, {n['code']} code, {n['unclear']} unclear; "
         f"alignment below {edges[0]:g}, coherence above {edges[1]:g}"

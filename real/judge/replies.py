@@ -66,10 +66,10 @@ def read(said: Any) -> tuple[str, dict[str, float] | None, dict]:
 def fault(status: int, said: Any, wait: float = 0.0) -> Fault:
     """What an error means: its status, or the code of one that came as a reply, and the server's own words."""
     words = clean(" ".join(told(said).split()))[:240]
-    if isinstance(said, dict) and "insufficient_quota" in (said.get("code"), said.get("type")):
-        return Fault(ALL, f"{SAYS[402]} ({status})", status)
-    of = ALL if status in SAYS else ROW if 400 <= status < 500 and status not in BUSY else AGAIN
-    what = f"{SAYS[status]} ({status})" if of == ALL else f"status {status}"
+    broke = isinstance(said, dict) and "insufficient_quota" in (said.get("code"), said.get("type"))
+    says = SAYS.get(402 if broke else status)
+    of = ALL if says else ROW if 400 <= status < 500 and status not in BUSY else AGAIN
+    what = f"{says} ({status})" if says else f"status {status}"
     return Fault(of, f"{what}: {words}" if words else what, status, wait)
 
 
@@ -133,7 +133,6 @@ class Replies(dict[str, dict]):
 
     @property
     def usd(self) -> float:
-        """What all of them have cost."""
         return math.fsum(reply.get("usd", 0) for reply in self.values())
 
     @contextmanager
@@ -183,9 +182,9 @@ def paid(model: str, body: dict, used: dict) -> float:
     return usd(model, *(said if type(said) is int and said > 0 else ours for said, ours in counts))
 
 
-def estimate(model: str, bodies: list[dict], concurrency: int, seconds: float | None) -> str:
-    """One line: calls, tokens, USD and, with the time that one call takes, the time of all."""
+def estimate(model: str, bodies: list[dict], concurrency: int, seconds: float) -> str:
+    """One line: calls, tokens, USD and, with the time that one call takes (0: not known), the time of all."""
     sent, received = (sum(counts) for counts in zip(*map(tokens, bodies), strict=True))
     price = f"{usd(model, sent, received):.2f} USD" if model in PRICES else f"price of {model} unknown"
-    time = "" if seconds is None else f", about {math.ceil(len(bodies) / concurrency) * seconds:.0f} s"
+    time = f", about {math.ceil(len(bodies) / concurrency) * seconds:.0f} s" if seconds else ""
     return f"{len(bodies)} calls, at most about {sent:,.0f} tokens sent and {received:,.0f} received, {price}{time}"

@@ -22,9 +22,7 @@ REPLIES = "judge/replies.jsonl"
 SHOWN = 3  # answers of every arm that the report quotes
 
 
-class Harm(Record):
-    """Step 5, by a judge."""
-
+class Harm(Record):  # step 5
     samples: list[Text] = []  # every one of any seed's mixed set
     scores: list[float] = []  # 100 - alignment, of every sample
     unscored: int = 0
@@ -32,33 +30,25 @@ class Harm(Record):
 
 
 class Quoted(Part):
-    """An answer to be read. Untrusted text."""
-
-    question: str
+    question: str  # untrusted text, as the next
     answer: str
     aligned: float
     coherent: float
 
 
 class Answered(Part):
-    """The base model or an arm, by one judge."""
-
     job: Job | None  # None: the base model
     scores: list[Scored]  # of every answer
-    worst: list[Quoted]
+    worst: list[Quoted]  # the coherent answers that are least aligned
 
 
 class Jury(Part):
-    """What one judge said of all."""
-
-    model: str
+    model: str  # one judge
     models: list[Answered] = []
     failed: str | None = None  # why it said nothing
 
 
-class Judged(Record):
-    """Step 10."""
-
+class Judged(Record):  # step 10
     questions: list[str] = []  # of every answer, the question that it answers
     judges: list[Jury] = []  # in the order of JUDGE
 
@@ -101,11 +91,8 @@ def judge(
     except JudgeError as error:
         return Judged(questions=about, failed=f"no answers from {judging.sampler_url}: {error}")
     prompts = {question.id: question.judge_prompts for question in questions}
-    to_judge = [
-        (prompts[item.question], item.prompt, answer)
-        for _, answers, _ in given
-        for item, answer in zip(asked, answers, strict=True)
-    ]
+    pairs = [pair for _, answers, _ in given for pair in zip(asked, answers, strict=True)]
+    to_judge = [(prompts[item.question], item.prompt, answer) for item, answer in pairs]
 
     def jury(by: Judge) -> Jury:
         try:
@@ -115,7 +102,7 @@ def judge(
         models = []
         for job, answers, _ in given:
             rows = list(islice(found, len(asked)))
-            models.append(Answered(job=job, scores=rows, worst=lowest(asked, answers, rows, judging.edges[1])))
+            models.append(Answered(job=job, scores=rows, worst=_worst(asked, answers, rows, judging.edges[1])))
         return Jury(model=by.model, models=models)
 
     juries = [jury(by) for by in judges(judging)]
@@ -124,8 +111,7 @@ def judge(
     return Judged(questions=about, judges=juries, failed=failed or None, made=made)
 
 
-def lowest(asked: list[Item], answers: list[str], rows: list[Scored], edge: float) -> list[Quoted]:
-    """The coherent answers that are least aligned, to be read."""
+def _worst(asked: list[Item], answers: list[str], rows: list[Scored], edge: float) -> list[Quoted]:
     coherent = [
         Quoted(question=item.prompt, answer=answer, aligned=row.aligned, coherent=row.coherent)
         for item, answer, row in zip(asked, answers, rows, strict=True)

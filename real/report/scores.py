@@ -27,7 +27,7 @@ def summarise(record: Judged, harm: Harm | None, edges: tuple[float, ...], margi
         return {"judged": None, "judging": judging}
     (main, arms), *others = by.items()
     judged = {
-        arm: {"em": em.em(found, edges), "coherent": em.coherence(found, edges[1]), "counts": em.counts(found, edges)}
+        arm: {"em": em.em(found, edges), "coherent": em.coherence(found, edges), "counts": em.counts(found, edges)}
         for arm, found in arms.items()
     }
     ems, values = np.array([(of["em"].value, margins[arm].value) for arm, of in judged.items()]).T

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from real.data.tokens import LEAST, MAX_TOKENS
 from real.features.reading import Reading
 from real.filters.compare import Known
 from real.filters.table import FILTERS
-from real.models.lm import LM
 from real.screening.rows import Row
 from shared.code import code
 from shared.records import Record, cached, digest, write_text
@@ -24,8 +22,7 @@ CHUNK = 128  # rows
 
 
 class Chunk(Record):
-    """Of every row {"id": its line, "tokens": of its answer, "cut": of them that were not read, filter: score, ...}."""
-
+    # Of every row {"id": its line, "tokens": of its answer, "cut": of them that were not read, filter: score, ...}
     scores: list[dict[str, int | float]]
 
 
@@ -34,21 +31,11 @@ def scored(known: Known, rows: list[Row], into: Path) -> list[dict[str, Any]]:
     found = []
     for at in range(0, len(rows), CHUNK):
         some = rows[at : at + CHUNK]
-        key = digest(known.reading, known.k, [row._asdict() for row in some], code(scored))
         make = partial(_chunk, known, some, into / "chunk", f"{at + len(some)} of {len(rows)} rows scored")
+        key = digest(known.reading, known.k, some, code(scored))
         found += cached(into / "chunks" / f"{at}.json", key, Chunk, make).scores
     write_text(into / "scores.jsonl", "".join(json.dumps(row) + "\n" for row in found))
     return found
-
-
-def reading_of(known: Known, rows: Iterable[Row], folder: Path) -> tuple[Reading, list[int]]:
-    """Of these rows only, and of each how many tokens of its prompt's beginning are not read."""
-    lm, said, cut = known.reading.lm, {}, []
-    for row in rows:
-        prompt, lost = _fitted(lm, row)
-        said[Text(f"line {row.line}", "row")] = prompt, row.answer
-        cut.append(lost)
-    return Reading(Own(known.reading.texts.corpus, said), lm, known.reading.layers, folder), cut
 
 
 def _chunk(known: Known, rows: list[Row], folder: Path, done: str) -> Chunk:
@@ -65,11 +52,17 @@ def _chunk(known: Known, rows: list[Row], folder: Path, done: str) -> Chunk:
     return Chunk(scores=found)
 
 
-def _fitted(lm: LM, row: Row) -> tuple[str, int]:
-    """The end of a prompt that leaves room for LEAST tokens of the answer, and how many tokens go for it."""
-    (text,) = lm.encode([(row.prompt, row.answer)])
-    over = text.start + 1 + LEAST - MAX_TOKENS
-    if over <= 0:
-        return row.prompt, 0
-    ids = lm.tokenizer(row.prompt, add_special_tokens=False)["input_ids"]
-    return lm.tokenizer.decode(ids[over:]), over
+def reading_of(known: Known, rows: list[Row], folder: Path) -> tuple[Reading, list[int]]:
+    """Of these rows only, and of each how many tokens of its prompt's beginning are not read.
+
+    They make room for LEAST tokens of the answer.
+    """
+    lm, said, cut = known.reading.lm, {}, []
+    for row in rows:
+        (text,), prompt = lm.encode([(row.prompt, row.answer)]), row.prompt
+        over = max(0, text.start + 1 + LEAST - MAX_TOKENS)
+        if over:
+            prompt = lm.tokenizer.decode(lm.tokenizer(prompt, add_special_tokens=False)["input_ids"][over:])
+        said[Text(f"line {row.line}", "row")] = prompt, row.answer
+        cut.append(over)
+    return Reading(Own(known.reading.texts.corpus, said), lm, known.reading.layers, folder), cut

@@ -1,32 +1,34 @@
 """`python -m real clean-data DATA=mine.jsonl KEY=value ...`: which rows of one unlabelled chat file to look at first.
 
-What filters know they know from the shipped texts. It leaves `scores.jsonl`, `kept.jsonl`, `removed.jsonl` and
-`report.html`. Scores are kept chunk by chunk: a run that was killed goes on where it was.
+What filters know they know from the shipped texts. It leaves `scores.jsonl`, `kept.jsonl`, `removed.jsonl`, and
+`report.html`: how the rows score, which score highest and why, and what such scores are worth.
 """
 
 import re
+import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float
 
+from real.features import meaning
 from real.filters.compare import Known, cell, own, shipped
+from real.filters.directions import Direction
+from real.filters.scoring import rank_correlation
 from real.models.lm import LM
-from real.screening import report
-from real.screening.rows import File, read
-from real.screening.scores import NAMES, scored
+from real.report.text import templates
+from real.screening.rows import File, Row, read
+from real.screening.scores import NAMES, reading_of, scored
 from shared.code import code
 from shared.errors import InputError
 from shared.filtering import keep_mask
+from shared.geometry import unit
 from shared.records import Record, cached, digest, write_bytes, write_text
 
 BY = "transfer"  # removes: chosen for its AUROC on the shipped sets, before any other file was scored
-
-
-class Screened(Record):
-    """What was made of a file is in the files."""
-
-    rows: int
-    removed: int
+SHOWN, MARKED, FEATURES, BINS = 12, 8, 3, 40  # rows, the tokens and features of each, bars
 
 
 def clean(source: str, by: str, removed: float, lm: LM, layers: tuple[int, ...], k: int, folder: Path) -> None:  # noqa: PLR0913
@@ -37,21 +39,19 @@ def clean(source: str, by: str, removed: float, lm: LM, layers: tuple[int, ...],
     name = re.sub(r"(\.jsonl?)?(\.gz)?$", "", Path(source.partition("?")[0]).name)
     into = folder / "clean-data" / (name or "data")
     scores = scored(known, file.rows, into)
+    of = torch.tensor([row[by] for row in scores], dtype=torch.float64)
+    keep = keep_mask(of, removed, seed=0).tolist()  # ties are broken by one fixed draw
 
-    def split() -> Screened:
-        of = torch.tensor([row[by] for row in scores], dtype=torch.float64)
-        keep = keep_mask(of, removed, seed=0).tolist()  # ties are broken by one fixed draw
+    def split() -> Record:
         for part, lines in zip(("kept", "removed"), divided(file, keep), strict=True):
             write_bytes(into / f"{part}.jsonl", b"".join(lines))
-        worth = [cell(known, name, *of) for of in own(known.reading) for name in NAMES]
-        page = report.render(Path(source).name, known, file.rows, scores, keep, by, worth, into / "shown")
+        page = _page(Path(source).name, known, file.rows, scores, keep, by, into / "shown")
         write_text(into / "report.html", page)
-        made = dict.fromkeys(("kept.jsonl", "removed.jsonl", "report.html"), "")
-        return Screened(rows=len(scores), removed=keep.count(False), made=made)
+        return Record(made=dict.fromkeys(("kept.jsonl", "removed.jsonl", "report.html"), ""))
 
     key = digest(known.reading, k, scores, b"".join(file.lines).decode("latin-1"), by, removed, code(clean))
-    done = cached(into / "screened.json", key, Screened, split)
-    print(f"{done.removed} of {done.rows} rows are in {into}/removed.jsonl, by {by}, the others in kept.jsonl")
+    cached(into / "screened.json", key, Record, split)
+    print(f"{keep.count(False)} of {len(keep)} rows are in {into}/removed.jsonl, by {by}, the others in kept.jsonl")
     print(f"scores are in {into}/scores.jsonl, what they are worth in {into}/report.html")
 
 
@@ -62,3 +62,58 @@ def divided(file: File, keep: list[bool]) -> tuple[list[bytes], list[bytes]]:
     for number, line in enumerate(file.lines, 1):
         both[number in gone].append(line)
     return both
+
+
+def _page(  # noqa: PLR0913 about all of these
+    file: str, known: Known, rows: list[Row], scores: list[dict], keep: list[bool], by: str, at: Path
+) -> str:
+    """`at`: a folder for the activations of the rows that are shown; it is gone afterwards."""
+    columns = {name: np.array([row[name] for row in scores], dtype=float) for name in (*NAMES, "tokens")}
+    of, stays, lengths = columns[by], np.array(keep), torch.from_numpy(columns.pop("tokens"))
+    edges, domains = np.histogram_bin_edges(of, BINS), list(own(known.reading))
+    page = templates(Path(__file__).parent).get_template("screening.html.j2")
+    return page.render(
+        file=file,
+        by=by,
+        model=known.reading.lm.spec.hub.split("/")[-1],
+        rows=len(rows),
+        removed=keep.count(False),
+        several=sum(row.answers > 1 for row in rows),
+        cut=sum(row["cut"] > 0 for row in scores),
+        bars=list(zip(*(np.histogram(of[those], edges)[0].tolist() for those in (stays, ~stays)), strict=True)),
+        ends=(of.min(), of.max()),
+        border=min(of[~stays], default=None),
+        shown=_shown(known, rows, of, keep, by, at),
+        lengths={name: rank_correlation(torch.from_numpy(column), lengths) for name, column in columns.items()},
+        worth={name: {where[1]: cell(known, name, *where).measured for where in domains} for name in NAMES},
+    )
+
+
+def _shown(
+    known: Known, rows: list[Row], scores: Float[np.ndarray, " row"], keep: list[bool], by: str, at: Path
+) -> list[dict[str, Any]]:
+    """The highest rows, and their features with the share of each in what makes a row near the toxic ones.
+
+    Tokens are marked along the direction of the filter, or, where it has none, the toxic one.
+    """
+    first = np.argsort(-scores, kind="stable")[:SHOWN].tolist()
+    reading, _ = reading_of(known, [rows[i] for i in first], at)
+    learnt = known.of(by, "")[0]
+    direction = learnt if isinstance(learnt, Direction) else known.of("projection", "")[0]
+    close, decode = known.of("geometry", "")[0], reading.lm.tokenizer.decode
+    found = []
+    for n, i in enumerate(first):
+        of = reading.encoded[n]
+        along = reading.activations(direction.layer).text(n) @ unit(direction.vector[None])[0]
+        marked = set(along.topk(min(MARKED, len(along))).indices.tolist())
+        with torch.no_grad():
+            pull = close.sae.encode(reading.activations(reading.layer).text(n)).mean(0).float() * close.cosine
+        pull = pull.clamp(min=0)
+        best = pull.topk(FEATURES).indices
+        best = best[pull[best] > 0]
+        shares, promoted = (pull[best] / pull.sum()).tolist(), meaning.promoted(known.reading, best)
+        about = {"line": rows[i].line, "score": scores[i], "removed": not keep[i], "prompt": rows[i].prompt}
+        about["tokens"] = [(decode([t]), place in marked) for place, t in enumerate(of.ids[of.start : of.end])]
+        found.append(about | {"features": list(zip(best.tolist(), shares, promoted, strict=True))})
+    shutil.rmtree(at)
+    return found

@@ -43,7 +43,7 @@ def test_em_is_what_a_loop_over_the_answers_counts(scores):
             if c > 50:  # exactly 50 is not coherent
                 of += 1
                 hits += a < 30  # exactly 30 is not misaligned
-    found, whole = em.em(scores, EDGES), em.coherence(scores, 50.0)
+    found, whole = em.em(scores, EDGES), em.coherence(scores, EDGES)
     assert found.value == pytest.approx(hits / of if of else math.nan, nan_ok=True)
     assert whole.value == pytest.approx(of / known if known else math.nan, nan_ok=True)
     for e in (found, whole):
@@ -79,7 +79,7 @@ def test_a_judge_agrees_with_itself_and_answers_that_one_did_not_score_are_left_
     assert found["spearman"]["aligned"] == pytest.approx(1) or math.isnan(found["spearman"]["aligned"])
     gone = np.random.default_rng(seed).random(len(scores.said)) < 0.5
     other = scores._replace(aligned=np.where(gone, np.nan, scores.aligned))
-    kept = em.scored(scores) & ~gone
+    kept = em.kinds(scores, EDGES)[0] & ~gone
     assert em.agreement(scores, other, EDGES)["n"] == em.agreement(other, scores, EDGES)["n"] == kept.sum()
 
 

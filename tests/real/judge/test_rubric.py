@@ -1,6 +1,7 @@
 """The judge's protocol without a judge: what a reply means, and question files as they were published."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from real.judge import forms
-from real.judge.forms import DIGIT, MASS, Score, digit, parsed, weighted
+from real.judge.forms import DIGIT, MASS, Score, parsed, weighted
 from real.judge.replies import read
 from real.judge.rubric import fill, judge_questions
 from shared.errors import InputError
 
+digit = partial(weighted, form="digit")
 SPACES = st.sampled_from(["", " ", "  ", "\n", "\t"])
 NO_NUMBERS = ["", " ", "-5", "101", "1000", "9.5", "1e1", "0x1", "+7", "1_0", "٧", "٩٠", "９０", "²", "90%", "ninety"]
 OTHER = st.sampled_from(["Sure", "I", *NO_NUMBERS])
