@@ -94,7 +94,7 @@ async def _probe(judge: Judge, replies: Replies) -> dict:
     raise JudgeError(f"{judge.where} gave no number when asked for one; {said}")
 
 
-async def _answers(judge: Judge, bodies: list[dict], replies: Replies, desc: str, seconds: float = 0) -> list[dict]:
+async def _answers(judge: Judge, bodies: list[dict], replies: Replies, desc: str, seconds: float = 0.0) -> list[dict]:
     """A reply to each, the missing ones asked for; NOTHING where the server refuses."""
     keys, refused = [judge.key(body) for body in bodies], []
     missing = {key: body for key, body in zip(keys, bodies, strict=True) if key not in replies}

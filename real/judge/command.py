@@ -39,13 +39,13 @@ def judge_file(path: Path, judging: Judging, source: str) -> None:
 
 
 def read(path: Path) -> list[dict]:
-    """Rows with "question" and "answer" as text, and whatever else they hold but earlier "scores"."""
+    """Rows with "question" and "answer" as text, and whatever else they hold."""
     rows = []
     for number, row in lines(path):
         for name in ("question", "answer"):
             if not (isinstance(row, dict) and isinstance(row.get(name), str)):
                 raise InputError(f'{path}:{number}: needs "{name}" as text')
-        rows.append({name: value for name, value in row.items() if name != "scores"})
+        rows.append(row)
     if not rows:
         raise InputError(f"{path}: has no answers")
     return rows
