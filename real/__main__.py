@@ -38,7 +38,7 @@ def main(words: list[str]) -> int:
     except BrokenPipeError:
         return _end("", 141)
     except (OSError, SafetensorError) as error:  # a full disk, a folder that cannot be written
-        where = getattr(error, "filename", None) or _where(words)
+        where = getattr(error, "filename", None) or _where()
         return _end(f"error: {where}: {getattr(error, 'strerror', None) or error}", 2)
     return 0
 
@@ -72,7 +72,7 @@ def _function(command: str) -> Callable[..., None]:
     if command == "judge":
         from real.judge.command import judge_file
 
-        return lambda s, file: judge_file(Path(file), s.judging, s.sources.questions)
+        return lambda s, file: judge_file(Path(file), s.judging, s.reads.questions)
     if command in EXPERIMENTS:
         from real.experiments.command import perform
 
@@ -103,14 +103,13 @@ def _importing() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def _where(words: list[str]) -> str:
+def _where() -> str:
     """What an error is about that does not say: standard output, where that is full, or the results."""
     try:
         print(flush=True)
     except OSError:
         return "standard output"
-    results = [word.partition("=")[2] for word in words if word.startswith("RESULTS=")]
-    return (results or ["the results folder"])[-1]
+    return "the results folder"
 
 
 def _end(line: str, code: int) -> int:

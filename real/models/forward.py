@@ -49,17 +49,15 @@ def resid_post(
     `inputs` go into block `first` of the enclosing `blocks`.
     """
     decoder, caught = model.get_decoder(), {}
+    layer_of = {decoder.layers[layer]: layer for layer in layers}
 
-    def catch(layer: int):
-        def hook(module, args, out):
-            resid = (out[0] if isinstance(out, tuple) else out)[0]
-            caught[layer] = resid.to(torch.promote_types(resid.dtype, torch.float32))
-
-        return decoder.layers[layer].register_forward_hook(hook)
+    def hook(block, args, out):
+        resid = (out[0] if isinstance(out, tuple) else out)[0]
+        caught[layer_of[block]] = resid.to(torch.promote_types(resid.dtype, torch.float32))
 
     with ExitStack() as stack:
-        for layer in layers:
-            stack.enter_context(catch(layer))
+        for block in layer_of:
+            stack.enter_context(block.register_forward_hook(hook))
         stack.enter_context(blocks(model, last=max(layers)))
         decoder(**entering(model, packed, inputs), use_cache=False)
     return caught
@@ -83,25 +81,18 @@ def spread(packed: Packed, values: Sequence[Float[Tensor, "_ d_model"] | None]) 
 def entering(
     model: nn.Module, packed: Packed, inputs: Float[Tensor, "node d_model"] | None = None
 ) -> dict[str, Tensor | dict[str, Tensor]]:
-    """What a forward pass over a packed row is given.
+    """What a forward pass over a packed row is given: tokens, where each stands, and whom it sees.
 
     `inputs` go straight into the lowest block that the enclosing `blocks` runs, past whatever a family does to its
-    embeddings before the first (Granite scales them).
+    embeddings before the first (Granite scales them). A sliding-window layer sees ancestors less than its window back.
     """
     if inputs is not None:
         skipped = [block for block in model.get_decoder().layers if isinstance(block, _Skipped)]
         skipped[-1].instead = inputs[None].to(model.device, model.dtype)
-    return {"input_ids": packed.input_ids.to(model.device), **seen(model, packed)}
-
-
-def seen(model: nn.Module, packed: Packed) -> dict[str, Tensor | dict[str, Tensor]]:
-    """Who sees whom, and where everyone is. A sliding-window layer sees ancestors less than its window back.
-
-    Masks are what the model's attention takes: True where it may look, or, eager, what is added to the scores.
-    """
     depth, sees = packed.position_ids[0], packed.attention_mask
 
     def form(mask: Tensor) -> Tensor:
+        """As the model's attention takes it: True where it may look, or, eager, what is added to the scores."""
         if model.config._attn_implementation == "eager":
             mask = torch.where(mask, 0.0, torch.finfo(model.dtype).min).to(model.dtype)
         return mask.to(model.device)
@@ -111,7 +102,8 @@ def seen(model: nn.Module, packed: Packed) -> dict[str, Tensor | dict[str, Tenso
     if window and (not kinds or SLIDING in kinds):
         near = form(sees & (depth[:, None] - depth[None, :] < window))
         masks = {FULL: masks, SLIDING: near} if kinds else near  # with one kind of layers there is one mask
-    return {"attention_mask": masks, "position_ids": packed.position_ids.to(model.device)}
+    tokens, places = packed.input_ids.to(model.device), packed.position_ids.to(model.device)
+    return {"input_ids": tokens, "attention_mask": masks, "position_ids": places}
 
 
 def norm(model: nn.Module) -> nn.Module | None:

