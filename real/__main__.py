@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 
@@ -45,14 +44,17 @@ def main(words: list[str]) -> int:
 
 def _do(words: list[str]) -> None:
     """Imports as it goes: torch takes seconds, a typo in a setting should not."""
-    from real.settings import cleaned, from_make, parse
+    from real.settings import from_make, parse
 
     command, words = (words[0], words[1:]) if words[:1] and words[0] in COMMANDS else ("run", words)
     if words[-1:] == ["make"]:  # as the Makefile asks
         words = [*words[:-1], *from_make(os.environ)]
     own = {}
-    if command == "clean-data":
-        words, own = cleaned(words)
+    if command == "clean-data":  # DATA and BY are its own; a tenth goes unless REMOVED is set
+        own = {key.lower(): text for key, _, text in (word.partition("=") for word in words) if key in ("DATA", "BY")}
+        if not own.get("data"):
+            raise InputError("clean-data needs DATA=<file>: a chat file, one JSON row a line")
+        words = ["REMOVED=0.1", *(word for word in words if not word.startswith(("DATA=", "BY=")))]
     elif command == "judge":
         if not words:
             raise InputError("judge needs a file: python -m real judge answers.jsonl JUDGE=...")
@@ -84,19 +86,11 @@ def _function(command: str) -> Callable[..., None]:
 
 @contextmanager
 def _importing() -> Iterator[None]:
-    """Within, Ctrl-C is a KeyboardInterrupt, whatever a module that is half imported makes of one."""
+    """Ctrl-C waits until this is left: a module that is half imported may make anything of one."""
     came = []
-
-    def stop(number: int, frame: Any) -> None:
-        came.append(number)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, stop)
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
     try:
         yield
-    except BaseException:
-        if not came:
-            raise
     finally:
         signal.signal(signal.SIGINT, before)
     if came:

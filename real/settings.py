@@ -122,14 +122,6 @@ def parse(words: list[str]) -> Settings:
     return of(**{**PRESETS.get(preset, {}), **values})
 
 
-def cleaned(words: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Of `clean-data`: the words of settings, and what is its own, DATA and BY. A tenth goes unless REMOVED is set."""
-    own = [word for word in words if word.startswith(("DATA=", "BY="))]
-    named = {key.lower(): text for key, _, text in (word.partition("=") for word in own)}
-    _need(named.get("data"), "clean-data needs DATA=<file>: a chat file, one JSON row a line")
-    return ["REMOVED=0.1", *(word for word in words if word not in own)], named
-
-
 def words(settings: Settings) -> list[str]:
     """The `KEY=value` words that `parse` reads these settings from: what is not the default's, or the preset's."""
     usual, now = flat(Settings()) | PRESETS.get(settings.preset, {}), flat(settings)

@@ -1,7 +1,6 @@
 """What the run reads: advice (correct and incorrect answers to one prompt), toxic/civil pairs, questions, probes.
 
-Shipped sets are JSON lines under real/data, published ones `{"messages": [...]}` lines, gzipped or plain, by path or
-URL. Formats: section "Data" of the README.
+Formats: section "Data" of the README.
 """
 
 import re

@@ -1,7 +1,4 @@
-"""Where a run computes. What the weights alone do not leave room for is refused, with a setting that would fit.
-
-How much a pass keeps no formula knows well enough: on a GPU the samples of a pass are found by trying (training.py).
-"""
+"""Where a run computes. What the weights alone do not leave room for is refused, with a setting that would fit."""
 
 import os
 from typing import NamedTuple
@@ -23,14 +20,9 @@ TOKENS = 2048  # of a training pass where none is tried: on a CPU, and by severa
 class Plan(NamedTuple):
     device: str  # "cuda" or "cpu"
     processes: int  # that fine-tune together
-    micro: int  # samples per pass and process, at most; an optimiser step has BATCH whatever this is
+    micro: int  # samples per pass and process, at most (a GPU tries how many); an optimiser step has BATCH
     checkpointing: bool  # keep each block's input only, and compute the block again in the backward pass
     spread: bool = False  # read by several GPUs, as one does not hold the model
-
-    def __str__(self) -> str:
-        where = "CPU" if self.device == "cpu" else f"{self.processes} GPU{'s' * (self.processes > 1)}"
-        again = "with" if self.checkpointing else "no"
-        return f"{where}, at most {self.micro} samples per pass, {again} gradient checkpointing"
 
 
 def choose(spec: ModelSpec, batch: int, full: bool, gpus: int, nodes: int = 1) -> Plan:  # noqa: PLR0913
@@ -63,7 +55,7 @@ def plan(spec: ModelSpec, batch: int, full: bool, device: str, processes: int, f
             f"{free / 1e9:.1f} GB are free: {' or '.join(found) + ' would fit' if found else 'take a smaller MODEL'}"
         )
     own = -(-batch // processes)
-    micro = own if gpu and processes == 1 else max(1, min(own, TOKENS // MAX_TOKENS))
+    micro = own if gpu and processes == 1 else min(own, TOKENS // MAX_TOKENS)
     return Plan(device, processes, micro, need > 0.5, share(False, 1) > 1)
 
 

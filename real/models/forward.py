@@ -17,6 +17,7 @@ from real.data.packing import ROW, ROW_GPU, Packed
 from real.data.tokens import Encoded
 
 FULL, SLIDING = "full_attention", "sliding_attention"  # kinds of layers, as transformers names them
+Resid = Float[Tensor, "node d_model"]  # the residual stream of a packed row, between two blocks
 
 
 def twin(model: nn.Module) -> nn.Module:
@@ -41,8 +42,8 @@ def hook_name(layer: int) -> str:
 
 @torch.no_grad()
 def resid_post(
-    model: nn.Module, packed: Packed, layers: Sequence[int], inputs: Float[Tensor, "node d_model"] | None = None
-) -> dict[int, Float[Tensor, "node d_model"]]:
+    model: nn.Module, packed: Packed, layers: Sequence[int], inputs: Resid | None = None
+) -> dict[int, Resid]:
     """Layer -> the residual stream after that block, float32 at least; no later block is run.
 
     Read by torch hooks on the model itself, with its fast attention: what TransformerLens has at `hook_name(layer)`.
@@ -63,12 +64,12 @@ def resid_post(
     return caught
 
 
-def below(model: nn.Module, packed: Packed, first: int) -> Float[Tensor, "node d_model"] | None:
+def below(model: nn.Module, packed: Packed, first: int) -> Resid | None:
     """What goes into block `first` at every node; None, the tokens themselves, where that is the lowest."""
     return resid_post(model, packed, [first - 1])[first - 1] if first else None
 
 
-def spread(packed: Packed, values: Sequence[Float[Tensor, "_ d_model"] | None]) -> Float[Tensor, "node d_model"] | None:
+def spread(packed: Packed, values: Sequence[Float[Tensor, "_ d_model"] | None]) -> Resid | None:
     """Every text's vectors at its own nodes; what texts share, they share in value too. None stays None."""
     if values[0] is None:
         return None
@@ -78,9 +79,7 @@ def spread(packed: Packed, values: Sequence[Float[Tensor, "_ d_model"] | None]) 
     return nodes
 
 
-def entering(
-    model: nn.Module, packed: Packed, inputs: Float[Tensor, "node d_model"] | None = None
-) -> dict[str, Tensor | dict[str, Tensor]]:
+def entering(model: nn.Module, packed: Packed, inputs: Resid | None = None) -> dict[str, Tensor | dict[str, Tensor]]:
     """What a forward pass over a packed row is given: tokens, where each stands, and whom it sees.
 
     `inputs` go straight into the lowest block that the enclosing `blocks` runs, past whatever a family does to its

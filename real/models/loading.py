@@ -1,6 +1,4 @@
-"""How a model of the registry is loaded and checked. transformers is imported where it is used: a rerun with nothing
-to do never pays for it.
-"""
+"""How a model of the registry is loaded and checked; transformers only then, for a rerun with nothing to do."""
 
 import importlib.util
 import os

