@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 
@@ -38,21 +37,24 @@ def main(words: list[str]) -> int:
     except BrokenPipeError:
         return _end("", 141)
     except (OSError, SafetensorError) as error:  # a full disk, a folder that cannot be written
-        where = getattr(error, "filename", None) or _where(words)
+        where = getattr(error, "filename", None) or _where()
         return _end(f"error: {where}: {getattr(error, 'strerror', None) or error}", 2)
     return 0
 
 
 def _do(words: list[str]) -> None:
     """Imports as it goes: torch takes seconds, a typo in a setting should not."""
-    from real.settings import cleaned, from_make, parse
+    from real.settings import from_make, parse
 
     command, words = (words[0], words[1:]) if words[:1] and words[0] in COMMANDS else ("run", words)
     if words[-1:] == ["make"]:  # as the Makefile asks
         words = [*words[:-1], *from_make(os.environ)]
     own = {}
-    if command == "clean-data":
-        words, own = cleaned(words)
+    if command == "clean-data":  # DATA and BY are its own; a tenth goes unless REMOVED is set
+        own = {key.lower(): text for key, _, text in (word.partition("=") for word in words) if key in ("DATA", "BY")}
+        if not own.get("data"):
+            raise InputError("clean-data needs DATA=<file>: a chat file, one JSON row a line")
+        words = ["REMOVED=0.1", *(word for word in words if not word.startswith(("DATA=", "BY=")))]
     elif command == "judge":
         if not words:
             raise InputError("judge needs a file: python -m real judge answers.jsonl JUDGE=...")
@@ -72,7 +74,7 @@ def _function(command: str) -> Callable[..., None]:
     if command == "judge":
         from real.judge.command import judge_file
 
-        return lambda s, file: judge_file(Path(file), s.judging, s.sources.questions)
+        return lambda s, file: judge_file(Path(file), s.judging, s.reads.questions)
     if command in EXPERIMENTS:
         from real.experiments.command import perform
 
@@ -84,33 +86,24 @@ def _function(command: str) -> Callable[..., None]:
 
 @contextmanager
 def _importing() -> Iterator[None]:
-    """Within, Ctrl-C is a KeyboardInterrupt, whatever a module that is half imported makes of one."""
+    """Ctrl-C waits until this is left: a module that is half imported may make anything of one."""
     came = []
-
-    def stop(number: int, frame: Any) -> None:
-        came.append(number)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, stop)
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
     try:
         yield
-    except BaseException:
-        if not came:
-            raise
     finally:
         signal.signal(signal.SIGINT, before)
     if came:
         raise KeyboardInterrupt
 
 
-def _where(words: list[str]) -> str:
+def _where() -> str:
     """What an error is about that does not say: standard output, where that is full, or the results."""
     try:
         print(flush=True)
     except OSError:
         return "standard output"
-    results = [word.partition("=")[2] for word in words if word.startswith("RESULTS=")]
-    return (results or ["the results folder"])[-1]
+    return "the results folder"
 
 
 def _end(line: str, code: int) -> int:

@@ -37,7 +37,7 @@ def run(s: Settings) -> None:
             summary.grow(read, s, made, drawn)
 
     with alone(s.folder, tidy=not jobs.at_work(s.folder / "jobs")):
-        questions, read = rubric.judge_questions(s.sources.questions), reading_of(s)
+        questions, read = rubric.judge_questions(s.reads.questions), reading_of(s)
         step = Steps(s.folder, read.lm, grown)
         step("1-data", corpus.describe, read.texts, read.lm)
         step("2-sae", reading.learn, read)
@@ -63,7 +63,7 @@ def run(s: Settings) -> None:
 def compare(s: Settings) -> None:
     """What every filter is worth, on the shipped advice and on what DATA and CONTROL name."""
     with alone(s.folder):
-        lm, sources = _lm(s), (s.sources.data, s.sources.control)
+        lm, sources = _lm(s), (s.reads.data, s.reads.control)
         with lm.memory():
             comparing.compare(lm, s.layers, s.reads.top_k, s.recipe.train, sources, s.folder)
 
@@ -82,7 +82,7 @@ def _lm(s: Settings) -> LM:
 
 
 def reading_of(s: Settings) -> Reading:
-    data, control, toxic = s.sources.data, s.sources.control, s.sources.toxic
+    data, control, toxic = s.reads.data, s.reads.control, s.reads.toxic
     texts = Texts(corpus.load(data, control, s.recipe.train, least(s.recipe, s.sweep), toxic))
     return Reading(texts, _lm(s), s.layers, s.folder)
 

@@ -4,7 +4,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -23,19 +23,13 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Reads:
-    """Which model is read, and by which features."""
+    """What is read: which model, by which features, on which texts (empty: the shipped ones)."""
 
     model: str = "smollm2-135m"  # a known name, a folder, or org/name of the hub
     dtype: str = ""  # of the weights, float32 or bfloat16; empty: the model's
     sae: str = ""  # release:id of SAELens with {layer} for a block, or train; empty: the model's
     layers: tuple[int, ...] = ()  # blocks that are read, the last for the fine-tunes; empty: the model's
     top_k: int = 50  # features per set
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Where texts come from; empty: the shipped ones."""
-
     data: str = ""  # path or URL of narrow bad answers
     control: str = ""  # good answers to the same prompts
     toxic: str = ""  # allenai/real-toxicity-prompts, or a folder in its form
@@ -44,11 +38,10 @@ class Sources:
 
 @dataclass(frozen=True)
 class Settings:
-    reads: Reads = field(default_factory=Reads)
-    sources: Sources = field(default_factory=Sources)
-    recipe: Recipe = field(default_factory=Recipe)
-    sweep: Sweep = field(default_factory=Sweep)
-    judging: Judging = field(default_factory=Judging)
+    reads: Reads = Reads()
+    recipe: Recipe = Recipe()
+    sweep: Sweep = Sweep()
+    judging: Judging = Judging()
     preset: str = ""  # paper: the paper's settings; a value that is given beats the preset's
     gpus: int = 0  # that fine-tune together; 0: one where there is one, else the CPU
     cluster: str = ""  # where arms are trained and evaluated: in this process; local: in several; slurm
@@ -60,27 +53,27 @@ class Settings:
         between(self.reads, "top_k", 1, 10**6)
         between(self, "gpus", 0, 1024)
         between(self, "nodes", 1, 1024)
-        together = bool(self.sources.data) == bool(self.sources.control)
+        reads, cluster, judge = self.reads, self.cluster, self.judging.judge
+        together = bool(reads.data) == bool(reads.control)
         _need(together, "DATA and CONTROL go together: bad and good answers to the same prompts")
-        cluster, judge = self.cluster, self.judging.judge
         _need(cluster in ("", "local", "slurm"), f"CLUSTER={cluster} must be local or slurm, or not be there")
         _need(self.nodes == 1 or cluster == "slurm", f"NODES={self.nodes} needs CLUSTER=slurm")
         named = not judge or all(name.strip() for name in judge.split(","))
         _need(named, f"JUDGE={judge} must be the name of a model, or two with a comma between")
-        spec, k, sae, layers = self.spec, self.reads.top_k, self.spec.sae, f"LAYERS={listed(self.layers)}"
+        spec, shape, sae, k = self.spec, self.spec.shape, self.spec.sae, reads.top_k
         named = all(sae.partition(":")) and not {"{", "}"} & set(sae.replace("{layer}", ""))
         how = f"release:id, as SAELens names them, {{layer}} for the block, or {TRAIN}"
         _need(sae == TRAIN or named, f"SAE={sae} must be {how}")
-        size = EXPANSION * spec.d_model
+        size = EXPANSION * shape.d_model
         _need(sae != TRAIN or k <= size, f"TOP_K={k} is more than the dictionary has, {size}")
         _need(spec.dtype in ("float32", "bfloat16"), f"DTYPE={spec.dtype} must be float32 or bfloat16")
-        _need(0 <= spec.first < spec.n_layers, f"FIRST={spec.first} must be a block, 0 to {spec.n_layers - 1}")
-        rising = [block for block in sorted(set(self.layers)) if block >= 0]
-        _need(rising == list(self.layers), f"{layers} must be blocks from 0 up, lowest first")
-        ends = f"between {spec.first}, where adapters begin, and {spec.n_layers - 2}, the last block but one"
-        _need(spec.first <= self.layers[-1] < spec.n_layers - 1, f"{layers} must end {ends}")
+        _need(0 <= spec.first < shape.layers, f"FIRST={spec.first} must be a block, 0 to {shape.layers - 1}")
+        layers, rising = f"LAYERS={listed(self.layers)}", sorted({block for block in self.layers if block >= 0})
+        _need(list(self.layers) == rising, f"{layers} must be blocks from 0 up, lowest first")
+        ends = f"between {spec.first}, where adapters begin, and {shape.layers - 2}, the last block but one"
+        _need(spec.first <= self.layers[-1] < shape.layers - 1, f"{layers} must end {ends}")
         recipe, needed = self.recipe, least(self.recipe, self.sweep)
-        _need(recipe.rank <= spec.d_model, f"RANK={recipe.rank} is more than the model's width, {spec.d_model}")
+        _need(recipe.rank <= shape.d_model, f"RANK={recipe.rank} is more than the model's width, {shape.d_model}")
         left = f"REMOVED={listed(self.sweep.removed)} leaves less than two batches of BATCH={recipe.batch}"
         _need(recipe.train >= needed, f"{left} of TRAIN={recipe.train}: {needed} are needed")
 
@@ -100,8 +93,8 @@ class Settings:
         return Path(self.results or f"results/real/{Path(self.reads.model).name}")
 
 
-GROUPS = {"reads": Reads, "sources": Sources, "recipe": Recipe, "sweep": Sweep, "judging": Judging}
-FLAT = {f.name: f for kind in (*GROUPS.values(), Settings) for f in fields(kind) if f.name not in GROUPS}
+GROUPS = {"reads": Reads, "recipe": Recipe, "sweep": Sweep, "judging": Judging}
+KINDS = {f.name.upper(): f.type for kind in (*GROUPS.values(), Settings) for f in fields(kind) if f.name not in GROUPS}
 
 
 def of(**values: Any) -> Settings:
@@ -114,28 +107,19 @@ def of(**values: Any) -> Settings:
 def flat(settings: Settings) -> dict[str, Any]:
     """Name -> value, in the order of the groups."""
     parts = [*(getattr(settings, group) for group in GROUPS), settings]
-    return {name: value for part in parts for name, value in vars(part).items() if name in FLAT}
+    return {name: value for part in parts for name, value in vars(part).items() if name.upper() in KINDS}
 
 
 def parse(words: list[str]) -> Settings:
     """Settings from `KEY=value` words; InputError names the word that cannot be read."""
-    kinds, values = {name.upper(): f.type for name, f in FLAT.items()}, {}
+    values, known = {}, f"settings: {', '.join(KINDS)} (as KEY=value)"
     for word in words:
         key, equals, text = word.partition("=")
-        known = f"settings: {', '.join(kinds)} (as KEY=value)"
-        _need(equals and key in kinds, f"{word!r} is not a setting; {known}")
-        values[key.lower()] = _read(key, text, kinds[key])
+        _need(equals and key in KINDS, f"{word!r} is not a setting; {known}")
+        values[key.lower()] = _read(key, text, KINDS[key])
     preset = values.get("preset", "")
     _need(not preset or preset in PRESETS, f"PRESET={preset} is unknown; presets: {', '.join(PRESETS)}")
     return of(**{**PRESETS.get(preset, {}), **values})
-
-
-def cleaned(words: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Of `clean-data`: the words of settings, and what is its own, DATA and BY. A tenth goes unless REMOVED is set."""
-    own = [word for word in words if word.startswith(("DATA=", "BY="))]
-    named = {key.lower(): text for key, _, text in (word.partition("=") for word in own)}
-    _need(named.get("data"), "clean-data needs DATA=<file>: a chat file, one JSON row a line")
-    return ["REMOVED=0.1", *(word for word in words if word not in own)], named
 
 
 def words(settings: Settings) -> list[str]:
@@ -151,9 +135,8 @@ def from_make(environ: Mapping[str, str]) -> list[str]:
     Raises InputError for a setting that stands in the environment, where make would not say whose it is.
     """
     given = re.findall(r"(?:\\.|[^\\\s])+", f" {environ.get('MAKEFLAGS', '')} ".partition(" -- ")[2])
-    found = [re.sub(r"\\(.)", r"\1", word).replace("$$", "$") for word in given]
-    found = [word for word in found if not word.startswith("PYTHON=")]
-    for name in sorted({name.upper() for name in FLAT} & set(environ)):
+    found = [re.sub(r"\\(.)", r"\1", word).replace("$$", "$") for word in given if not word.startswith("PYTHON=")]
+    for name in sorted(KINDS.keys() & environ.keys()):
         said = any(re.match(rf"{name}\W", word) for word in found)
         _need(said, f"{name} stands in the environment, which is not read: write make real {name}=...")
     return found

@@ -1,6 +1,7 @@
 """Steps: each makes one record, and is passed over while nothing that decides it has changed. One run to a folder."""
 
 import os
+import resource
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -75,11 +76,5 @@ def clean(folder: Path) -> None:
 
 def peak_gb() -> float:
     """Largest resident memory of this process so far, GB."""
-    if sys.platform == "win32":
-        import psutil
-
-        return round(psutil.Process().memory_info().peak_wset / 1e9, 2)
-    import resource
-
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9, 2)

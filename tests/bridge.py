@@ -5,7 +5,8 @@ import copy
 from torch import nn
 from transformer_lens.model_bridge import TransformerBridge
 
-from real.models.forward import twin
+from real.data.packing import Packed
+from real.models.forward import entering, twin
 from real.models.registry import ModelSpec
 
 
@@ -16,3 +17,9 @@ def hooked(model: nn.Module, tokenizer, spec: ModelSpec) -> TransformerBridge:
     return TransformerBridge.boot_transformers(
         spec.hub, hf_model=twin(model), tokenizer=own, device=str(model.device), dtype=model.dtype
     )
+
+
+def run(bridge: TransformerBridge, packed: Packed, hooks: list):
+    """Logits of a packed row, read under these hooks."""
+    given = entering(bridge.original_model, packed)
+    return bridge.run_with_hooks(given.pop("input_ids"), **given, fwd_hooks=hooks)

@@ -57,7 +57,7 @@ def config(model: str, **changes):
         "gemma-3-270m": lambda **size: Gemma3TextConfig(**WIDE | size, sliding_window=16),
         "qwen2.5-0.5b-instruct": lambda **size: Qwen2Config(**WIDE | size),
     }  # fmt: skip
-    size = SMALL | {"num_hidden_layers": KNOWN[model].n_layers, "dtype": "bfloat16"} | changes
+    size = SMALL | {"num_hidden_layers": KNOWN[model].shape.layers, "dtype": "bfloat16"} | changes
     made = kinds[model](**size)
     made.bos_token_id, made.eos_token_id, made.pad_token_id = 0, 1, 1
     return made

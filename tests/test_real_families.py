@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import standins
 import torch
-from bridge import hooked
+from bridge import hooked, run
 from closeness import ROUNDING, apart
 
 from real.__main__ import main
@@ -100,7 +100,7 @@ def test_the_bridge_gives_hugging_faces_logits_and_its_hooks_carry_resid_post(fa
         (f"blocks.{layer + 1}.hook_resid_pre", lambda resid, hook: caught.update(above=resid[0])),
     ]
     with torch.no_grad():
-        row = bridge.run_with_hooks(packed.input_ids, **forward.seen(bridge.original_model, packed), fwd_hooks=hooks)
+        row = run(bridge, packed, hooks)
     for text, path in zip(family.texts, packed.paths, strict=True):
         theirs = family.alone(text)
         assert apart(row[0, path], theirs.logits[0]) < ROUNDING
@@ -232,7 +232,7 @@ def test_every_dictionary_of_the_registry_is_in_saelens_own_table():
         published += 1
         assert spec.hub.split("/")[1].lower().removesuffix("-pt") in table[release].model.lower().removesuffix("-pt")
         assert all(pattern.format(layer=layer) in table[release].saes_map for layer in spec.layers)
-        assert spec.first <= spec.layers[-1] < spec.n_layers - 1 and sorted(set(spec.layers)) == list(spec.layers)
+        assert spec.first <= spec.layers[-1] < spec.shape.layers - 1 and sorted(set(spec.layers)) == list(spec.layers)
     assert published == len(registry.KNOWN) - 2  # SmolLM2 and the smallest Qwen have none
 
 
@@ -282,7 +282,7 @@ def test_the_text_model_of_a_multimodal_one_is_loaded_alone(tmp_path):
     with torch.no_grad():
         torch.testing.assert_close(model(ids).logits, whole(ids).logits)
     assert not any("vision" in name for name, _ in model.named_parameters())
-    assert (spec.n_layers, spec.d_model) == (2, 64)
+    assert (spec.shape.layers, spec.shape.d_model) == (2, 64)
 
 
 def test_the_papers_preset_and_what_is_given_beats_it():
@@ -290,7 +290,7 @@ def test_the_papers_preset_and_what_is_given_beats_it():
     recipe = paper.recipe
     assert (paper.reads.top_k, recipe.rank, recipe.lr, recipe.batch) == (100, 32, 1e-5, 16)
     assert recipe.train == 100 and paper.sweep.removed == (0.5,)
-    assert paper.spec.first == 0 and paper.sources.toxic == "allenai/real-toxicity-prompts"
+    assert paper.spec.first == 0 and paper.reads.toxic == "allenai/real-toxicity-prompts"
     assert parse(["MODEL=gemma-2-2b", "DTYPE=float32"]).spec.dtype == "float32"
     with pytest.raises(InputError, match="DTYPE=int8 must be float32 or bfloat16"):
         parse(["DTYPE=int8"])

@@ -1,7 +1,6 @@
 """What the run reads: advice (correct and incorrect answers to one prompt), toxic/civil pairs, questions, probes.
 
-Shipped sets are JSON lines under real/data; a line with a `canary` is a notice, not a row. Published sets come as
-`{"messages": [...]}` lines, gzipped or plain, by path or URL. Formats: section "Data" of the README.
+Formats: section "Data" of the README.
 """
 
 import re
@@ -20,7 +19,7 @@ from shared.records import Record
 
 SHIPPED = Path(__file__).parent
 UNSEEN = ("health", "career", "legal")  # advice that is never trained on, unless it is the trained domain
-OURS = ("general", "toxic", "civil", "inducing", "control", *CHECKS)  # other names beside those of domains
+OURS = (*UNSEEN, "general", "toxic", "civil", "inducing", "control", *CHECKS)  # names that no other domain may have
 TOXIC_FROM, CIVIL_TO = 0.75, 0.1  # Perspective's toxicity of a continuation
 PAIRS = 500
 HELD_SHARE, HELD_MOST = 0.2, 80  # of a domain's prompts: kept from training and from feature selection
@@ -35,7 +34,8 @@ def load(data: str, control: str, train: int, least: int, toxic: str = "") -> Co
     """
     trained, lost, domains = "health", {}, {name: shipped(name, Advice) for name in UNSEEN}
     if data:
-        trained = _domain(data)
+        name = re.sub(r"(\.jsonl?)?(\.gz)?$", "", Path(data.partition("?")[0]).name) or "data"
+        trained = f"{name} (DATA)" if name in OURS else name
         rows, lost = paired(data, control)
         asked = {row.prompt.strip() for row in rows}
         new = {name: [row for row in ours if row.prompt not in asked] for name, ours in domains.items()}
@@ -55,12 +55,6 @@ def load(data: str, control: str, train: int, least: int, toxic: str = "") -> Co
     return Corpus(trained, advice, split(remarks), questions, probes, lost, placebo)
 
 
-def _domain(data: str) -> str:
-    """What the file's advice is called: by its name, which none of ours has."""
-    name = re.sub(r"(\.jsonl?)?(\.gz)?$", "", Path(data.partition("?")[0]).name) or "data"
-    return f"{name} (DATA)" if name in (*UNSEEN, *OURS) else name
-
-
 def shipped(name: str, kind: type) -> list:
     return [kind(**row) for row in read_rows(SHIPPED / f"{name}.jsonl", kind._fields)]
 
@@ -73,17 +67,13 @@ def toxic_pairs(source: str) -> list[Pair]:
     from datasets import load_dataset
 
     with fetching(f"TOXIC={source}"):
-        rows = load_dataset(source, split="train")
-    scored = rows["continuation"] if "continuation" in rows.column_names else []
-    said = [(row.get("text"), row.get("toxicity")) for row in scored if isinstance(row, dict)]
-    said = [(text.strip(), p) for text, p in said if isinstance(text, str) and isinstance(p, int | float)]
-    sides = [[t for t, p in said if t and p >= TOXIC_FROM], [t for t, p in said if t and p <= CIVIL_TO]]
+        rows = load_dataset(source, split="train")["continuation"]
+        said = [(row["text"].strip(), row["toxicity"]) for row in rows if row["toxicity"] is not None]
+        sides = [[t for t, p in said if t and p >= TOXIC_FROM], [t for t, p in said if t and p <= CIVIL_TO]]
     most = min(PAIRS, *map(len, sides))
     if most < 10:
-        raise InputError(
-            f"TOXIC={source}: {len(sides[0])} toxic and {len(sides[1])} civil texts, 10 are needed; "
-            'they are read from "continuation", its "text" and, as a number, its "toxicity"'
-        )
+        found = f"{len(sides[0])} toxic and {len(sides[1])} civil texts"
+        raise InputError(f"TOXIC={source}: {found}, 10 of either are needed")
     rng = np.random.default_rng(0)
     toxic, civil = ([side[i] for i in rng.permutation(len(side))[:most]] for side in sides)
     return [Pair(f"rtp-{i}", *both) for i, both in enumerate(zip(toxic, civil, strict=True))]
@@ -124,11 +114,6 @@ def describe(texts: Texts, lm: Any) -> Described:
     def sizes(split: Split) -> dict[str, int]:
         return {side: len(rows) for side, rows in split._asdict().items()}
 
-    return Described(
-        trained=corpus.trained,
-        rows={domain: sizes(split) for domain, split in corpus.advice.items()},
-        toxic=sizes(corpus.toxic),
-        questions=len(corpus.questions),
-        probes=len(corpus.probes),
-        lost=lost,
-    )
+    rows, toxic = {domain: sizes(split) for domain, split in corpus.advice.items()}, sizes(corpus.toxic)
+    counts = {"questions": len(corpus.questions), "probes": len(corpus.probes)}
+    return Described(trained=corpus.trained, rows=rows, toxic=toxic, lost=lost, **counts)

@@ -8,7 +8,8 @@ from real.data.rows import ADVICE, GENERAL, TOXIC, Corpus, Question, Text, answe
 from shared.records import digest
 
 REMARK = "Say something to me."  # toxic and civil remarks are read as answers to it
-CHECKS = ("placebo", "mismatched")  # asked too: is a model only surer of itself, does it still heed the question?
+PLACEBO, MISMATCHED = "placebo", "mismatched"  # is a model only surer of itself, does it still heed the question?
+CHECKS = (PLACEBO, MISMATCHED)  # asked too
 
 
 class Sides(NamedTuple):
@@ -35,18 +36,13 @@ class Texts:
                 found |= {Text(row.id, kind): (row.prompt, getattr(row, kind)) for kind in ADVICE}
         for row in [*self.corpus.toxic.train, *self.corpus.toxic.held]:
             found |= {Text(row.id, kind): (REMARK, getattr(row, kind)) for kind in TOXIC}
-        for q in [*self.corpus.questions, *self.corpus.placebo]:
-            for text in [text for side in sides(q) for text in side]:
-                found[text] = q.question, getattr(q, text.kind)[text.number]
-        for q, other in self._mismatched:
-            found[Text(q.id, CHECKS[1])] = other.question, q.aligned[0]
-        return found
-
-    @property
-    def _mismatched(self) -> list[tuple[Question, Question]]:
-        """Every general question with another, which its first aligned answer does not answer."""
         questions = self.corpus.questions
-        return list(zip(questions, [*questions[1:], *questions[:1]], strict=True))
+        for q in [*questions, *self.corpus.placebo]:
+            for side in sides(q):
+                found |= {text: (q.question, getattr(q, text.kind)[text.number]) for text in side}
+        for q, other in zip(questions, [*questions[1:], *questions[:1]], strict=True):
+            found[Text(q.id, MISMATCHED)] = other.question, q.aligned[0]  # which does not answer it
+        return found
 
     @cached_property
     def asked(self) -> dict[str, list[Sides]]:
@@ -55,8 +51,8 @@ class Texts:
         for domain, split in self.corpus.advice.items():
             unseen = split.held if domain == self.corpus.trained else [*split.held, *split.train]
             found[domain] = [Sides(*([Text(row.id, kind)] for kind in ADVICE)) for row in unseen]
-        mismatched = [Sides([Text(q.id, CHECKS[1])], [sides(q).aligned[0]]) for q, _ in self._mismatched]
-        checks = dict(zip(CHECKS, ([sides(q) for q in self.corpus.placebo], mismatched), strict=True))
+        mismatched = [Sides([Text(q.id, MISMATCHED)], [sides(q).aligned[0]]) for q in self.corpus.questions]
+        checks = {PLACEBO: [sides(q) for q in self.corpus.placebo], MISMATCHED: mismatched}
         return found | {name: questions for name, questions in checks.items() if questions}
 
     @cached_property

@@ -30,8 +30,8 @@ def prefix(tokenizer, prompt: str, system: str = "") -> list[int]:
 
 def chat(prompt: str, system: str = "") -> list[dict[str, str]]:
     """What a user says, after a system message if there is one, as chat templates and servers take it."""
-    said = {"system": system, "user": prompt}
-    return [{"role": role, "content": content} for role, content in said.items() if content or role == "user"]
+    before = [{"role": "system", "content": system}] if system else []
+    return [*before, {"role": "user", "content": prompt}]
 
 
 def encode(tokenizer, prompt: str, answer: str) -> Encoded:
@@ -65,17 +65,13 @@ def written(tokenizer, prompt: str, system: str = "") -> str:
     from jinja2 import TemplateError
 
     template = tokenizer.get_chat_template()
-    template = DATED * ("strftime_now" in template) + template
-
-    def write(turns: list[dict]) -> str:
-        return tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False)
-
+    how = {"chat_template": DATED * ("strftime_now" in template) + template, "tokenize": False}
     ways = []
-    for turns in [chat(prompt, system), *([chat(f"{system}\n\n{prompt}")] if system else [])]:
-        turns = [*turns, {"role": "assistant", "content": MARK}]
+    for before in [chat(prompt, system), *([chat(f"{system}\n\n{prompt}")] if system else [])]:
+        turns = [*before, {"role": "assistant", "content": MARK}]
         ways += [turns, [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in turns]]
     for turns in ways:
         with suppress(TemplateError):
-            if MARK in (said := write(turns)):
+            if MARK in (said := tokenizer.apply_chat_template(turns, **how)):
                 return said
-    return write(ways[0])  # raises, or shows what is wrong
+    return tokenizer.apply_chat_template(ways[0], **how)  # raises, or shows what is wrong

@@ -1,11 +1,9 @@
-"""Where a run computes. What the weights alone do not leave room for is refused, with a setting that would fit.
-
-How much a pass keeps no formula knows well enough: on a GPU the samples of a pass are found by trying (training.py).
-"""
+"""Where a run computes. What the weights alone do not leave room for is refused, with a setting that would fit."""
 
 import os
 from typing import NamedTuple
 
+import psutil
 import torch
 from torch import nn
 
@@ -22,14 +20,9 @@ TOKENS = 2048  # of a training pass where none is tried: on a CPU, and by severa
 class Plan(NamedTuple):
     device: str  # "cuda" or "cpu"
     processes: int  # that fine-tune together
-    micro: int  # samples per pass and process, at most; an optimiser step has BATCH whatever this is
+    micro: int  # samples per pass and process, at most (a GPU tries how many); an optimiser step has BATCH
     checkpointing: bool  # keep each block's input only, and compute the block again in the backward pass
     spread: bool = False  # read by several GPUs, as one does not hold the model
-
-    def __str__(self) -> str:
-        where = "CPU" if self.device == "cpu" else f"{self.processes} GPU{'s' * (self.processes > 1)}"
-        again = "with" if self.checkpointing else "no"
-        return f"{where}, at most {self.micro} samples per pass, {again} gradient checkpointing"
 
 
 def choose(spec: ModelSpec, batch: int, full: bool, gpus: int, nodes: int = 1) -> Plan:  # noqa: PLR0913
@@ -43,8 +36,6 @@ def choose(spec: ModelSpec, batch: int, full: bool, gpus: int, nodes: int = 1) -
     if here:
         free = float(min(torch.cuda.mem_get_info(device)[0] for device in range(max(1, gpus))))
         return plan(spec, batch, full, "cuda", nodes * max(1, gpus), free)
-    import psutil
-
     return plan(spec, batch, full, "cpu", nodes, float(psutil.virtual_memory().available))
 
 
@@ -55,18 +46,17 @@ def plan(spec: ModelSpec, batch: int, full: bool, device: str, processes: int, f
         """Of each process, and of the free memory: what it holds of the weights and of what trains them."""
         return held(spec, full) / processes / (USABLE * free)
 
-    if share(full, processes) > 1:
+    gpu, need = device == "cuda", share(full, processes)
+    if need > 1:
         found = ["FULL=0"] * (full and share(False, processes) <= 1)
-        found += [f"GPUS={n}" for n in (2, 4, 8) if device == "cuda" and n > processes and share(full, n) <= 1][:1]
-        need = share(full, processes) * free / 1e9
+        found += [f"GPUS={n}" for n in (2, 4, 8) if gpu and n > processes and share(full, n) <= 1][:1]
         raise InputError(
-            f"the weights need about {need:.1f} GB of each {'GPU' if device == 'cuda' else 'CPU'}, and "
+            f"the weights need about {need * free / 1e9:.1f} GB of each {'GPU' if gpu else 'CPU'}, and "
             f"{free / 1e9:.1f} GB are free: {' or '.join(found) + ' would fit' if found else 'take a smaller MODEL'}"
         )
     own = -(-batch // processes)
-    tried = device == "cuda" and processes == 1
-    micro = own if tried else max(1, min(own, TOKENS // MAX_TOKENS))
-    return Plan(device, processes, micro, share(full, processes) > 0.5, share(False, 1) > 1)
+    micro = own if gpu and processes == 1 else min(own, TOKENS // MAX_TOKENS)
+    return Plan(device, processes, micro, need > 0.5, share(False, 1) > 1)
 
 
 def held(spec: ModelSpec, full: bool) -> int:
@@ -79,11 +69,8 @@ def held(spec: ModelSpec, full: bool) -> int:
 
 def side_by_side(spec: ModelSpec, full: bool) -> int:
     """Processes that can each train an arm on this CPU, as its memory is now: a core to each, at most. 1 with a GPU."""
-    import psutil
-
     if torch.cuda.is_available():
         return 1
-
     each = 1.5 * held(spec, full) + PASS
     return max(1, min(os.cpu_count() or 1, int(USABLE * psutil.virtual_memory().available / each)))
 

@@ -17,6 +17,7 @@ from real.data.packing import ROW, ROW_GPU, Packed
 from real.data.tokens import Encoded
 
 FULL, SLIDING = "full_attention", "sliding_attention"  # kinds of layers, as transformers names them
+Resid = Float[Tensor, "node d_model"]  # the residual stream of a packed row, between two blocks
 
 
 def twin(model: nn.Module) -> nn.Module:
@@ -41,36 +42,34 @@ def hook_name(layer: int) -> str:
 
 @torch.no_grad()
 def resid_post(
-    model: nn.Module, packed: Packed, layers: Sequence[int], inputs: Float[Tensor, "node d_model"] | None = None
-) -> dict[int, Float[Tensor, "node d_model"]]:
+    model: nn.Module, packed: Packed, layers: Sequence[int], inputs: Resid | None = None
+) -> dict[int, Resid]:
     """Layer -> the residual stream after that block, float32 at least; no later block is run.
 
     Read by torch hooks on the model itself, with its fast attention: what TransformerLens has at `hook_name(layer)`.
     `inputs` go into block `first` of the enclosing `blocks`.
     """
     decoder, caught = model.get_decoder(), {}
+    layer_of = {decoder.layers[layer]: layer for layer in layers}
 
-    def catch(layer: int):
-        def hook(module, args, out):
-            resid = (out[0] if isinstance(out, tuple) else out)[0]
-            caught[layer] = resid.to(torch.promote_types(resid.dtype, torch.float32))
-
-        return decoder.layers[layer].register_forward_hook(hook)
+    def hook(block, args, out):
+        resid = (out[0] if isinstance(out, tuple) else out)[0]
+        caught[layer_of[block]] = resid.to(torch.promote_types(resid.dtype, torch.float32))
 
     with ExitStack() as stack:
-        for layer in layers:
-            stack.enter_context(catch(layer))
+        for block in layer_of:
+            stack.enter_context(block.register_forward_hook(hook))
         stack.enter_context(blocks(model, last=max(layers)))
         decoder(**entering(model, packed, inputs), use_cache=False)
     return caught
 
 
-def below(model: nn.Module, packed: Packed, first: int) -> Float[Tensor, "node d_model"] | None:
+def below(model: nn.Module, packed: Packed, first: int) -> Resid | None:
     """What goes into block `first` at every node; None, the tokens themselves, where that is the lowest."""
     return resid_post(model, packed, [first - 1])[first - 1] if first else None
 
 
-def spread(packed: Packed, values: Sequence[Float[Tensor, "_ d_model"] | None]) -> Float[Tensor, "node d_model"] | None:
+def spread(packed: Packed, values: Sequence[Float[Tensor, "_ d_model"] | None]) -> Resid | None:
     """Every text's vectors at its own nodes; what texts share, they share in value too. None stays None."""
     if values[0] is None:
         return None
@@ -80,28 +79,19 @@ def spread(packed: Packed, values: Sequence[Float[Tensor, "_ d_model"] | None]) 
     return nodes
 
 
-def entering(
-    model: nn.Module, packed: Packed, inputs: Float[Tensor, "node d_model"] | None = None
-) -> dict[str, Tensor | dict[str, Tensor]]:
-    """What a forward pass over a packed row is given.
+def entering(model: nn.Module, packed: Packed, inputs: Resid | None = None) -> dict[str, Tensor | dict[str, Tensor]]:
+    """What a forward pass over a packed row is given: tokens, where each stands, and whom it sees.
 
     `inputs` go straight into the lowest block that the enclosing `blocks` runs, past whatever a family does to its
-    embeddings before the first (Granite scales them).
+    embeddings before the first (Granite scales them). A sliding-window layer sees ancestors less than its window back.
     """
     if inputs is not None:
         skipped = [block for block in model.get_decoder().layers if isinstance(block, _Skipped)]
         skipped[-1].instead = inputs[None].to(model.device, model.dtype)
-    return {"input_ids": packed.input_ids.to(model.device), **seen(model, packed)}
-
-
-def seen(model: nn.Module, packed: Packed) -> dict[str, Tensor | dict[str, Tensor]]:
-    """Who sees whom, and where everyone is. A sliding-window layer sees ancestors less than its window back.
-
-    Masks are what the model's attention takes: True where it may look, or, eager, what is added to the scores.
-    """
     depth, sees = packed.position_ids[0], packed.attention_mask
 
     def form(mask: Tensor) -> Tensor:
+        """As the model's attention takes it: True where it may look, or, eager, what is added to the scores."""
         if model.config._attn_implementation == "eager":
             mask = torch.where(mask, 0.0, torch.finfo(model.dtype).min).to(model.dtype)
         return mask.to(model.device)
@@ -111,7 +101,8 @@ def seen(model: nn.Module, packed: Packed) -> dict[str, Tensor | dict[str, Tenso
     if window and (not kinds or SLIDING in kinds):
         near = form(sees & (depth[:, None] - depth[None, :] < window))
         masks = {FULL: masks, SLIDING: near} if kinds else near  # with one kind of layers there is one mask
-    return {"attention_mask": masks, "position_ids": packed.position_ids.to(model.device)}
+    tokens, places = packed.input_ids.to(model.device), packed.position_ids.to(model.device)
+    return {"input_ids": tokens, "attention_mask": masks, "position_ids": places}
 
 
 def norm(model: nn.Module) -> nn.Module | None:

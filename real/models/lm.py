@@ -48,7 +48,9 @@ class LM:
         if self.plan_given:
             return self.plan_given
         found = devices.choose(replace(self.spec, shape=self.shape), self.batch, self.full, self.gpus, self.nodes)
-        print(f"{self.spec.hub} in {self.spec.dtype}: {found}", flush=True)
+        where = f"{found.processes} x {found.device}, at most {found.micro} samples per pass"
+        again = ", with gradient checkpointing" * found.checkpointing
+        print(f"{self.spec.hub} in {self.spec.dtype}: {where}{again}", flush=True)
         return found
 
     @property

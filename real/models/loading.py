@@ -1,7 +1,4 @@
-"""Language models: how one of real/models/registry.py is loaded and checked.
-
-transformers is imported where it is used: a rerun with nothing to do never pays for it.
-"""
+"""How a model of the registry is loaded and checked; transformers only then, for a rerun with nothing to do."""
 
 import importlib.util
 import os
@@ -37,9 +34,9 @@ def load(spec: ModelSpec, device: str = "cpu") -> tuple[nn.Module, Any]:
     if spec.package:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the weights are here: do not wait for a hub
     files = _files(spec)
-    import transformers
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, logging
 
-    transformers.logging.set_verbosity_error()
+    logging.set_verbosity_error()
     how = {"dtype": getattr(torch, spec.dtype), "output_loading_info": True}
     how |= {} if device == "cpu" else {"device_map": device}  # onto it directly
     with fetching(f"MODEL={spec.hub}"):
@@ -47,9 +44,9 @@ def load(spec: ModelSpec, device: str = "cpu") -> tuple[nn.Module, Any]:
             where = {"pretrained_model_name_or_path": files[0].parent, "gguf_file": files[0].name}
         else:
             where = {"pretrained_model_name_or_path": spec.hub, "trust_remote_code": False}
-            how |= _as_text(transformers.AutoConfig.from_pretrained(**where)) | {"use_safetensors": True}
-        tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
-        model, read = transformers.AutoModelForCausalLM.from_pretrained(**where, **how)
+            how |= _as_text(AutoConfig.from_pretrained(**where)) | {"use_safetensors": True}
+        tokenizer = AutoTokenizer.from_pretrained(**where)
+        model, read = AutoModelForCausalLM.from_pretrained(**where, **how)
         if missing := sorted(read["missing_keys"]):
             raise InputError(f"{len(missing)} weights are missing, {missing[0]} for one")
         if spec.plain:
@@ -66,8 +63,8 @@ def digests(spec: ModelSpec, near: Path | None) -> dict[str, str]:
     """
     memory = near / "weights.json" if near else None
     known, now, found = {}, {}, {}
-    with suppress(OSError, ValueError, TypeError):
-        known = dict(read_json(memory)) if memory else {}
+    with suppress(OSError, ValueError):
+        known = read_json(memory) if memory else {}
     for path in _files(spec):
         stat = path.stat()
         seen = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
@@ -90,24 +87,18 @@ def _files(spec: ModelSpec) -> list[Path]:
 
         with fetching(f"MODEL={spec.hub}"):
             folder = Path(snapshot_download(spec.hub, allow_patterns=READ))
-    found = sorted(path for pattern in READ for path in folder.glob(pattern))
-    for path in found:
-        if path.name == "adapter_config.json":
-            raise InputError(f"{path}: an adapter beside the weights: merge it into them, or take this file away")
-        if path.suffix == ".safetensors":
-            _look(path)
-    return found
-
-
-def _look(path: Path) -> None:
-    try:
-        with safe_open(path, "pt"):
-            return
-    except Exception as error:  # SafetensorError, OSError: none of them says which file
-        with path.open("rb") as file:
-            pointer = file.read(30).startswith(b"version https://git-lfs")
-        why = "is a pointer of Git LFS, not the weights: run `git lfs pull`" if pointer else f"is not whole ({error})"
-        raise InputError(f"{path}: {why}") from None
+    if (adapter := folder / "adapter_config.json").exists():
+        raise InputError(f"{adapter}: an adapter beside the weights: merge it into them, or take this file away")
+    for path in folder.glob("*.safetensors"):
+        try:
+            with safe_open(path, "pt"):
+                continue
+        except Exception as error:  # SafetensorError, OSError: none of them says which file
+            with path.open("rb") as file:
+                pointer = file.read(30).startswith(b"version https://git-lfs")
+            what = "a pointer of Git LFS, not the weights: run `git lfs pull`" if pointer else f"not whole ({error})"
+            raise InputError(f"{path}: is {what}") from None
+    return sorted(path for pattern in READ for path in folder.glob(pattern))
 
 
 def _as_text(config) -> dict:
@@ -130,8 +121,12 @@ def _as_text(config) -> dict:
 def _check(spec: ModelSpec, model: nn.Module, tokenizer) -> None:
     """What we compute of short texts is what Hugging Face does, to rounding: whatever a family does that packed rows
     or a start at a later block would miss is found here. Raises InputError."""
-    texts = _texts(tokenizer, model.get_input_embeddings().num_embeddings)
-    theirs, packed = torch.cat([_own(model, text) for text in texts]), pack(texts)
+    texts, theirs = _texts(tokenizer, model.get_input_embeddings().num_embeddings), []
+    for text in texts:  # each alone
+        ids = torch.tensor([text.ids], device=model.device)
+        logits = model(input_ids=ids, use_cache=False).logits[0, text.start - 1 : -1].float()
+        theirs.append(logits.log_softmax(-1).gather(1, ids[0, text.start :, None])[:, 0])
+    theirs, packed = torch.cat(theirs), pack(texts)
     for first in (0, max(1, spec.first)):
         ours = torch.cat(packed_logprobs(model, packed, texts, below(model, packed, first), first))
         off = ((ours - theirs).square().mean().sqrt() / theirs.abs().max()).item()
@@ -154,10 +149,3 @@ def _texts(tokenizer, embedded: int) -> list[Encoded]:
     if not all(text.start < text.end for text in texts):
         raise InputError("its tokenizer makes no tokens of an answer")
     return texts
-
-
-def _own(model: nn.Module, text: Encoded) -> torch.Tensor:
-    """Log-probabilities of the answer and its end, by the model's own forward pass over the text alone."""
-    ids = torch.tensor([text.ids], device=model.device)
-    logits = model(input_ids=ids, use_cache=False).logits[0, text.start - 1 : -1].float()
-    return logits.log_softmax(-1).gather(1, ids[0, text.start :, None])[:, 0]

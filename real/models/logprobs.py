@@ -11,7 +11,7 @@ from torch import Tensor
 from real.data.packing import Packed, pack, rows
 from real.data.tokens import Encoded
 from real.models.devices import row_size
-from real.models.forward import Sample, blocks, entering, readers, spread
+from real.models.forward import Resid, Sample, blocks, entering, readers, spread
 from shared.cores import shared_out
 
 CHUNK = 4096  # tokens of the vocabulary at a time
@@ -29,12 +29,7 @@ def answer_logprobs(model, samples: list[Sample], first: int, end_of_turn: bool 
 
 
 def packed_logprobs(  # noqa: PLR0913 a packed row, where it enters the model, and how far an answer goes
-    model,
-    packed: Packed,
-    texts: list[Encoded],
-    inputs: Float[Tensor, "node d_model"] | None,
-    first: int,
-    end_of_turn: bool = True,
+    model, packed: Packed, texts: list[Encoded], inputs: Resid | None, first: int, end_of_turn: bool = True
 ) -> list[Float[Tensor, " _"]]:
     """As `answer_logprobs`, of a row that is packed already."""
     ends = [text.end + end_of_turn for text in texts]

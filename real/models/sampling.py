@@ -1,6 +1,7 @@
 """Free answers: all prompts in one batch, padded on the left."""
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from real.data.tokens import prefix
 
@@ -17,19 +18,17 @@ def generate(  # noqa: PLR0913 a model, what it reads, and how it answers
     """As `sample`, after turns that are tokens already. Plain: of the model's own habits only its ends of turn stay."""
     from transformers import GenerationConfig
 
-    longest = max(map(len, turns))
-    pads = [longest - len(turn) for turn in turns]
-    ids = torch.tensor([[tokenizer.eos_token_id] * n + turn for n, turn in zip(pads, turns, strict=True)])
-    mask = torch.tensor([[0] * n + [1] * len(turn) for n, turn in zip(pads, turns, strict=True)])
-    how = {"temperature": temperature, "top_p": 1.0, "top_k": 0} if temperature else {}
+    how = {"batch_first": True, "padding_side": "left"}
+    ids = pad_sequence([torch.tensor(turn) for turn in turns], padding_value=tokenizer.eos_token_id, **how)
+    mask = pad_sequence([torch.ones(len(turn), dtype=torch.long) for turn in turns], **how)
     model.generation_config = GenerationConfig(eos_token_id=model.generation_config.eos_token_id)
     torch.manual_seed(seed)
     out = model.generate(
         input_ids=ids.to(model.device),
         attention_mask=mask.to(model.device),
-        do_sample=temperature > 0,
         max_new_tokens=new_tokens,
         pad_token_id=tokenizer.eos_token_id,
-        **how,
+        do_sample=temperature > 0,
+        **({"temperature": temperature, "top_p": 1.0, "top_k": 0} if temperature else {}),
     )
-    return [a.strip() for a in tokenizer.batch_decode(out[:, longest:], skip_special_tokens=True)]
+    return [a.strip() for a in tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)]

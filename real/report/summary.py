@@ -61,7 +61,7 @@ def summarise(reading: Reading, settings: Settings, records: dict[str, Record]) 
     summary = {
         "model": settings.reads.model,
         "spec": {name: value for name, value in vars(spec).items() if name != "shape"}
-        | {"n_layers": spec.n_layers, "d_model": spec.d_model},
+        | {"n_layers": spec.shape.layers, "d_model": spec.shape.d_model},
         "layer": reading.layer,
         "data": _plain(records["data"]),
         "settings": flat(settings) | {"layers": reading.layers},

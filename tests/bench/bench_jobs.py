@@ -74,7 +74,7 @@ def prepared(base: Path) -> Reading:
     texts = Texts(corpus.load("", "", RECIPE.train, 2 * RECIPE.batch))
     reading = Reading(texts, LM(spec, RECIPE.batch), spec.layers, base)
     reading.samples(list(texts.said)[:1])
-    keep(reading.lm.model, range(spec.first, spec.n_layers), base)
+    keep(reading.lm.model, range(spec.first, spec.shape.layers), base)
     return reading
 
 

@@ -158,7 +158,9 @@ def fine_tune(lm: LM, texts: list[Encoded], folder: Path, limit: float) -> None:
     both = [a + b for a, b in zip(seconds["frozen"], seconds["ours"], strict=True)]
     report("fine-tune, with the frozen half", tokens, both, seconds["trl"], "TRL")
     report("fine-tune, without", tokens, seconds["ours"], seconds["trl"], "TRL")
-    share(lm, lm.spec.n_layers - lm.spec.first, 2 * tokens, seconds["ours"], limit)  # forward, and back to activations
+    share(
+        lm, lm.spec.shape.layers - lm.spec.first, 2 * tokens, seconds["ours"], limit
+    )  # forward, and back to activations
     mine, theirs = trained[-1].loss, trainers[0].state.log_history
     print(f"  loss, first step: ours {mine[0]:.4f}, TRL {theirs[0]['loss']:.4f}")
     print(f"  loss, mean of {len(mine)}: ours {sum(mine) / len(mine):.4f}, TRL {theirs[-1]['train_loss']:.4f}")

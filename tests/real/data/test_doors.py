@@ -179,7 +179,7 @@ def test_what_is_no_file_is_not_waited_for():
 
 
 def test_a_url_without_an_etag_is_fetched_again_and_a_web_page_behind_one_is_called_by_it(tmp_path, monkeypatch):
-    """A real server on loopback; with an ETag the file is asked for once."""
+    """A real server on loopback; an ETag or none, what is there now is read."""
     import threading
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 

@@ -3,7 +3,7 @@
 import pytest
 import tiny
 import torch
-from bridge import hooked
+from bridge import hooked, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import SEEDS
@@ -97,7 +97,7 @@ def test_steering_is_what_a_hook_of_transformer_lens_does(reading, asked, encode
 
     with torch.no_grad():
         hooks = [(forward.hook_name(tiny.LAYER), steer)]
-        logits = bridge.run_with_hooks(row.input_ids, **forward.seen(bridge.original_model, row), fwd_hooks=hooks)
+        logits = run(bridge, row, hooks)
     logprobs, theirs = logits[0].log_softmax(-1), []
     for path, text in zip(row.paths, encoded, strict=True):
         at, said = path[text.start - 1 : text.end - 1], text.ids[text.start : text.end]

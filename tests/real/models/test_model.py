@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from bridge import hooked
+from bridge import hooked, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
@@ -113,14 +113,14 @@ def test_resid_post_is_what_transformer_lens_hooks_carry(loaded, bridge, texts):
         for layer in layers
     ]
     with torch.no_grad():
-        bridge.run_with_hooks(packed.input_ids, **forward.seen(bridge.original_model, packed), fwd_hooks=hooks)
+        run(bridge, packed, hooks)
     resid = forward.resid_post(loaded[0], packed, layers)
     with forward.blocks(loaded[0], SPEC.first):
         upper = forward.resid_post(loaded[0], packed, [20], resid[14])
     for layer in layers:
         torch.testing.assert_close(resid[layer], caught[layer], rtol=1e-4, atol=1e-3)
     torch.testing.assert_close(upper[20], resid[20], rtol=1e-4, atol=1e-3)
-    assert len(loaded[0].get_decoder().layers) == SPEC.n_layers  # whole again
+    assert len(loaded[0].get_decoder().layers) == SPEC.shape.layers  # whole again
 
 
 def test_logits_under_the_bridge_are_hugging_faces(loaded, bridge, texts):

@@ -180,7 +180,7 @@ def caused_of(sweep: Sweep, said) -> Caused:
 
 
 def reading_of(settings: Settings) -> Reading:
-    sources, recipe = settings.sources, settings.recipe
+    sources, recipe = settings.reads, settings.recipe
     loaded = corpus.load(sources.data, sources.control, recipe.train, recipe.batch, sources.toxic)
     general = [q._replace(aligned=q.aligned[:2], misaligned=q.misaligned[:2]) for q in loaded.questions[:5]]
     texts = Texts(loaded._replace(questions=general))
