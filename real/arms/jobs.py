@@ -22,7 +22,6 @@ from tqdm import tqdm
 from shared.errors import InputError
 from shared.records import digest, read_json, write_bytes, write_json, write_text
 
-ROOT = Path(__file__).parents[2]
 AGAIN = 3  # times that a job is started anew
 RUNS, WAITS = "running", "waiting"
 
@@ -37,8 +36,6 @@ def fan_out(queue: "Local | Slurm", task: Callable[[str], None], done: Callable[
     Raises InputError that a job has raised, and where one has ended too often without its records.
     """
     left, asked = [name for name in names if not done(name)], Counter()
-    if not left:
-        return
     content = pickle.dumps(partial(_work, task, done, queue.folder))
     file = queue.folder / f"{digest(content.hex())}.pkl"
     write_bytes(file, content)
@@ -106,10 +103,7 @@ def _work(task: Callable[[str], None], done: Callable[[str], bool], folder: Path
 
 
 class Local:
-    """Processes of this machine. One does job after job.
-
-    They end with the run; those of one that was killed go on.
-    """
+    """Processes of this machine, job after job in each. They end with the run; those of one that was killed go on."""
 
     pause = 0.5  # seconds between two looks at what is under way
 
@@ -117,14 +111,12 @@ class Local:
         """`most` processes on a CPU, which share its cores; on GPUs one to each `gpus` of them."""
         import torch  # which takes seconds, that a job begins without
 
-        here = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        known, each = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(","), max(1, gpus)
-        devices = known if len(known) == here else [*map(str, range(here))]
+        here, each = torch.cuda.device_count() if torch.cuda.is_available() else 0, max(1, gpus)
+        devices = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(here)))).split(",")
         taken = [devices[at : at + each] for at in range(0, here - each + 1, each)]
         cores = [{"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // most))}] * most
         self.places = [{"CUDA_VISIBLE_DEVICES": ",".join(some)} for some in taken] or cores
-        self.folder = folder
-        self.mine: dict[int, subprocess.Popen] = {}  # by place
+        self.folder, self.mine = folder, {}  # its processes, by place
 
     def going(self, names: list[str]) -> dict[str, str]:
         """Of these jobs, those under way."""
@@ -168,11 +160,11 @@ class Slurm:
         self.ids: dict[str, str] = read_json(self.known) if self.known.exists() else {}
         words = (word.partition("=") for word in how.split(",") if word)
         given = {f"slurm_{key}": int(text) if text.isdigit() else text for key, _, text in words}
-        setup = [f"export PYTHONPATH={shlex.quote(_path())}"]
+        usual = {"name": "spillover", "timeout_min": 240}  # submitit's own five minutes are soon over
+        usual |= {"nodes": nodes, "slurm_setup": [f"export PYTHONPATH={shlex.quote(_path())}"]}
         try:
             self.executor = submitit.AutoExecutor(folder / "slurm", cluster="slurm")
-            usual = {"name": "spillover", "timeout_min": 240}  # submitit's own five minutes are soon over
-            self.executor.update_parameters(**usual, nodes=nodes, slurm_setup=setup, **given)
+            self.executor.update_parameters(**usual, **given)
         except (RuntimeError, ValueError, NameError, TypeError) as error:
             raise InputError(f"SLURM={how}: {' '.join(str(error).split())}") from None
 
@@ -226,7 +218,7 @@ def _held(folder: Path, of: str | int) -> bool:
 
 def _path() -> str:
     """Where a job's Python finds us, wherever it starts."""
-    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
 
 
 def _serve(file: Path, place: str, names: list[str]) -> None:

@@ -1,5 +1,4 @@
-"""Several processes that fine-tune one arm together: started, watched and ended by torch's elastic launcher, which is
-what accelerate's own launcher calls.
+"""Several processes that fine-tune one arm together, under torch's elastic launcher.
 
 Each holds a share of every block's weights, by torch's fully_shard over the devices that accelerate gives it (GPUs, or
 CPU processes over gloo). Embedding and unembedding, which are read outside the blocks, stay whole in each.
@@ -31,31 +30,19 @@ def together(processes: int, nodes: int, folder: Path, work: Callable[..., None]
     if nodes > 1:
         where = "{MASTER_ADDR}:{MASTER_PORT}".format_map(os.environ)
         meet = {"rdzv_backend": "static", "rdzv_endpoint": where, "rdzv_configs": {"rank": machine()}}
-    how = LaunchConfig(
-        min_nodes=nodes,
-        max_nodes=nodes,
-        nproc_per_node=processes // nodes,
-        run_id=folder.name,
-        **meet,
-        max_restarts=0,
-        logs_specs=DefaultLogsSpecs(log_dir=str(folder), redirects=Std.ERR),
-        signals_to_handle="",  # Ctrl-C stays Python's
-    )
+    logs = DefaultLogsSpecs(log_dir=str(folder), redirects=Std.ERR)
+    meet |= {"run_id": folder.name, "max_restarts": 0, "signals_to_handle": ""}  # Ctrl-C stays Python's
+    how = LaunchConfig(nodes, nodes, processes // nodes, logs, **meet)  # so many machines, no fewer and no more
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what it says, we say in one line
     try:
         elastic_launch(how, work)(*given)
     except ChildFailedError as error:
-        raise _why(*error.get_first_failure(), folder) from None
-
-
-def _why(rank: int, failure: Any, folder: Path) -> InputError:
-    """The user's error, or which process ended how."""
-    told = failure.error_file_data.get("message", "")
-    told = told["message"] if isinstance(told, dict) else told
-    if told.startswith(name := "InputError: "):
-        return InputError(told.removeprefix(name))
-    which = f"process {rank} ended with code {failure.exitcode}"
-    return Lost(f"fine-tune: {which}, see {folder}; finished arms are kept: the same command goes on from there")
+        rank, failure = error.get_first_failure()
+        told = failure.message if isinstance(failure.message, str) else failure.message["message"]
+        if told.startswith("InputError: "):
+            raise InputError(told.removeprefix("InputError: ")) from None
+        which = f"process {rank} ended with code {failure.exitcode}, see {folder}"
+        raise Lost(f"fine-tune: {which}; finished arms are kept: the same command goes on from there") from None
 
 
 def shard(model, full: bool, first: int, device: torch.device):
