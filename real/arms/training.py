@@ -1,6 +1,6 @@
 """One arm of step 6: the optimiser's loop, in one process or as one of several.
 
-Of several processes each holds a share of every block's weights (real/arms/team.py) and reads a share of every step's
+Of several processes each holds a share of every block's weights (torch's fully_shard) and reads a share of every step's
 samples. Adapters, being small, are whole in each, and their gradients are averaged. A step's loss is the mean over the
 answer tokens of all its samples: the numbers of one pass of one process, up to rounding.
 """

@@ -47,8 +47,7 @@ class Activations(NamedTuple):
 def residuals(
     model, texts: list[Encoded], layers: Sequence[int]
 ) -> Iterator[tuple[int, dict[int, Float[Tensor, "pos d_model"]]]]:
-    """(i, layer -> resid_post at every token of text i, on the CPU), in whatever order is quick; a GPU computes a row
-    while the row before is taken from here."""
+    """(i, layer -> resid_post at every token of text i, on the CPU), in whatever order is quick."""
 
     def begin(own, ids: list[int]) -> tuple:
         packed = pack([texts[i] for i in ids])
@@ -59,7 +58,7 @@ def residuals(
 
     begun = shared_out(begin, readers(model), rows(texts, row_size(model)))
     with tqdm(total=len(texts), desc="harvest", unit="text") as bar:
-        for (ids, paths, resid, copied), _ in pairwise(chain(begun, [None])):
+        for (ids, paths, resid, copied), _ in pairwise(chain(begun, [None])):  # a GPU is at the next row meanwhile
             for event in copied:
                 event.synchronize()
             for i, path in zip(ids, paths, strict=True):
@@ -91,18 +90,16 @@ def read(store: Store) -> Activations:
     return Activations(np.load(store.path, mmap_mode="c"), store.offsets)
 
 
+@torch.no_grad()
 def pooled(sae, activations: Activations, texts: list[int]) -> Iterator[Float[Tensor, "sample d_sae"]]:
-    """Mean feature_acts over each text's answer tokens, 64 texts at a time, whatever the number of texts."""
-
-    @torch.no_grad()
-    def means(some: list[int]) -> list[Float[Tensor, " d_sae"]]:
-        found = [activations.text(i) for i in some]
-        acts = sae.encode(torch.cat(found)).split([len(of_text) for of_text in found])
-        return [of_text.mean(0) for of_text in acts]
-
+    """Mean feature_acts over each text's answer tokens, 64 texts at a time."""
     for at in range(0, len(texts), 64):
-        chunk = texts[at : at + 64]
-        yield torch.stack([mean for i in range(0, len(chunk), ENCODED) for mean in means(chunk[i : i + ENCODED])])
+        chunk, means = [activations.text(i) for i in texts[at : at + 64]], []
+        for n in range(0, len(chunk), ENCODED):
+            some = chunk[n : n + ENCODED]
+            acts = sae.encode(torch.cat(some)).split([len(of_text) for of_text in some])
+            means += [of_text.mean(0) for of_text in acts]
+        yield torch.stack(means)
 
 
 def answer_means(activations: Activations, texts: list[int]) -> Float[Tensor, "text d_model"]:

@@ -74,10 +74,10 @@ def gaps(reading: Reading, selected: Selected, k: int, untrained: dict[int, list
         for domain in domains
         for size, gap in _gaps(reading, layer, selected.layers[layer], domain, ks, draws).items()
     }
-    corrected = dict(zip(found, holm([max(gap.p, gap.p_null) for gap in found.values()]), strict=True))
+    corrected = holm([max(gap.p, gap.p_null) for gap in found.values()])
     placed = {layer: {domain: {} for domain in domains} for layer in reading.layers}
-    for (layer, domain, size), gap in found.items():
-        beside, p_holm = predicted([of[domain, size] for of in untrained[layer]]), corrected[layer, domain, size]
+    for ((layer, domain, size), gap), p_holm in zip(found.items(), corrected, strict=True):
+        beside = predicted([of[domain, size] for of in untrained[layer]])
         placed[layer][domain][size] = Cell(**gap._asdict(), p_holm=p_holm, untrained=beside)
     return placed
 

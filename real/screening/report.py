@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float
 
 from real.features import meaning
 from real.filters.compare import Cell, Known
-from real.filters.directions import Direction
 from real.filters.scoring import rank_correlation
+from real.filters.table import Direction
 from real.report.text import templates
 from real.screening.rows import Row
 from real.screening.scores import NAMES, reading_of
