@@ -23,7 +23,6 @@ from shared.errors import InputError
 from shared.records import digest, read_json, write_bytes, write_json, write_text
 
 AGAIN = 3  # times that a job is started anew
-RUNS, WAITS = "running", "waiting"
 
 
 class Lost(InputError):
@@ -52,8 +51,8 @@ def fan_out(queue: "Local | Slurm", task: Callable[[str], None], done: Callable[
                     _check(queue, name, asked[name])
                 if idle:
                     asked.update(queue.start(file, idle))
-                runs = sum(state == RUNS for state in going.values())
-                bar.set_postfix({RUNS: runs, WAITS: len(left) - runs}, refresh=False)
+                runs = sum(going.values())
+                bar.set_postfix(running=runs, waiting=len(left) - runs, refresh=False)
                 bar.update(len(names) - len(left) - bar.n)
                 time.sleep(queue.pause if left else 0)
     finally:
@@ -118,21 +117,20 @@ class Local:
         self.places = [{"CUDA_VISIBLE_DEVICES": ",".join(some)} for some in taken] or cores
         self.folder, self.mine = folder, {}  # its processes, by place
 
-    def going(self, names: list[str]) -> dict[str, str]:
-        """Of these jobs, those under way."""
-        return {name: RUNS for name in names if _held(self.folder, name)}
+    def going(self, names: list[str]) -> dict[str, bool]:
+        """Of these jobs, those under way; all of them run."""
+        return {name: True for name in names if _held(self.folder, name)}
 
     def start(self, file: Path, names: list[str]) -> list[str]:
         """Processes where there is room, for as many of these as there are; which begin with different ones."""
         free = [i for i, process in self.mine.items() if process.poll() is not None]
         free += [i for i in range(len(self.places)) if i not in self.mine and not _held(self.folder, i)]
-        started = list(zip(free, names, strict=False))
-        for n, (place, _) in enumerate(started):
+        for n, place in enumerate(free[: len(names)]):
             how = [sys.executable, "-m", "real.arms.jobs", str(file), str(place), *names[n:], *names[:n]]
             env = {**os.environ, **self.places[place], "PYTHONPATH": _path()}
             with self.log("").open("ab") as log:
                 self.mine[place] = subprocess.Popen(how, stdout=log, stderr=log, env=env, start_new_session=True)
-        return [name for _, name in started]
+        return names[: len(free)]
 
     def end(self) -> None:
         for process in self.mine.values():
@@ -171,14 +169,13 @@ class Slurm:
     def end(self) -> None:
         pass
 
-    def going(self, names: list[str]) -> dict[str, str]:
-        """Of these jobs, those in Slurm's queue; all that were, while it does not answer."""
+    def going(self, names: list[str]) -> dict[str, bool]:
+        """Of these jobs, those in Slurm's queue, and which run; all that were, while it does not answer."""
         done = subprocess.run(["squeue", "--me", "-h", "-r", "-o", "%i %T"], capture_output=True, text=True)
         if done.returncode:
-            return {name: WAITS for name in names if name in self.ids}
+            return {name: False for name in names if name in self.ids}
         states = dict(line.split() for line in done.stdout.splitlines())
-        found = {name: states[self.ids[name]] for name in names if self.ids.get(name) in states}
-        return {name: WAITS if state == "PENDING" else RUNS for name, state in found.items()}
+        return {name: states[self.ids[name]] != "PENDING" for name in names if self.ids.get(name) in states}
 
     def start(self, file: Path, names: list[str]) -> list[str]:
         """All of these, as one array."""

@@ -40,17 +40,13 @@ def score(reading: Reading, selected: Selected, k: int, seeds: tuple[int, ...]) 
     corpus = reading.texts.corpus
     samples = all_mixed(corpus.advice[corpus.trained].train, seeds)
     context = Context(torch.tensor(selected.layers[reading.layer].toxic.ids[:k]), corpus.trained)
-    scores, took = {}, {}
+    scores, measured, took = {}, {}, {}
     for name, of in FILTERS.items():
         start = time.perf_counter()
-        scores[name] = of(reading, context, samples)
+        found = of(reading, context, samples)
         took[name] = round(time.perf_counter() - start, 2)
-    return Scored(
-        samples=samples,
-        scores={name: found.tolist() for name, found in scores.items()},
-        measured={name: measure(reading, name, samples, found) for name, found in scores.items()},
-        took=took,
-    )
+        scores[name], measured[name] = found.tolist(), measure(reading, name, samples, found)
+    return Scored(samples=samples, scores=scores, measured=measured, took=took)
 
 
 def joined(scored: Scored, harm: dict[str, list[float]]) -> Scores:

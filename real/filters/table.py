@@ -1,7 +1,4 @@
-"""Every filter in one table: what it may know, what it learns from that, and how it scores; the highest are removed.
-
-What `learn` is given is the reading and a Context; `score` takes the reading, what was learnt, and the answers.
-"""
+"""Every filter in one table: what it may know, what it learns from that, and how it scores; the highest are removed."""
 
 import os
 from collections.abc import Callable
