@@ -8,8 +8,7 @@ import torch
 from scipy.stats import t
 
 from real.data.rows import ADVICE
-from real.features import meaning
-from real.features.meaning import Meaning
+from real.features.meaning import Meaning, describe
 from real.features.reading import Reading
 from real.features.selection import KS, Layer, Selected, batches, choose, sets
 from shared import dictionary, filtering, geometry
@@ -61,7 +60,7 @@ def place(reading: Reading, selected: Selected, k: int) -> Placed:
         untrained[layer] = [found for found, _ in others]
         worths[layer] = [worth(reading, layer, reading.sae(layer), chosen, k), *(of for _, of in others)]
     placed = gaps(reading, selected, k, untrained)
-    return Placed(gaps=placed, worth=worths, meaning=meaning.describe(reading, selected))
+    return Placed(gaps=placed, worth=worths, meaning=describe(reading, selected))
 
 
 def gaps(reading: Reading, selected: Selected, k: int, untrained: dict[int, list[dict]]) -> dict:
