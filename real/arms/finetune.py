@@ -124,7 +124,7 @@ def _together(reading: Reading, orders: list[Order], recipe: Recipe) -> None:
         meet = {"rdzv_backend": "static", "rdzv_endpoint": where, "rdzv_configs": {"rank": machine()}}
     meet |= {"run_id": folder.name, "max_restarts": 0, "signals_to_handle": ""}  # Ctrl-C stays Python's
     logs = DefaultLogsSpecs(log_dir=str(folder), redirects=Std.ERR)
-    how = LaunchConfig(lm.nodes, lm.nodes, lm.plan.processes // lm.nodes, logs, **meet)
+    how = LaunchConfig(lm.nodes, lm.nodes, lm.plan.processes // lm.nodes, logs, **meet)  # no fewer, no more machines
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what it says, we say in one line
     lm.forget()  # its memory is theirs now
     try:
