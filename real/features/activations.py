@@ -81,15 +81,15 @@ def read(store: Store) -> Activations:
     return Activations(np.load(store.path, mmap_mode="c"), store.offsets)
 
 
-@torch.no_grad()
 def pooled(sae, activations: Activations, texts: list[int]) -> Iterator[Float[Tensor, "sample d_sae"]]:
     """Mean feature_acts over each text's answer tokens, 64 texts at a time."""
     for at in range(0, len(texts), 64):
         chunk, means = [activations.text(i) for i in texts[at : at + 64]], []
         for n in range(0, len(chunk), ENCODED):
             some = chunk[n : n + ENCODED]
-            acts = sae.encode(torch.cat(some)).split([len(of_text) for of_text in some])
-            means += [of_text.mean(0) for of_text in acts]
+            with torch.no_grad():
+                acts = sae.encode(torch.cat(some))
+            means += [of_text.mean(0) for of_text in acts.split([len(of_text) for of_text in some])]
         yield torch.stack(means)
 
 
