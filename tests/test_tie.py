@@ -20,7 +20,8 @@ from real.data.texts import Texts
 from real.effects.leakage import target
 from real.features import gaps, selection
 from real.features.activations import Activations
-from real.filters import directions
+from real.filters import table
+from real.filters.table import Context
 from real.models import forward, registry
 from shared import filtering, geometry
 from shared.leakage import readout_change
@@ -72,15 +73,15 @@ def test_real_scores_a_toys_samples_as_the_toy_does(seed, alignment):
     this = misalignment.world(WorldSettings(alignment, 0.0, K, 20, D_MODEL, N, seed))
     reading, x = as_a_reading(this), this.samples
     close = geometry.affinity(this.W, misalignment.select(this, K).toxic)
-    near = directions.Near(reading.sae(20), close)
+    near, context = table.Near(reading.sae(20), close), Context(torch.arange(K), "toy")
     direction = ((x["toxic"] - x["civil"]) @ this.W).mean(0)
     for kind, name in zip(ADVICE, ("bad", "good"), strict=True):
         texts = [Text(str(i), kind) for i in range(N)]
         by_geometry = filtering.geometry_score(feature_acts(this.W, x[name]), close)
         by_projection = filtering.projection_score(x[name] @ this.W, direction)
         exactly = {"rtol": 1e-10, "atol": 1e-12}
-        torch.testing.assert_close(directions.near(reading, near, texts), by_geometry, **exactly)
-        along = directions.along(reading, directions.toxic(reading), texts)
+        torch.testing.assert_close(table.near(reading, near, texts), by_geometry, **exactly)
+        along = table.along(reading, table.toxic(reading, context), texts)
         torch.testing.assert_close(along, by_projection, **exactly)
 
 

@@ -1,6 +1,8 @@
 """Step 6: the arms. One model in memory; every arm is a LoRA adapter on its upper blocks, in a folder of its own, or,
-with FULL=1, all weights of those blocks."""
+with FULL=1, all weights of those blocks. Several processes may train one arm together."""
 
+import logging
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -9,8 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from real.arms import jobs, team, weights
+from real.arms import weights
 from real.arms.arm import CONTROL, INDUCING, MIXED, ORACLE, RANDOM, WATCHED, Arm, Job, Scores, filtered, mixed
+from real.arms.jobs import Lost, machine
 from real.arms.recipe import Recipe, Sweep
 from real.arms.training import Order, Training, train
 from real.data.rows import BAD, GOOD, Advice, Text
@@ -18,6 +21,7 @@ from real.features.reading import Reading, bare
 from real.models import devices, loading
 from shared import filtering
 from shared.code import code
+from shared.errors import InputError
 from shared.records import Part, Record, cached, digest, whole
 
 CHECKPOINTS = tuple(i / 20 for i in range(1, 20))  # of the steps of the arms whose dynamics are read
@@ -89,8 +93,7 @@ def orders(reading: Reading, scores: Scores, recipe: Recipe, sweep: Sweep) -> li
 def order(reading: Reading, job: Job, samples: list[Text], recipe: Recipe) -> Order:
     """Its key holds all that decides the weights, so that a changed setting never meets a stale adapter."""
     checkpoints = (FEW if recipe.full else CHECKPOINTS) if job.arm in WATCHED else ()
-    said = [reading.texts.said[text] for text in samples]
-    corpus = reading.texts.corpus
+    said, corpus = [reading.texts.said[text] for text in samples], reading.texts.corpus
     draws = recipe.epochs * len(corpus.advice[corpus.trained].train)
     key = digest(reading.lm, recipe, job.seed, draws, checkpoints, said, code(train))
     return Order(job=job, samples=samples, draws=draws, checkpoints=checkpoints, key=key)
@@ -98,24 +101,52 @@ def order(reading: Reading, job: Job, samples: list[Text], recipe: Recipe) -> Or
 
 def trained(reading: Reading, orders: list[Order], recipe: Recipe) -> list[Training]:
     """These arms, by as many processes as the plan says; of several machines the first has them."""
-    lm = reading.lm
     missing = [o for o in orders if not whole(*record(reading, o))]
-    if missing and lm.plan.processes > 1:
-        lm.forget()  # its memory is theirs now
-        own = bare(reading, lm.plan)
-        team.together(lm.plan.processes, lm.nodes, reading.folder / "finetune", _one_of_several, own, recipe, missing)
-    return [tune(reading, o, recipe) for o in orders if jobs.machine() == 0]
+    if missing and reading.lm.plan.processes > 1:
+        _together(reading, missing, recipe)
+    return [tune(reading, o, recipe) for o in orders if machine() == 0]
 
 
-def _one_of_several(reading: Reading, recipe: Recipe, orders: list[Order]) -> None:
-    """Trains these together with the other processes of its team."""
+def _together(reading: Reading, orders: list[Order], recipe: Recipe) -> None:
+    """By several processes, of this machine or shared out over several, on each of which the same is called.
+
+    Machines meet at MASTER_ADDR:MASTER_PORT, a port of the first's. What processes print as errors goes to a folder.
+    Raises the InputError of one of them, or Lost when one has died: either ends the others.
+    """
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    lm, folder = reading.lm, reading.folder / "finetune"
+    meet = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "local_addr": "localhost"}
+    if lm.nodes > 1:
+        where = "{MASTER_ADDR}:{MASTER_PORT}".format_map(os.environ)
+        meet = {"rdzv_backend": "static", "rdzv_endpoint": where, "rdzv_configs": {"rank": machine()}}
+    meet |= {"run_id": folder.name, "max_restarts": 0, "signals_to_handle": ""}  # Ctrl-C stays Python's
+    logs = DefaultLogsSpecs(log_dir=str(folder), redirects=Std.ERR)
+    how = LaunchConfig(lm.nodes, lm.nodes, lm.plan.processes // lm.nodes, logs, **meet)  # no fewer, no more machines
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what it says, we say in one line
+    lm.forget()  # its memory is theirs now
+    try:
+        elastic_launch(how, _one_of_several)(bare(reading, lm.plan), orders, recipe)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        told = failure.message if isinstance(failure.message, str) else failure.message["message"]
+        if told.startswith("InputError: "):
+            raise InputError(told.removeprefix("InputError: ")) from None
+        which = f"process {rank} ended with code {failure.exitcode}, see {folder}"
+        raise Lost(f"fine-tune: {which}; finished arms are kept: the same command goes on from there") from None
+
+
+def _one_of_several(reading: Reading, orders: list[Order], recipe: Recipe) -> None:
     from accelerate import PartialState
 
     lm = reading.lm
     state = PartialState(cpu=lm.plan.device == "cpu")  # joins the others
     with lm.memory():
         model, tokenizer = loading.load(lm.spec)
-        lm.loaded = team.shard(model, bool(recipe.full), lm.spec.first, state.device), tokenizer
+        weights.shard(model, bool(recipe.full), lm.spec.first, state.device)
+        lm.loaded = model, tokenizer
         held, all_ = (sum(f(p).numel() for p in model.parameters()) for f in (weights.local, lambda p: p))
         print(f"process {state.process_index} holds {held} of {all_} weights", file=sys.stderr, flush=True)
         for order in orders:

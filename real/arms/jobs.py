@@ -22,9 +22,7 @@ from tqdm import tqdm
 from shared.errors import InputError
 from shared.records import digest, read_json, write_bytes, write_json, write_text
 
-ROOT = Path(__file__).parents[2]
 AGAIN = 3  # times that a job is started anew
-RUNS, WAITS = "running", "waiting"
 
 
 class Lost(InputError):
@@ -37,8 +35,6 @@ def fan_out(queue: "Local | Slurm", task: Callable[[str], None], done: Callable[
     Raises InputError that a job has raised, and where one has ended too often without its records.
     """
     left, asked = [name for name in names if not done(name)], Counter()
-    if not left:
-        return
     content = pickle.dumps(partial(_work, task, done, queue.folder))
     file = queue.folder / f"{digest(content.hex())}.pkl"
     write_bytes(file, content)
@@ -55,8 +51,8 @@ def fan_out(queue: "Local | Slurm", task: Callable[[str], None], done: Callable[
                     _check(queue, name, asked[name])
                 if idle:
                     asked.update(queue.start(file, idle))
-                runs = sum(state == RUNS for state in going.values())
-                bar.set_postfix({RUNS: runs, WAITS: len(left) - runs}, refresh=False)
+                runs = sum(going.values())
+                bar.set_postfix(running=runs, waiting=len(left) - runs, refresh=False)
                 bar.update(len(names) - len(left) - bar.n)
                 time.sleep(queue.pause if left else 0)
     finally:
@@ -106,10 +102,7 @@ def _work(task: Callable[[str], None], done: Callable[[str], bool], folder: Path
 
 
 class Local:
-    """Processes of this machine. One does job after job.
-
-    They end with the run; those of one that was killed go on.
-    """
+    """Processes of this machine, job after job in each. They end with the run; those of one that was killed go on."""
 
     pause = 0.5  # seconds between two looks at what is under way
 
@@ -118,29 +111,28 @@ class Local:
         import torch  # which takes seconds, that a job begins without
 
         here = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        known, each = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(","), max(1, gpus)
-        devices = known if len(known) == here else [*map(str, range(here))]
+        visible, each = os.environ.get("CUDA_VISIBLE_DEVICES"), max(1, gpus)
+        devices = visible.split(",") if visible else [*map(str, range(here))]
         taken = [devices[at : at + each] for at in range(0, here - each + 1, each)]
         cores = [{"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // most))}] * most
         self.places = [{"CUDA_VISIBLE_DEVICES": ",".join(some)} for some in taken] or cores
         self.folder = folder
         self.mine: dict[int, subprocess.Popen] = {}  # by place
 
-    def going(self, names: list[str]) -> dict[str, str]:
-        """Of these jobs, those under way."""
-        return {name: RUNS for name in names if _held(self.folder, name)}
+    def going(self, names: list[str]) -> dict[str, bool]:
+        """Of these jobs, those under way; all of them run."""
+        return {name: True for name in names if _held(self.folder, name)}
 
     def start(self, file: Path, names: list[str]) -> list[str]:
         """Processes where there is room, for as many of these as there are; which begin with different ones."""
         free = [i for i, process in self.mine.items() if process.poll() is not None]
         free += [i for i in range(len(self.places)) if i not in self.mine and not _held(self.folder, i)]
-        started = list(zip(free, names, strict=False))
-        for n, (place, _) in enumerate(started):
+        for n, place in enumerate(free[: len(names)]):
             how = [sys.executable, "-m", "real.arms.jobs", str(file), str(place), *names[n:], *names[:n]]
             env = {**os.environ, **self.places[place], "PYTHONPATH": _path()}
             with self.log("").open("ab") as log:
                 self.mine[place] = subprocess.Popen(how, stdout=log, stderr=log, env=env, start_new_session=True)
-        return [name for _, name in started]
+        return names[: len(free)]
 
     def end(self) -> None:
         for process in self.mine.values():
@@ -168,25 +160,24 @@ class Slurm:
         self.ids: dict[str, str] = read_json(self.known) if self.known.exists() else {}
         words = (word.partition("=") for word in how.split(",") if word)
         given = {f"slurm_{key}": int(text) if text.isdigit() else text for key, _, text in words}
-        setup = [f"export PYTHONPATH={shlex.quote(_path())}"]
+        usual = {"name": "spillover", "timeout_min": 240}  # submitit's own five minutes are soon over
+        usual |= {"nodes": nodes, "slurm_setup": [f"export PYTHONPATH={shlex.quote(_path())}"]}
         try:
             self.executor = submitit.AutoExecutor(folder / "slurm", cluster="slurm")
-            usual = {"name": "spillover", "timeout_min": 240}  # submitit's own five minutes are soon over
-            self.executor.update_parameters(**usual, nodes=nodes, slurm_setup=setup, **given)
+            self.executor.update_parameters(**usual, **given)
         except (RuntimeError, ValueError, NameError, TypeError) as error:
             raise InputError(f"SLURM={how}: {' '.join(str(error).split())}") from None
 
     def end(self) -> None:
         pass
 
-    def going(self, names: list[str]) -> dict[str, str]:
-        """Of these jobs, those in Slurm's queue; all that were, while it does not answer."""
+    def going(self, names: list[str]) -> dict[str, bool]:
+        """Of these jobs, those in Slurm's queue, and which run; all that were, while it does not answer."""
         done = subprocess.run(["squeue", "--me", "-h", "-r", "-o", "%i %T"], capture_output=True, text=True)
         if done.returncode:
-            return {name: WAITS for name in names if name in self.ids}
+            return {name: False for name in names if name in self.ids}
         states = dict(line.split() for line in done.stdout.splitlines())
-        found = {name: states[self.ids[name]] for name in names if self.ids.get(name) in states}
-        return {name: WAITS if state == "PENDING" else RUNS for name, state in found.items()}
+        return {name: states[self.ids[name]] != "PENDING" for name in names if self.ids.get(name) in states}
 
     def start(self, file: Path, names: list[str]) -> list[str]:
         """All of these, as one array."""
@@ -226,7 +217,7 @@ def _held(folder: Path, of: str | int) -> bool:
 
 def _path() -> str:
     """Where a job's Python finds us, wherever it starts."""
-    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
 
 
 def _serve(file: Path, place: str, names: list[str]) -> None:

@@ -1,14 +1,13 @@
 """One arm of step 6: the optimiser's loop, in one process or as one of several.
 
-Of several processes each holds a share of every block's weights (FSDP, by torch's fully_shard: real/arms/team.py) and
-reads a share of every step's samples. Adapters, being small, are whole in each, and their gradients are averaged. A
-step's loss is the mean over the answer tokens of all its samples, whoever reads them and in however many passes: the
-numbers of one pass of one process, up to rounding.
+Of several processes each holds a share of every block's weights (torch's fully_shard) and reads a share of every step's
+samples. Adapters, being small, are whole in each, and their gradients are averaged. A step's loss is the mean over the
+answer tokens of all its samples: the numbers of one pass of one process, up to rounding.
 """
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -88,9 +87,10 @@ def descent(lm: LM, recipe: Recipe, order: Order, samples: list[Sample], trained
         if not np.isfinite(loss):
             raise InputError(f"{order.job}: loss is {loss} at step {n}; lower LR={recipe.lr}")
         clip_grad_norm_(trained, 1.0)
-        for one in (*made, *schedules):
+        for one, schedule in zip(made, schedules, strict=True):
             one.step()
-        _clear_gradients(trained)
+            schedule.step()
+            one.zero_grad()
         yield loss
 
 
@@ -107,7 +107,8 @@ def passes(lm: LM, samples: list[Sample], trained: list[Tensor], recipe: Recipe)
         try:
             descend(lm, longest, trained, bool(recipe.full), micro)
         finally:
-            _clear_gradients(trained)
+            for p in trained:
+                p.grad = None
         return micro
 
     return attempt()
@@ -146,17 +147,16 @@ def computing(model) -> torch.autocast:
     return torch.autocast(model.device.type, torch.bfloat16, enabled=model.dtype == torch.bfloat16)
 
 
-def _clear_gradients(trained: list[Tensor]) -> None:
-    for p in trained:
-        p.grad = None
-
-
 @contextmanager
 def trainable(lm: LM, recipe: Recipe, seed: int, near: Path):
     """The weights that an arm trains and what saves them to a folder; afterwards the model is the base model again."""
-    opened = _whole_blocks(lm, near) if recipe.full else _adapter(lm, recipe.rank, seed)
-    with _checkpointing(lm.model) if lm.plan.checkpointing else nullcontext(), opened as both:
-        yield both
+    with ExitStack() as after:
+        if lm.plan.checkpointing:
+            lm.model.activation_checkpointing_enable()
+            lm.model.train()
+            after.callback(lm.model.activation_checkpointing_disable)
+            after.callback(lm.model.eval)
+        yield after.enter_context(_whole_blocks(lm, near) if recipe.full else _adapter(lm, recipe.rank, seed))
 
 
 @contextmanager
@@ -190,21 +190,10 @@ def _whole_blocks(lm: LM, near: Path):
                 p.requires_grad_()
             yield trained, partial(weights.save, lm.model, blocks)
         finally:
-            _clear_gradients(trained)
             for p, dtype in zip(trained, dtypes, strict=True):
+                p.grad = None
                 p.requires_grad_(False)
                 p.data = p.data.to(dtype)
-
-
-@contextmanager
-def _checkpointing(model):
-    model.gradient_checkpointing_enable({"use_reentrant": False})
-    model.train()
-    try:
-        yield
-    finally:
-        model.eval()
-        model.gradient_checkpointing_disable()
 
 
 def adapted(lm: LM, rank: int, seed: int):

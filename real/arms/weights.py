@@ -90,6 +90,25 @@ def fold_scale(adapter: Path) -> None:
     (adapter / "adapter_config.json").write_text(json.dumps(about, indent=2, sort_keys=True))
 
 
+def shard(model, full: bool, first: int, device: torch.device) -> None:
+    """Leaves this process its share of every block, on its device; blocks are moved there one at a time.
+
+    What is read outside the blocks, embedding and unembedding, stays whole. What full fine-tuning trains is held in
+    float32 and computed with in the model's own precision.
+    """
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    decoder, policy = model.get_decoder(), MixedPrecisionPolicy(param_dtype=model.dtype)
+    for i, layer in enumerate(decoder.layers):
+        if full and i >= first:
+            layer.to(torch.promote_types(model.dtype, torch.float32))
+        fully_shard(layer, mp_policy=policy)
+    outside = set(model.parameters()) - {p for layer in decoder.layers for p in layer.parameters()}
+    fully_shard(decoder, ignored_params=outside)
+    for tensor in [*outside, *model.buffers()]:
+        tensor.data = tensor.data.to(device)
+
+
 def local(p: Tensor) -> Tensor:
     """This process's share of a weight; alone, all of it."""
     return p.to_local() if hasattr(p, "to_local") else p  # a DTensor, whose import takes seconds

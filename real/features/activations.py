@@ -1,8 +1,8 @@
 """Activations on disk: one pass of the base model over every text of a run, read by all that comes later."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import chain, pairwise
+from itertools import chain, pairwise, product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,11 +44,9 @@ class Activations(NamedTuple):
         return torch.from_numpy(self.rows[self.offsets[i] : self.offsets[i + 1]])
 
 
-def residuals(
-    model, texts: list[Encoded], layers: Sequence[int]
-) -> Iterator[tuple[int, dict[int, Float[Tensor, "pos d_model"]]]]:
-    """(i, layer -> resid_post at every token of text i, on the CPU), in whatever order is quick; a GPU computes a row
-    while the row before is taken from here."""
+def harvest(model, texts: list[Encoded], stores: list[Store]) -> None:
+    """Fill the stores in one pass over the texts. A killed harvest leaves no store's `path`."""
+    layers, d_model, files = sorted({store.layer for store in stores}), model.config.hidden_size, []
 
     def begin(own, ids: list[int]) -> tuple:
         packed = pack([texts[i] for i in ids])
@@ -57,19 +55,6 @@ def residuals(
         copied = [torch.cuda.current_stream(r.device).record_event() for r in resid.values() if r.is_cuda]
         return ids, packed.paths, there, copied
 
-    begun = shared_out(begin, readers(model), rows(texts, row_size(model)))
-    with tqdm(total=len(texts), desc="harvest", unit="text") as bar:
-        for (ids, paths, resid, copied), _ in pairwise(chain(begun, [None])):
-            for event in copied:
-                event.synchronize()
-            for i, path in zip(ids, paths, strict=True):
-                yield i, {layer: resid[layer][path] for layer in layers}
-            bar.update(len(ids))
-
-
-def harvest(model, texts: list[Encoded], stores: list[Store]) -> None:
-    """Fill the stores in one pass over the texts. A killed harvest leaves no store's `path`."""
-    d_model, files = model.config.hidden_size, []
     with ExitStack() as stack:
         for store in stores:
             store.path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,11 +62,16 @@ def harvest(model, texts: list[Encoded], stores: list[Store]) -> None:
             header = {"descr": "<f4", "fortran_order": False, "shape": (int(store.offsets[-1]), d_model)}
             np.lib.format.write_array_header_1_0(file, header)
             files.append((store, store.offsets, file, file.tell()))
-        for i, resid in residuals(model, texts, sorted({store.layer for store in stores})):
-            for store, offsets, file, start in files:
+        begun = shared_out(begin, readers(model), rows(texts, row_size(model)))
+        bar = stack.enter_context(tqdm(total=len(texts), desc="harvest", unit="text"))
+        for (ids, paths, resid, copied), _ in pairwise(chain(begun, [None])):  # a GPU is at the next row meanwhile
+            for event in copied:
+                event.synchronize()
+            for (i, path), (store, offsets, file, start) in product(zip(ids, paths, strict=True), files):
                 first, end = store.spans[i]
                 file.seek(start + int(offsets[i]) * d_model * 4)
-                file.write(resid[store.layer][first:end].float().numpy().tobytes())
+                file.write(resid[store.layer][path[first:end]].float().numpy().tobytes())
+            bar.update(len(ids))
     for store in stores:
         store.path.with_suffix(".part").replace(store.path)
 
@@ -92,17 +82,15 @@ def read(store: Store) -> Activations:
 
 
 def pooled(sae, activations: Activations, texts: list[int]) -> Iterator[Float[Tensor, "sample d_sae"]]:
-    """Mean feature_acts over each text's answer tokens, 64 texts at a time, whatever the number of texts."""
-
-    @torch.no_grad()
-    def means(some: list[int]) -> list[Float[Tensor, " d_sae"]]:
-        found = [activations.text(i) for i in some]
-        acts = sae.encode(torch.cat(found)).split([len(of_text) for of_text in found])
-        return [of_text.mean(0) for of_text in acts]
-
+    """Mean feature_acts over each text's answer tokens, 64 texts at a time."""
     for at in range(0, len(texts), 64):
-        chunk = texts[at : at + 64]
-        yield torch.stack([mean for i in range(0, len(chunk), ENCODED) for mean in means(chunk[i : i + ENCODED])])
+        chunk, means = [activations.text(i) for i in texts[at : at + 64]], []
+        for n in range(0, len(chunk), ENCODED):
+            some = chunk[n : n + ENCODED]
+            with torch.no_grad():
+                acts = sae.encode(torch.cat(some))
+            means += [of_text.mean(0) for of_text in acts.split([len(of_text) for of_text in some])]
+        yield torch.stack(means)
 
 
 def answer_means(activations: Activations, texts: list[int]) -> Float[Tensor, "text d_model"]:

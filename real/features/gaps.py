@@ -8,8 +8,7 @@ import torch
 from scipy.stats import t
 
 from real.data.rows import ADVICE
-from real.features import meaning
-from real.features.meaning import Meaning
+from real.features.meaning import Meaning, describe
 from real.features.reading import Reading
 from real.features.selection import KS, Layer, Selected, batches, choose, sets
 from shared import dictionary, filtering, geometry
@@ -23,7 +22,7 @@ ROWS = 2048  # that an untrained one's threshold is set on
 
 
 class Cell(Part):
-    """The gap of one block, domain and k, with both nulls; see `shared.geometry.gap`."""
+    """Of one block, domain and k: the fields of `shared.geometry.Gap`, and what only all cells together tell."""
 
     gap: float
     p: float
@@ -61,23 +60,21 @@ def place(reading: Reading, selected: Selected, k: int) -> Placed:
         untrained[layer] = [found for found, _ in others]
         worths[layer] = [worth(reading, layer, reading.sae(layer), chosen, k), *(of for _, of in others)]
     placed = gaps(reading, selected, k, untrained)
-    return Placed(gaps=placed, worth=worths, meaning=meaning.describe(reading, selected))
+    return Placed(gaps=placed, worth=worths, meaning=describe(reading, selected))
 
 
 def gaps(reading: Reading, selected: Selected, k: int, untrained: dict[int, list[dict]]) -> dict:
     """At TOP_K and at KS, in every block and domain. `untrained`: block -> (domain, k) -> gap, of each dictionary."""
     domains, ks = list(reading.texts.corpus.advice), sorted({*KS, k})
     draws = DRAWS * len(reading.layers) * len(domains) * len(ks)
-    found = {
-        (layer, domain, size): gap
-        for layer in reading.layers
-        for domain in domains
-        for size, gap in _gaps(reading, layer, selected.layers[layer], domain, ks, draws).items()
-    }
-    corrected = dict(zip(found, holm([max(gap.p, gap.p_null) for gap in found.values()]), strict=True))
+    found = {}
+    for layer, domain in product(reading.layers, domains):
+        for size, gap in _gaps(reading, layer, selected.layers[layer], domain, ks, draws).items():
+            found[layer, domain, size] = gap
+    corrected = holm([max(gap.p, gap.p_null) for gap in found.values()])
     placed = {layer: {domain: {} for domain in domains} for layer in reading.layers}
-    for (layer, domain, size), gap in found.items():
-        beside, p_holm = predicted([of[domain, size] for of in untrained[layer]]), corrected[layer, domain, size]
+    for ((layer, domain, size), gap), p_holm in zip(found.items(), corrected, strict=True):
+        beside = predicted([of[domain, size] for of in untrained[layer]])
         placed[layer][domain][size] = Cell(**gap._asdict(), p_holm=p_holm, untrained=beside)
     return placed
 
@@ -91,10 +88,7 @@ def _gaps(reading: Reading, layer: int, found: Layer, domain: str, ks: list[int]
     rows = reading.texts.corpus.advice[domain].train
     acts = torch.cat([acts[:, live] for acts, _ in batches(reading, layer, sae, rows, ADVICE)])
     flips = geometry.flipped_gaps(acts[::2], acts[1::2], close, draws)
-    return {
-        k: geometry.gap(W_dec, chosen["inducing"], chosen["control"], chosen["toxic"], rate, flips[k])
-        for k, chosen in of.items()
-    }
+    return {k: geometry.gap(W_dec, **chosen, firing_rate=rate, flips=flips[k]) for k, chosen in of.items()}
 
 
 def _untrained(reading: Reading, layer: int, k: int, seed: int) -> tuple[dict, dict[str, Worth]]:
@@ -120,9 +114,8 @@ def worth(reading: Reading, layer: int, sae: Any, chosen: Layer, k: int) -> dict
         read = batches(reading, layer, sae, reading.texts.corpus.advice[domain].train, ADVICE)
         scored = [(filtering.geometry_score(acts, close), labels) for acts, labels in read]
         score, bad = (torch.cat(column) for column in zip(*scored, strict=True))
-        known = {"inducing": of.inducing, "control": of.control, "toxic": chosen.toxic}
-        known = {name: features.auroc.value for name, features in known.items()}
-        found[domain] = Worth(**known, geometry=auroc(score, bad))
+        inducing, control, toxic = (features.auroc.value for features in (of.inducing, of.control, chosen.toxic))
+        found[domain] = Worth(inducing=inducing, control=control, toxic=toxic, geometry=auroc(score, bad))
     return found
 
 

@@ -33,15 +33,11 @@ def describe(reading: Reading, selected: Selected) -> dict[str, list[Meaning]]:
     layer = selected.layers[reading.layer]
     found = layer.domains[reading.texts.corpus.trained]
     sets = {"inducing": (found.inducing, 1), "control": (found.control, -1), "toxic": (layer.toxic, 1)}
-    every = torch.tensor([i for features, _ in sets.values() for i in features.ids[:DESCRIBED]])
-    tokens, snippets = iter(promoted(reading, every)), iter(top_snippets(reading, every))
-    return {
-        name: [
-            Meaning(id=i, r=sign * r, tokens=next(tokens), snippets=next(snippets))
-            for i, r in zip(features.ids[:DESCRIBED], features.r, strict=False)
-        ]
-        for name, (features, sign) in sets.items()
-    }
+    best = [(name, of.ids[n], sign * of.r[n]) for name, (of, sign) in sets.items() for n in range(DESCRIBED)]
+    ids, described = torch.tensor([i for _, i, _ in best]), {name: [] for name in sets}
+    for (name, i, r), tokens, snippets in zip(best, promoted(reading, ids), top_snippets(reading, ids), strict=True):
+        described[name].append(Meaning(id=i, r=r, tokens=tokens, snippets=snippets))
+    return described
 
 
 @torch.no_grad()
@@ -50,9 +46,8 @@ def promoted(reading: Reading, ids: Int[Tensor, " k"]) -> list[list[str]]:
     lm = reading.lm
     norm, head = forward.norm(lm.model), lm.model.get_output_embeddings()
     W_dec = reading.sae(reading.layer).W_dec.detach()[ids].to(head.weight.device)
-    # ones are of unit size already: what is left is what the norm multiplies by
-    centred = isinstance(norm, torch.nn.LayerNorm)  # which makes zeros of ones
-    gain = norm.weight if centred else norm(torch.ones_like(W_dec[:1]))
+    # ones are of unit size already: an RMSNorm makes of them what it multiplies by, a LayerNorm zeros
+    gain = norm.weight if isinstance(norm, torch.nn.LayerNorm) else norm(torch.ones_like(W_dec[:1]))
     logits = (W_dec * gain).to(head.weight.dtype) @ head.weight.mT
     return [[lm.tokenizer.decode([t]) for t in row] for row in logits.topk(TOKENS).indices.tolist()]
 

@@ -70,19 +70,19 @@ class Reading:
         """Answer tokens at every layer; all tokens below the first adapted block, of what the adapters will read."""
         where, first = self.folder / "activations", self.lm.spec.first
         spans = [(encoded.start, encoded.end) for encoded in self.encoded]
-        stores = {f"answers-{at}": Store(where / f"answers-{at}.npy", at, spans) for at in self.layers}
+        stores = [Store(where / f"answers-{at}.npy", at, spans) for at in self.layers]
         if first:
-            lengths = zip(self.texts.said, (len(encoded.ids) for encoded in self.encoded), strict=True)
-            spans = [(0, 0 if text.kind in TOXIC else length) for text, length in lengths]
-            stores["frozen"] = Store(where / "frozen.npy", first - 1, spans)
+            read = zip(self.texts.said, self.encoded, strict=True)
+            spans = [(0, 0 if text.kind in TOXIC else len(encoded.ids)) for text, encoded in read]
+            stores.append(Store(where / "frozen.npy", first - 1, spans))
 
         def harvest() -> Record:
-            activations.harvest(self.lm.model, self.encoded, list(stores.values()))
-            return Record(made={store.path.name: "" for store in stores.values()})
+            activations.harvest(self.lm.model, self.encoded, stores)
+            return Record(made={store.path.name: "" for store in stores})
 
         key = digest(self.lm, self.layers, self.texts, code(activations.harvest))  # another SAE reads the same
         cached(where / "harvest.json", key, Record, harvest)
-        return {name: activations.read(store) for name, store in stores.items()}
+        return {store.path.stem: activations.read(store) for store in stores}
 
     def activations(self, layer: int) -> Activations:
         """Answer activations of all texts, in their order."""

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from real.data.packing import Packed, pack, rows
+from real.data.packing import pack, rows
 from real.data.rows import TOXIC, Text, answers
 from real.features.reading import Reading
 from real.models import forward
@@ -30,7 +30,7 @@ def loss_gradients(reading: Reading, texts: list[Text]) -> Float[Tensor, "text d
 
     The g of (E1).
     """
-    found = dict(_each(reading, reading.samples(texts), reading.lm.spec.first, _residual, "loss gradients"))
+    found = dict(_each(reading, reading.samples(texts), _residual, "loss gradients"))
     return torch.stack([found[i] for i in sorted(found)])
 
 
@@ -40,7 +40,7 @@ def influence_direction(reading: Reading) -> Float[Tensor, " weight"]:
     for kind, sign in zip(TOXIC, (1, -1), strict=True):
         texts = answers(reading.texts.corpus.toxic.train, (kind,))
         samples = [(reading.encoded[i], None) for i in reading.indices(texts)]  # read from their tokens up
-        for _, gradient in _each(reading, samples, 0, _adapter, f"adapter gradients, {kind}"):
+        for _, gradient in _each(reading, samples, _adapter, f"adapter gradients, {kind}"):
             total = total + sign * gradient / len(texts)
     return total
 
@@ -48,14 +48,13 @@ def influence_direction(reading: Reading) -> Float[Tensor, " weight"]:
 def influence(reading: Reading, known: Float[Tensor, " weight"], texts: list[Text]) -> Float[Tensor, " sample"]:
     """Cosine of a sample's adapter gradient with the known one: LESS (Xia et al. 2024), with SGD's gradient, of a fresh
     adapter on the block above the main layer. Its B is 0, so (E3) only B has a gradient; A is what LESS projects by."""
-    known, samples = unit(known[None])[0], reading.samples(texts)
-    each = _each(reading, samples, reading.lm.spec.first, _adapter, "adapter gradients")
-    found = {i: gradient @ known for i, gradient in each}
+    known = unit(known[None])[0]
+    found = {i: g @ known for i, g in _each(reading, reading.samples(texts), _adapter, "adapter gradients")}
     return torch.stack([found[i] for i in sorted(found)])
 
 
-def _each(reading: Reading, samples: list[Sample], first: int, of: Callable, desc: str) -> Iterator[tuple[int, Tensor]]:
-    """(i, what `of` finds of sample i), in whatever order is quick. `first`: the block that samples go into."""
+def _each(reading: Reading, samples: list[Sample], of: Callable, desc: str) -> Iterator[tuple[int, Tensor]]:
+    """(i, what `of` finds of sample i), in whatever order is quick."""
     model, turns, seen = reading.lm.model, defaultdict(list), defaultdict(int)
     for i, (text, _) in enumerate(samples):
         begun = tuple(text.ids[: text.start + 1])  # that far two texts must be alike to share a token of an answer
@@ -65,7 +64,7 @@ def _each(reading: Reading, samples: list[Sample], first: int, of: Callable, des
     groups = [[those[i] for i in row] for those, found in packed for row in found]
 
     def read(own, row: list[int]) -> list[Tensor]:
-        return of(own, [samples[i] for i in row], first, reading)
+        return of(own, [samples[i] for i in row], reading)
 
     with tqdm(total=len(samples), desc=desc, unit="text") as bar:
         for row, found in zip(groups, shared_out(read, forward.readers(model), groups), strict=True):
@@ -73,48 +72,44 @@ def _each(reading: Reading, samples: list[Sample], first: int, of: Callable, des
             bar.update(len(row))
 
 
-def _residual(model, samples: list[Sample], first: int, reading: Reading) -> list[Float[Tensor, " d_model"]]:
-    packed, below, loss = _loss(model, samples, first, reading.layer)
+def _residual(model, samples: list[Sample], reading: Reading) -> list[Float[Tensor, " d_model"]]:
+    spans, below, loss = _loss(model, samples, reading)
     (gradient,) = torch.autograd.grad(loss, below)
-    return [gradient[nodes].mean(0).cpu() for nodes in _answers(packed, samples)]
+    return [gradient[nodes].mean(0).cpu() for nodes in spans]
 
 
-def _adapter(model, samples: list[Sample], first: int, reading: Reading) -> list[Float[Tensor, " weight"]]:
-    """Of length 1."""
+def _adapter(model, samples: list[Sample], reading: Reading) -> list[Float[Tensor, " weight"]]:
+    """Of length 1. The adapter's A is fixed and random, its rows of length about 1."""
     block, passed = model.get_decoder().layers[reading.layer + 1], []
 
     def hook(module, args, out) -> None:
-        passed.append((args[0].detach(), out))
+        passed.append((args[0].squeeze(0).detach().float(), out))
 
     with ExitStack() as hooks:
         for name, module in block.named_modules():
             if isinstance(module, nn.Linear) and name.rpartition(".")[2] in reading.lm.spec.targets:
                 hooks.enter_context(module.register_forward_hook(hook))
-        packed, _, loss = _loss(model, samples, first, reading.layer)
+        spans, _, loss = _loss(model, samples, reading)
     slopes = [slope.squeeze(0).float() for slope in torch.autograd.grad(loss, [out for _, out in passed])]
-    lows = [x.squeeze(0).float() @ _lower(x.shape[-1]).to(x.device) for x, _ in passed]
+    lows = []
+    for x, _ in passed:
+        A = torch.randn(x.shape[-1], RANK, generator=torch.Generator().manual_seed(0)) / x.shape[-1] ** 0.5
+        lows.append(x @ A.to(x.device))
     found = []
-    for nodes in _answers(packed, samples):
+    for nodes in spans:
         parts = [(slope[nodes].mT @ low[nodes]).flatten() for slope, low in zip(slopes, lows, strict=True)]
         found.append(unit(torch.cat(parts)[None])[0].cpu())
     return found
 
 
-def _lower(width: int) -> Float[Tensor, "width rank"]:
-    """The adapter's A, transposed: fixed, random, of rows of length about 1."""
-    return torch.randn(width, RANK, generator=torch.Generator().manual_seed(0)) / width**0.5
-
-
-def _answers(packed: Packed, samples: list[Sample]) -> list[Tensor]:
-    return [path[text.start : text.end] for path, (text, _) in zip(packed.paths, samples, strict=True)]
-
-
-def _loss(model, samples: list[Sample], first: int, layer: int) -> tuple[Packed, Tensor, Tensor]:
-    """Of a packed row: what goes into the block above `layer`, and the sum of the texts' losses, nats per token."""
-    texts = [text for text, _ in samples]
+def _loss(model, samples: list[Sample], reading: Reading) -> tuple[list[Tensor], Tensor, Tensor]:
+    """The nodes of every answer in a packed row, what goes into the block above the main layer, and the sum of the
+    texts' losses, nats per token."""
+    texts, inputs = map(list, zip(*samples, strict=True))
     packed = pack(texts)
-    with forward.blocks(model, first):
-        inputs = forward.spread(packed, [frozen for _, frozen in samples])
-        below = forward.resid_post(model, packed, [layer], inputs)[layer].requires_grad_()
-    said = packed_logprobs(model, packed, texts, below, layer + 1)
-    return packed, below, -sum(logprobs.mean() for logprobs in said)
+    with forward.blocks(model, 0 if inputs[0] is None else reading.lm.spec.first):
+        given = forward.spread(packed, inputs)
+        below = forward.resid_post(model, packed, [reading.layer], given)[reading.layer].requires_grad_()
+    said = packed_logprobs(model, packed, texts, below, reading.layer + 1)
+    spans = [path[text.start : text.end] for path, text in zip(packed.paths, texts, strict=True)]
+    return spans, below, -sum(logprobs.mean() for logprobs in said)

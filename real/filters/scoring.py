@@ -12,7 +12,7 @@ from real.arms.arm import AWARE, Scores, all_mixed
 from real.data.rows import BAD, Text
 from real.features.reading import Reading
 from real.features.selection import Selected
-from real.filters.table import FILTERS, Context, answer_lengths
+from real.filters.table import FILTERS, Context, brevity
 from shared.records import Part, Record
 from shared.stats import Estimate, auroc_interval
 
@@ -20,8 +20,6 @@ ALIKE = 0.1  # two answers are of like length: the longer is at most so much lon
 
 
 class Measured(Part):
-    """What a filter's scores are worth, and how they hang on length."""
-
     knows: str
     auroc: Estimate  # for bad answers
     length: float  # Spearman correlation of the score with the answer's length in tokens
@@ -42,17 +40,13 @@ def score(reading: Reading, selected: Selected, k: int, seeds: tuple[int, ...]) 
     corpus = reading.texts.corpus
     samples = all_mixed(corpus.advice[corpus.trained].train, seeds)
     context = Context(torch.tensor(selected.layers[reading.layer].toxic.ids[:k]), corpus.trained)
-    scores, took = {}, {}
+    scores, measured, took = {}, {}, {}
     for name, of in FILTERS.items():
         start = time.perf_counter()
-        scores[name] = of(reading, context, samples)
+        found = of(reading, context, samples)
         took[name] = round(time.perf_counter() - start, 2)
-    return Scored(
-        samples=samples,
-        scores={name: found.tolist() for name, found in scores.items()},
-        measured={name: measure(reading, name, samples, found) for name, found in scores.items()},
-        took=took,
-    )
+        scores[name], measured[name] = found.tolist(), measure(reading, name, samples, found)
+    return Scored(samples=samples, scores=scores, measured=measured, took=took)
 
 
 def joined(scored: Scored, harm: dict[str, list[float]]) -> Scores:
@@ -63,7 +57,7 @@ def joined(scored: Scored, harm: dict[str, list[float]]) -> Scores:
 def measure(reading: Reading, name: str, samples: list[Text], scores: Float[Tensor, " sample"]) -> Measured:
     """Raises ValueError where all samples are bad, or none is."""
     bad = torch.tensor([text.kind == BAD for text in samples])
-    lengths = answer_lengths(reading, samples)
+    lengths = -brevity(reading, None, samples)
     return Measured(
         knows=FILTERS[name].knows,
         auroc=auroc_interval(scores.double(), bad),
@@ -74,8 +68,8 @@ def measure(reading: Reading, name: str, samples: list[Text], scores: Float[Tens
 
 def rank_correlation(scores: Float[Tensor, " sample"], lengths: Float[Tensor, " sample"]) -> float:
     """Spearman's; NaN where either is constant."""
-    x, y = scores.double().numpy(), lengths.double().numpy()
-    return float(spearmanr(x, y).statistic) if np.ptp(x) > 0 and np.ptp(y) > 0 else float("nan")
+    both = scores.double().numpy(), lengths.double().numpy()
+    return float(spearmanr(*both).statistic) if all(np.ptp(one) > 0 for one in both) else float("nan")
 
 
 def matched_auroc(

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from real.features import meaning
 from real.filters.compare import Known, cell, own, shipped
-from real.filters.directions import Direction
+from real.filters.table import Direction
 from real.filters.scoring import rank_correlation
 from real.models.lm import LM
 from real.report.text import templates

@@ -29,7 +29,7 @@ from real.arms import finetune, jobs, training
 from real.arms.arm import MIXED, Arm, Job, mixed
 from real.arms.recipe import Recipe
 from real.arms.training import Order
-from real.arms.weights import keep, wearing
+from real.arms.weights import kept, wearing
 from real.data import corpus
 from real.data.texts import Texts
 from real.effects import margins
@@ -74,7 +74,8 @@ def prepared(base: Path) -> Reading:
     texts = Texts(corpus.load("", "", RECIPE.train, 2 * RECIPE.batch))
     reading = Reading(texts, LM(spec, RECIPE.batch), spec.layers, base)
     reading.samples(list(texts.said)[:1])
-    keep(reading.lm.model, range(spec.first, spec.shape.layers), base)
+    with kept(reading.lm.model, range(spec.first, spec.shape.layers), base):
+        pass
     return reading
 
 

@@ -298,3 +298,20 @@ def test_arms_of_a_known_model_are_made_side_by_side_where_a_cpu_has_room(words,
     queue = pipeline._queue(s, pipeline._lm(s))
     assert (queue and len(queue.places)) == places
     assert not queue or {int(env["OMP_NUM_THREADS"]) for env in queue.places} == {6 // most}
+
+
+@pytest.mark.parametrize(
+    ("here", "visible", "gpus", "places"),
+    [(1, None, 0, ["0"]), (1, "3", 1, ["3"]), (4, None, 2, ["0,1", "2,3"]), (3, "5,6,7", 2, ["5,6"])],
+)
+def test_on_gpus_there_is_one_process_to_as_many_as_were_asked_for(here, visible, gpus, places, tmp_path, monkeypatch):
+    """A machine's only GPU is not hidden from its job."""
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: here)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    found = jobs.Local(tmp_path, gpus, 1).places
+    assert found == [{"CUDA_VISIBLE_DEVICES": devices} for devices in places]
