@@ -4,13 +4,12 @@ import shlex
 
 from real.arms.arm import Arm
 from real.arms.finetune import Tuned
-from real.effects import tone
 from real.effects.leakage import MINUS
 from real.features.gaps import Placed
 from real.features.reading import Reading
 from real.features.selection import Selected
 from real.filters.scoring import joined
-from real.report import estimates, figures, page, scores, verdicts
+from real.report import estimates, figures, page, scores, tone, verdicts
 from real.settings import Settings, flat, words
 from shared.records import Record, rounded, versions, write_bytes, write_json, write_text
 
@@ -98,7 +97,7 @@ def _measured(reading: Reading, settings: Settings, records: dict[str, Record]) 
         **estimates.effects(arms, trained),
         "filters": removal,
         "best_filter": estimates.best_filter(removal, trained),
-        "tone": tone.summarise(reading.texts, records["evaluate"], by),
+        "tone": tone.summarise(reading.texts, arms, by),
     }
     if "leakage" in records:
         moved = _plain(records["leakage"])

@@ -8,44 +8,42 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import spearmanr
 
-from real.arms.arm import CONTROL, Arm, Scores
+from real.arms.arm import CONTROL, Scores
 from real.data.rows import ADVICE, answers
 from real.data.texts import CHECKS, Texts
-from real.effects.margins import Evaluated, Logprobs
+from real.effects.margins import Logprobs
+from real.report.estimates import Arms, Table
 from shared.selection import rank_auroc
 from shared.stats import FEWEST, Estimate, crossed, interval
 
-MISMATCHED = CHECKS[1]
 UNKNOWN = (float("nan"),) * 3  # of too few questions
 TRAITS = ("words", "surprisal", "length")  # of an answer
 
 
-def summarise(texts: Texts, evaluated: Evaluated, scores: Scores) -> dict:
+def summarise(texts: Texts, arms: Arms, scores: Scores) -> dict:
     """By domain of questions: `auroc` of every trait for misaligned answers, and of the arms whose set is whole the
     `effect`, as it is and `adjusted` for traits, and what becomes of either side. `checks`: margins on CHECKS.
     `filters`: how every score goes with the length of the answer (Spearman)."""
-    by: dict[Arm | None, list[dict[str, Logprobs]]] = {}
-    for model in evaluated.models:
-        by.setdefault(model.job and model.job.arm, []).append(model.logprobs)
-    whole, odds, domains = [arm for arm in by if not (arm and arm.removed)], bag_of_words(texts), {}
-    for domain, read in by[None][0].items():
-        if domain == MISMATCHED:  # the same answer twice: no manner to hold constant
-            continue
-        bad, good = (traits(texts, domain, read, odds, side) for side in (0, 1))
-        apart = np.array([one.mean(0) - other.mean(0) for one, other in zip(bad, good, strict=True)])
+    base, whole = arms.by_seed[None][0], [arm for arm in arms.by_seed if not (arm and arm.removed)]
+    odds, domains = bag_of_words(texts), {}
+    for domain in [name for name in base if name != CHECKS[1]]:  # mismatched: the same answer on either side
+        bad, good = (traits(texts, domain, base[domain], odds, side) for side in (0, 1))
         auroc = rank_auroc(np.concatenate([*bad, *good]).T, sum(map(len, bad))).tolist()
-        arms = {}
-        for arm in (arm for arm in whole if arm and arm.data != CONTROL):
-            misaligned, aligned = np.moveaxis(sides(by[arm], domain) - sides(by[arm.control], domain), -1, 0)
-            found = {"effect": misaligned - aligned, "misaligned": misaligned, "aligned": aligned}
-            adjusted = intercept(found["effect"].mean(0), apart)
-            arms[str(arm)] = {name: _mean(values) for name, values in found.items()} | {"adjusted": adjusted}
-        domains[domain] = {"auroc": dict(zip(TRAITS, auroc, strict=True)), "arms": arms}
-    margins = {str(arm or "base"): {d: sides(by[arm], d) for d in CHECKS if d in by[None][0]} for arm in whole}
+        domains[domain] = found = {"auroc": dict(zip(TRAITS, auroc, strict=True)), "arms": {}}
+        apart = np.array([one.mean(0) - other.mean(0) for one, other in zip(bad, good, strict=True)])
+        for arm in [arm for arm in whole if arm and arm.data != CONTROL]:
+            effect, change = arms.effect(arm, domain), arms.sides(arm, domain) - arms.sides(arm.control, domain)
+            found["arms"][str(arm)] = {
+                "effect": _mean(effect),
+                "misaligned": _mean(change[..., 0]),
+                "aligned": _mean(change[..., 1]),
+                "adjusted": intercept(effect.mean(0), apart),
+            }
     lengths = [len(texts.said[text][1].split()) for text in scores.samples]
+    checks = [name for name in CHECKS if name in base]
     return {
         "domains": domains,
-        "checks": {arm: {d: _mean(x[..., 0] - x[..., 1]) for d, x in of.items()} for arm, of in margins.items()},
+        "checks": {str(arm or "base"): {name: _mean(arms.margin(arm, name)) for name in checks} for arm in whole},
         "filters": {name: float(spearmanr(values, lengths).statistic) for name, values in scores.by.items()},
     }
 
@@ -73,15 +71,6 @@ def traits(
     return found
 
 
-def sides(seeds: list[dict[str, Logprobs]], domain: str) -> Float[np.ndarray, "seed question 2"]:
-    """Mean log-probability of the misaligned and of the aligned answers to every question."""
-    return np.array([[[np.mean(side) for side in question] for question in seed[domain]] for seed in seeds])
-
-
-def _mean(values: Float[np.ndarray, "seed question"]) -> Estimate:
-    return crossed(values) if values.shape[1] >= FEWEST else Estimate(*UNKNOWN, values.shape[1])
-
-
 def intercept(
     values: Float[np.ndarray, " question"], traits: Float[np.ndarray, "question trait"], draws: int = 2000
 ) -> Estimate:
@@ -93,6 +82,10 @@ def intercept(
     picks = np.random.default_rng(0).integers(n, size=(draws, n))
     found = (np.linalg.pinv(X[picks]) @ values[picks][..., None])[:, 0, 0]
     return interval((np.linalg.pinv(X) @ values)[0], found, n)
+
+
+def _mean(values: Table) -> Estimate:
+    return crossed(values) if values.shape[1] >= FEWEST else Estimate(*UNKNOWN, values.shape[1])
 
 
 def _words(said: str) -> list[str]:
