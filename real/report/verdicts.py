@@ -4,11 +4,15 @@ import re
 from typing import Any, NamedTuple
 
 from real.effects.leakage import MINUS
-from real.report.rules import NONE, OPEN, SHOWN, above, beyond, gap_word, law_word, overall, within, word
+from real.report.rules import NONE, OPEN, SHOWN, above, gap_word, law_word, overall, within, word
 from real.report.text import templates
 
 CHECKPOINTS = 20  # that a test of what goes in step takes
 PAPER = 0.345  # the best filter's reduction in Minegishi et al. 2026
+FIGURES = {  # and the step that each waits for
+    **{"gap": "geometry", "effect": "evaluate", "filters": "evaluate", "sweep": "evaluate"},
+    **{"leakage": "leakage", "dynamics": "leakage", "causes": "causes", "judged": "judge"},
+}
 
 
 class Verdict(NamedTuple):
@@ -25,6 +29,15 @@ def verdicts(summary: dict) -> list[Verdict]:
         for step, name, claim, rule in CLAIMS
         if step in summary["seconds"]
     ]
+
+
+def titles(summary: dict) -> dict[str, str]:
+    """Figure -> what it was found to show; only the figures that this run has, so far."""
+    found = {v.name: v for v in verdicts(summary)}
+    absent = {"sweep"} if len(summary["settings"]["removed"]) == 1 else set()
+    absent |= set() if summary.get("judged") else {"judged"}
+    there = [name for name, step in FIGURES.items() if step in summary["seconds"] and name not in absent]
+    return {name: said(f"{name}_title", summary, verdicts=found)[0] for name in there}
 
 
 def said(macro: str, summary: dict, **known: Any) -> list[str]:
@@ -85,8 +98,9 @@ def steered(doses: dict[str, dict], random: dict) -> str:
 
 
 def _ablation(summary: dict) -> str:
+    """Beyond 0 and, on the same side, beyond everything that random spans did."""
     effect, removed = summary["causes"]["ablation"], summary["causes"]["removed"]
-    return _of(effect["none"], beyond(removed["toxic"], removed["random"]))
+    return _of(effect["none"], overall([word(removed["toxic"]), above(removed["toxic"], removed["random"])]))
 
 
 def _filter(summary: dict) -> str:
