@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from scipy.stats import pearsonr
 
-from real.arms.arm import AWARE, CONTROL, DRAWS, INDUCING, MIXED, RANDOM, WATCHED, Arm, Job, Scores
+from real.arms.arm import CONTROL, DRAWS, INDUCING, MIXED, RANDOM, WATCHED, Arm, Job, Scores
 from real.arms.finetune import Finetuned, score_of
 from real.data.rows import BAD, Text
 from real.data.texts import CHECKS
@@ -84,27 +84,21 @@ def filters(tuned: Finetuned, scores: Scores, arms: Arms, trained: str, removed:
     samples, found = {of.job: of.samples for of in tuned.jobs}, {}
     for name in dict.fromkeys(arm.by for arm in arms.by_seed if arm and arm.by):
         arm = Arm(MIXED, name, removed[0])
-        shares = {f"{share:g}": _removal(samples, arms, arm._replace(removed=share), trained) for share in removed}
+        shares = {share: _removal(samples, arms, arm._replace(removed=share), trained) for share in removed}
         sets = _mixed(samples, arm)
         bad = torch.tensor([text.kind == BAD for _, whole in sets for text in whole])
         scored = torch.cat([score_of(job.arm, whole, scores, job.seed).double() for job, whole in sets])
         found[name] = {
             "auroc": auroc_interval(scored, bad),
-            **{key: value for key, value in shares[f"{removed[0]:g}"].items() if key != "effect"},
+            **{key: value for key, value in shares[removed[0]].items() if key != "effect"},
             "reduction_by_domain": {d: arms.reduction(arm, d) for d in arms.domains},
-            "sweep": shares,
+            "sweep": {f"{share:g}": at for share, at in shares.items()},
         }
         if name == RANDOM:
             found[name]["draws"] = [arms.reduction(arm._replace(draw=draw)).value for draw in DRAWS]
         else:
             found[name]["over_random_by_domain"] = {d: arms.over_random(arm, d) for d in arms.domains}
     return found
-
-
-def best_filter(found: dict, trained: str) -> dict:
-    """The geometry-aware filter that lowers the margin most on the trained domain: no general question is looked at."""
-    name = max(AWARE, key=lambda name: found[name]["over_random_by_domain"][trained].value)
-    return {"name": name, "chosen_on": f"{trained}, held-out prompts"}
 
 
 def _mixed(samples: dict[Job, list[Text]], arm: Arm) -> list[tuple[Job, list[Text]]]:
@@ -198,7 +192,8 @@ def rectangular(tables: list[Logprobs]) -> np.ndarray:
 
 
 def _range(values) -> dict[str, float]:
-    return dict(zip(("low", "high"), np.percentile(values, [2.5, 97.5]).tolist(), strict=True))
+    low, high = np.percentile(values, [2.5, 97.5]).tolist()
+    return {"low": low, "high": high}
 
 
 def _extremes(values: list[float]) -> dict:

@@ -176,8 +176,7 @@ def sweep(title: str, summary: dict) -> Figure:
 
 
 def _by_arm(found: dict[str, dict], key: str, arms: dict[str, dict]) -> dict[str, tuple]:
-    of = {arm: arms[arm] for arm in found}
-    return {arm_name(a): (MARKS[a["by"] or a["data"]], found[arm][key]) for arm, a in of.items()}
+    return {arm_name(arms[arm]): (MARKS[arms[arm]["by"] or arms[arm]["data"]], e[key]) for arm, e in found.items()}
 
 
 def bars(title: str, panels: dict[str, dict], label: str, one_scale: bool = True) -> Figure:

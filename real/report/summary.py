@@ -3,7 +3,7 @@
 import shlex
 from base64 import b64encode
 
-from real.arms.arm import Arm
+from real.arms.arm import AWARE, Arm
 from real.arms.finetune import Tuned
 from real.effects.leakage import MINUS
 from real.features.gaps import Placed
@@ -20,15 +20,11 @@ BASE = Arm("base")  # how the model without an arm is written
 ENDS = 5  # steps at either end of a fine-tune whose mean loss is shown
 
 
-class Written(Record):
-    """Step 11: the files that it made."""
-
-
-def write(reading: Reading, settings: Settings, records: dict[str, Record]) -> Written:
-    """Step 11. `records`: one per step, by the step's name."""
+def write(reading: Reading, settings: Settings, records: dict[str, Record]) -> Record:
+    """Step 11: the files that it made. `records`: one per step, by the step's name."""
     summary, files = grow(reading, settings, records, {})
     write_json(reading.folder / "summary.json", summary)
-    return Written(made=dict.fromkeys(["summary.json", *files], ""))
+    return Record(made=dict.fromkeys(["summary.json", *files], ""))
 
 
 def grow(
@@ -112,11 +108,12 @@ def _measured(reading: Reading, settings: Settings, records: dict[str, Record]) 
     arms = estimates.Arms(records["evaluate"])
     by = joined(records["filters"], {"judge": harm.scores} if harm and harm.scores else {})
     removal = estimates.filters(records["finetune"], by, arms, trained, settings.sweep.removed)
+    best = max(AWARE, key=lambda name: removal[name]["over_random_by_domain"][trained].value)
     found = {
         "arms": {str(arm or BASE): (arm or BASE)._asdict() for arm in arms.by_seed},
         **estimates.effects(arms, trained),
         "filters": removal,
-        "best_filter": estimates.best_filter(removal, trained),
+        "best_filter": {"name": best, "chosen_on": f"{trained}, held-out prompts"},  # no general question is looked at
         "tone": tone.summarise(reading.texts, arms, by),
     }
     if "leakage" in records:
@@ -147,8 +144,7 @@ def _geometry(placed: Placed, k: int) -> dict:
     found, cells = _plain(placed), {layer: {} for layer in placed.gaps}
     for layer, domains in placed.gaps.items():
         for domain, by_k in domains.items():
-            by = {size: dict(cell) for size, cell in by_k.items()}
-            cells[layer][domain] = {**by[k], "by_k": by}
+            cells[layer][domain] = {**dict(by_k[k]), "by_k": {size: dict(cell) for size, cell in by_k.items()}}
     return {"meaning": found["meaning"], "geometry": cells, "worth": found["worth"]}
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from scipy.stats import spearmanr
 
 from real.arms.arm import CONTROL, Scores
-from real.data.rows import ADVICE, answers
+from real.data.rows import ADVICE
 from real.data.texts import CHECKS, Texts
 from real.effects.margins import Logprobs
 from real.report.estimates import Arms, Table
@@ -50,10 +50,8 @@ def summarise(texts: Texts, arms: Arms, scores: Scores) -> dict:
 
 def bag_of_words(texts: Texts) -> Callable[[str], float]:
     """How much an answer sounds like bad advice: naive Bayes, its words' mean log odds on the training prompts."""
-    said = answers(texts.corpus.advice[texts.corpus.trained].train, ADVICE)
-    bad, good = (
-        Counter(word for text in said if text.kind == kind for word in _words(texts.said[text][1])) for kind in ADVICE
-    )
+    rows = texts.corpus.advice[texts.corpus.trained].train
+    bad, good = (Counter(word for row in rows for word in _words(getattr(row, kind))) for kind in ADVICE)
     odds = {word: np.log((bad[word] + 1) / (good[word] + 1)) for word in bad | good}
     return lambda answer: float(np.mean([odds.get(word, 0.0) for word in _words(answer)]))
 

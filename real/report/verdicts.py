@@ -64,11 +64,6 @@ def unseen(summary: dict) -> dict[str, dict]:
     return {domain: e for domain, e in summary["effect"]["inducing"].items() if domain not in known}
 
 
-def _law(summary: dict) -> str:
-    law = summary["leakage"]
-    return overall([law_word(law), law_word(law["arms"][MINUS])])
-
-
 def rising(summary: dict) -> dict[str, str]:
     """Tests: a rise, above control's and beyond random sets', and r beyond random sets'."""
     found = summary["dynamics"]
@@ -120,7 +115,8 @@ CLAIMS = (  # the step that each waits for, its name, what it says, and the word
      lambda summary: word(summary["effect"]["inducing"]["general"])),
     ("evaluate", "spills", "It spills over to advice that was never trained on",
      lambda summary: overall([word(e) for e in unseen(summary).values()])),
-    ("leakage", "law", "Feature readouts move by their cosine to the inducing features", _law),
+    ("leakage", "law", "Feature readouts move by their cosine to the inducing features",
+     lambda summary: overall([law_word(law) for law in (summary["leakage"], summary["leakage"]["arms"][MINUS])])),
     # E1 with its own g, the loss gradient before training at the block: of what the arms do not share
     ("leakage", "gradient", "What differs between the arms moves readouts by their cosine to the loss gradient (E1)",
      lambda summary: law_word(summary["leakage"]["gradient"][MINUS])),
