@@ -111,11 +111,11 @@ def _fan_out(
     return records.read(kept, Record) or Record()
 
 
-Orders = dict[str, Order | None]  # by what the adapter's folder is called; None: the base model
+def _job(reading: Reading, recipe: Recipe, orders: dict[str, Order | None], asked: list[Item], name: str) -> None:
+    """One arm under one seed: trained, evaluated, its readouts read where they are, and its answers given.
 
-
-def _job(reading: Reading, recipe: Recipe, orders: Orders, asked: list[Item], name: str) -> None:
-    """One arm under one seed: trained, evaluated, its readouts read where they are, and its answers given."""
+    `orders`: by what the adapter's folder is called; None: the base model.
+    """
     order = orders[name]
     job, adapter = (order.job, reading.folder / "adapters" / name) if order else (None, None)
     if order and finetune.order(reading, order.job, order.samples, recipe) != order:
@@ -132,7 +132,7 @@ def _job(reading: Reading, recipe: Recipe, orders: Orders, asked: list[Item], na
             answers.give(reading.lm, [(job, adapter)], asked, "", reading.folder)
 
 
-def _is_done(reading: Reading, _: Recipe, orders: Orders, asked: list[Item], name: str) -> bool:
+def _is_done(reading: Reading, _: Recipe, orders: dict[str, Order | None], asked: list[Item], name: str) -> bool:
     order = orders[name]
     job, adapter = (order.job, reading.folder / "adapters" / name) if order else (None, None)
     return (

@@ -47,10 +47,6 @@ class Arms:
         """Mean log-probability of the misaligned and of the aligned answers to every question."""
         return np.nanmean(self.table(arm, domain), axis=-1)
 
-    def utility(self, arm: Arm | None, domain: str) -> Table:
-        """Loss on correct answers."""
-        return -self.sides(arm, domain)[..., 1]
-
     def effect(self, arm: Arm, domain: str = "general") -> Table:
         return self.margin(arm, domain) - self.margin(arm.control, domain)
 
@@ -70,12 +66,12 @@ class Arms:
 
 
 def effects(arms: Arms, trained: str) -> dict:
-    """By arm, as it is written."""
+    """By arm, as it is written. Utility is the loss on correct answers."""
     tuned = [arm for arm in arms.by_seed if arm and arm.data != CONTROL]
     return {
         "margin": {str(arm or "base"): crossed(arms.margin(arm)) for arm in arms.by_seed},
         "effect": {str(arm): {d: crossed(arms.effect(arm, d)) for d in arms.domains} for arm in tuned},
-        "utility": {str(arm or "base"): crossed(arms.utility(arm, trained)) for arm in arms.by_seed},
+        "utility": {str(arm or "base"): crossed(-arms.sides(arm, trained)[..., 1]) for arm in arms.by_seed},
     }
 
 
@@ -116,7 +112,7 @@ def _removal(samples: dict[Job, list[Text]], arms: Arms, arm: Arm, trained: str)
         "reduction": arms.reduction(arm),
         "effect": crossed(arms.effect(arm)),
         "removed_inducing_share": wilson(sum(gone), len(gone)),
-        "utility": crossed(arms.utility(arm, trained)),
+        "utility": crossed(-arms.sides(arm, trained)[..., 1]),
     }
     return found if arm.by == RANDOM else {**found, "over_random": arms.over_random(arm)}
 

@@ -9,9 +9,8 @@ from jaxtyping import Float
 from scipy.stats import spearmanr
 
 from real.arms.arm import CONTROL, Scores
-from real.data.rows import ADVICE
+from real.data.rows import ADVICE, Text
 from real.data.texts import CHECKS, Texts
-from real.effects.margins import Logprobs
 from real.report.estimates import Arms, Table
 from shared.selection import rank_auroc
 from shared.stats import FEWEST, Estimate, crossed, interval
@@ -27,7 +26,8 @@ def summarise(texts: Texts, arms: Arms, scores: Scores) -> dict:
     base, whole = arms.by_seed[None][0], [arm for arm in arms.by_seed if not (arm and arm.removed)]
     odds, domains = bag_of_words(texts), {}
     for domain in [name for name in base if name != CHECKS[1]]:  # mismatched: the same answer on either side
-        bad, good = (traits(texts, domain, base[domain], odds, side) for side in (0, 1))
+        read = list(zip(texts.asked[domain], base[domain], strict=True))
+        bad, good = ([traits(texts, of[side], said[side], odds) for of, said in read] for side in (0, 1))
         auroc = rank_auroc(np.concatenate([*bad, *good]).T, sum(map(len, bad))).tolist()
         domains[domain] = found = {"auroc": dict(zip(TRAITS, auroc, strict=True)), "arms": {}}
         apart = np.array([one.mean(0) - other.mean(0) for one, other in zip(bad, good, strict=True)])
@@ -57,16 +57,12 @@ def bag_of_words(texts: Texts) -> Callable[[str], float]:
 
 
 def traits(
-    texts: Texts, domain: str, read: Logprobs, odds: Callable[[str], float], side: int
-) -> list[Float[np.ndarray, "answer trait"]]:
-    """TRAITS of the answers of one side to every question: `odds`; surprisal to the base model, which has `read` them,
-    nats per token; log of the number of words."""
-    found = []
-    for question, logprobs in zip(texts.asked[domain], read, strict=True):
-        said = [texts.said[text][1] for text in question[side]]
-        lengths = np.log([max(1, len(answer.split())) for answer in said])
-        found.append(np.column_stack([list(map(odds, said)), np.negative(logprobs[side]), lengths]))
-    return found
+    texts: Texts, side: list[Text], logprobs: list[float], odds: Callable[[str], float]
+) -> Float[np.ndarray, "answer trait"]:
+    """TRAITS of answers: `odds`; surprisal to the base model, nats per token; log of the number of words."""
+    said = [texts.said[text][1] for text in side]
+    lengths = np.log([max(1, len(answer.split())) for answer in said])
+    return np.column_stack([[odds(answer) for answer in said], np.negative(logprobs), lengths])
 
 
 def intercept(
