@@ -140,7 +140,7 @@ def _reach(reading: Reading, of: Unit, probes: list[Row], g: Float[Tensor, " d_m
         return before - _loss(reading, of)
 
     with trainable(lm, of.recipe, of.seed, reading.folder / "experiments") as (trained, _):
-        low = base = [p.detach().clone() for p in trained]
+        low = base = _copied(trained)
         steps = descent(lm, of.recipe, order_of(reading, of), reading.samples(of.samples), trained)
         for n, _ in enumerate(steps, 1):
             if n % EVERY == 0:
@@ -148,7 +148,7 @@ def _reach(reading: Reading, of: Unit, probes: list[Row], g: Float[Tensor, " d_m
                 if along[-1] >= DROP:
                     _go_back(trained, low, lambda: drop() - DROP)
                     break
-                low = [p.detach().clone() for p in trained]
+                low = _copied(trained)
         spread, shared = _spectrum(reading, dict(zip(trained, base, strict=True)), g)
         with computing(lm.model):
             said = read_questions(reading, {domain: reading.texts.asked[domain] for domain in unseen(reading)})
@@ -156,10 +156,14 @@ def _reach(reading: Reading, of: Unit, probes: list[Row], g: Float[Tensor, " d_m
         return Reached(along=along, drop=drop(), logprobs=said, shift=shift, spread=spread, shared=shared)
 
 
+def _copied(trained: list[Tensor]) -> list[Tensor]:
+    return [p.detach().clone() for p in trained]
+
+
 @torch.no_grad()
 def _go_back(trained: list[Tensor], low: list[Tensor], over: Callable[[], float]) -> None:
     """The weights, on the straight way from `low` to where they are, to where `over` is 0, up to NEAR."""
-    high, (a, b) = [p.detach().clone() for p in trained], (0.0, 1.0)
+    high, (a, b) = _copied(trained), (0.0, 1.0)
     for _ in range(BISECTIONS):
         at = (a + b) / 2
         for p, start, end in zip(trained, low, high, strict=True):
