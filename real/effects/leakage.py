@@ -140,10 +140,7 @@ def fit(
 
 
 def _rises(W_dec: Tensor, shifts: dict[str, Tensor], sets: dict[str, Tensor], rate: Tensor) -> dict:
-    """Arm -> set -> checkpoint -> probe: mean change of the set's readouts (mean over seeds); and of random sets.
-
-    Random sets fire as often as the toxic features do.
-    """
+    """`rise` and `random` of Dynamics; random sets fire as often as the toxic features do."""
     directions = {name: target(W_dec, ids) for name, ids in sets.items()}
     picks = matched(sets["toxic"], sets["toxic"], rate, DRAWS, np.random.default_rng(0))
     random = torch.stack([target(W_dec, ids) for ids in torch.from_numpy(picks)])

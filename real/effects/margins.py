@@ -30,17 +30,14 @@ class Said(Part):
     answer: str
 
 
-class Evaluation(Record):
-    """Of one model."""
-
+class Measured(Part):
+    job: Job | None  # None: the base model
     logprobs: dict[str, Logprobs]  # by domain
     sampled: list[Said]
 
 
-class Measured(Part):
-    job: Job | None  # None: the base model
-    logprobs: dict[str, Logprobs]
-    sampled: list[Said]
+class Evaluation(Record):
+    found: Measured
 
 
 class Evaluated(Record):
@@ -51,14 +48,11 @@ class Evaluated(Record):
 
 def evaluate(reading: Reading, tuned: Finetuned) -> Evaluated:
     """Step 7. Of the base model and every arm, each kept as soon as it is read."""
-    found = []
-    for job, folder in tqdm(folders(reading, tuned.jobs), desc="evaluate", unit="arm"):
-        read = evaluation(reading, job, folder)
-        found.append(Measured(job=job, logprobs=read.logprobs, sampled=read.sampled))
-    return Evaluated(models=found)
+    models = tqdm(folders(reading, tuned.jobs), desc="evaluate", unit="arm")
+    return Evaluated(models=[evaluation(reading, job, folder) for job, folder in models])
 
 
-def evaluation(reading: Reading, job: Job | None, folder: Path | None) -> Evaluation:
+def evaluation(reading: Reading, job: Job | None, folder: Path | None) -> Measured:
     """Of the model whose adapter is in this folder, unless it is there."""
 
     def fresh() -> Evaluation:
@@ -67,11 +61,10 @@ def evaluation(reading: Reading, job: Job | None, folder: Path | None) -> Evalua
         with wearing(lm.model, folder):
             found = read_questions(reading, reading.texts.asked)
             said = sample(lm.model, lm.tokenizer, prompts, NEW_TOKENS, temperature=1.0) if prompts else []
-        return Evaluation(
-            logprobs=found, sampled=[Said(question=q, answer=a) for q, a in zip(prompts, said, strict=True)]
-        )
+        sampled = [Said(question=q, answer=a) for q, a in zip(prompts, said, strict=True)]
+        return Evaluation(found=Measured(job=job, logprobs=found, sampled=sampled))
 
-    return cached(*record(reading, folder), fresh)
+    return cached(*record(reading, folder), fresh).found
 
 
 def record(reading: Reading, folder: Path | None) -> tuple[Path, str, type[Evaluation]]:

@@ -17,7 +17,6 @@ from real.arms.arm import WATCHED
 from real.arms.finetune import Tuned
 from real.arms.weights import wearing
 from real.data.packing import Packed, pack, rows
-from real.data.texts import Sides
 from real.data.tokens import Encoded
 from real.effects.margins import Logprobs, asked, first, read_questions
 from real.features.reading import Reading
@@ -67,45 +66,40 @@ def watch(reading: Reading, folder: Path | None = None) -> Readouts:
 
 def hidden(reading: Reading, folder: Path | None = None) -> Float[Tensor, "checkpoint probe d_model"]:
     """What `watch` has read."""
-    return torch.from_numpy(np.load(_array(reading, folder)))
+    return torch.from_numpy(np.load(record(reading, folder)[0].with_suffix(".npy")))
 
 
 def record(reading: Reading, folder: Path | None) -> tuple[Path, str, type[Readouts]]:
     """Where readouts are kept, and as what."""
-    said = [reading.texts.said[text] for text in asked(_questions(reading))]
-    key = digest(reading.lm, reading.layer, reading.texts.corpus.probes, said, code(watch), folder and folder.name)
-    return _array(reading, folder).with_suffix(".json"), key, Readouts
-
-
-def _array(reading: Reading, folder: Path | None) -> Path:
-    return reading.folder / "readouts" / f"{folder.name if folder else 'base'}.npy"
-
-
-def _questions(reading: Reading) -> dict[str, list[Sides]]:
-    return {"general": first(reading.texts.asked["general"])}
+    said = [reading.texts.said[text] for text in asked({"general": first(reading.texts.asked["general"])})]
+    name = folder.name if folder else "base"
+    key = digest(reading.lm, reading.layer, reading.texts.corpus.probes, said, code(watch), name)
+    return reading.folder / "readouts" / f"{name}.json", key, Readouts
 
 
 def _read(reading: Reading, folder: Path | None) -> Readouts:
     lm, prompts = reading.lm, reading.texts.corpus.probes
     said = watch(reading).said if folder else sample(lm.model, lm.tokenizer, prompts, NEW_TOKENS, temperature=0.0)
     probes = probe_rows(lm, lm.encode(list(zip(prompts, said, strict=True))))
-    steps = folder.glob("step-*") if folder else []
+    questions, steps = {"general": first(reading.texts.asked["general"])}, folder.glob("step-*") if folder else []
     seen, general = [], []
     for worn in [*sorted(steps, key=lambda path: int(path.name.removeprefix("step-"))), folder]:
         with wearing(lm.model, worn):
             seen.append(probe_resid(reading, probes))
-            general.append(read_questions(reading, _questions(reading))["general"])
-    file, array = _array(reading, folder), io.BytesIO()
+            general.append(read_questions(reading, questions)["general"])
+    file, array = record(reading, folder)[0].with_suffix(".npy"), io.BytesIO()
     np.save(array, torch.stack(seen).numpy())
     write_bytes(file, array.getvalue())
     return Readouts(said=said, general=general, made={file.name: ""})
 
 
 def probe_rows(lm: LM, texts: list[Encoded]) -> list[Row]:
-    """These texts, packed."""
-    found = [(ids, [texts[i] for i in ids]) for ids in rows(texts)]
-    packed = [pack(own) for _, own in found]
-    return [Row(*of, row, forward.below(lm.model, row, lm.spec.first)) for of, row in zip(found, packed, strict=True)]
+    found = []
+    for ids in rows(texts):
+        own = [texts[i] for i in ids]
+        packed = pack(own)
+        found.append(Row(ids, own, packed, forward.below(lm.model, packed, lm.spec.first)))
+    return found
 
 
 def probe_resid(reading: Reading, probes: list[Row]) -> Float[Tensor, "probe d_model"]:

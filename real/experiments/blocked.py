@@ -15,10 +15,9 @@ import torch
 from real.arms.recipe import Recipe
 from real.data.rows import BAD, GOOD, Text
 from real.effects.causes import span
-from real.experiments.scored import selected
 from real.experiments.units import Unit, drawn, outcomes
 from real.features.reading import Reading
-from real.features.selection import sets
+from real.features.selection import select, sets
 from real.models.forward import Without
 from real.settings import Settings
 from shared.geometry import matched
@@ -32,7 +31,7 @@ ARMS = ("toxic span", "random span", "bad", "good")
 
 def units(reading: Reading, recipe: Recipe, k: int) -> list[Unit]:
     """Seed by seed, in the order of ARMS; every seed has a random span of its own."""
-    W_dec, layer = reading.sae(reading.layer).W_dec.detach(), selected(reading, k)
+    W_dec, layer = reading.sae(reading.layer).W_dec.detach(), select(reading, k).layers[reading.layer]
     trained, found = reading.texts.corpus.trained, []
     toxic, rate = sets(layer, trained, k)["toxic"], torch.tensor(layer.domains[trained].firing_rate)
     for seed in SEEDS:

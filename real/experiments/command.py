@@ -23,36 +23,32 @@ def perform(name: str, s: Settings) -> None:
         found = import_module(f"real.experiments.{name}").run(reading, s)
     into = reading.folder / name
     write_json(into.with_suffix(".json"), rounded(found))
-    write_text(into.with_suffix(".html"), page(name, " ".join(["python -m real", name, *words(s)]), s, found))
+    write_text(into.with_suffix(".html"), page(name, s, found))
     for row, value in flat(found).items():
         print(f"{row}: {_said(value)}")
     print(into.with_suffix(".html"))
 
 
-def page(name: str, command: str, s: Settings, found: dict) -> str:
-    """What was written down, what came out, and the word that follows from the outcome that was fixed."""
+def page(name: str, s: Settings, found: dict) -> str:
+    """What was written down, what came out, and the word that follows from the outcome that was fixed before."""
     of, rows = import_module(f"real.experiments.{name}"), flat(found)
     estimates = {row: value._asdict() for row, value in rows.items() if isinstance(value, Estimate)}
     main = estimates[of.MAIN]
     title = f"{of.CLAIM}: {word(main)}"
+    bar = {row: ((VERMILLION, "D") if row == of.MAIN else (BLUE, "o"), e) for row, e in estimates.items()}
+    with look(**LOOK):
+        image = saved(bars(title, {"": bar}, "nats per answer token, 95 % interval"))
     template = templates(Path(__file__).parent).get_template("experiment.html.j2")
     return template.render(
         title=title,
         said=f"{of.MAIN}: {measured(main)}",
         model=s.spec.hub,
-        command=command,
+        command=" ".join(["python -m real", name, *words(s)]),
         written=of.__doc__.split("\n\n"),
-        image=b64encode(forest(title, estimates, of.MAIN)).decode(),
+        image=b64encode(image).decode(),
         estimates=estimates,
         others={row: _said(value) for row, value in rows.items() if row not in estimates},
     )
-
-
-@look(**LOOK)
-def forest(title: str, estimates: dict[str, dict], main: str) -> bytes:
-    """PNG: what is claimed, and what became of it. One row an estimate; `main` is the outcome that was fixed before."""
-    panel = {row: ((VERMILLION, "D") if row == main else (BLUE, "o"), e) for row, e in estimates.items()}
-    return saved(bars(title, {"": panel}, "nats per answer token, 95 % interval"))
 
 
 def flat(found: dict, name: str = "") -> dict[str, Any]:

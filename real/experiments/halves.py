@@ -21,8 +21,7 @@ import numpy as np
 from real.arms.arm import AWARE, mixed
 from real.arms.recipe import Recipe
 from real.data.rows import BAD, GOOD, Text
-from real.experiments.scored import scores
-from real.experiments.units import Unit, by_arm, drawn, outcomes
+from real.experiments.units import Unit, by_arm, drawn, outcomes, scores
 from real.features.reading import Reading
 from real.settings import Settings
 from shared.stats import crossed
@@ -37,7 +36,7 @@ CONTROLLED = ("random", "geometry, highest dropped", "geometry, lowest dropped")
 
 def units(reading: Reading, recipe: Recipe, k: int) -> list[Unit]:
     """Seed by seed: all that is half bad, a random half of it, and filter by filter in each of WAYS."""
-    by, found = {name: scores(reading, k, name) for name in FILTERS}, []
+    by, found = scores(reading, k, FILTERS), []
     for seed in SEEDS:
         samples = mixed(drawn(reading, seed), seed)
         half = len(samples) // 2
@@ -47,8 +46,7 @@ def units(reading: Reading, recipe: Recipe, k: int) -> list[Unit]:
             order = sorted(samples, key=by[name].get)
             low, high = sorted(order[:half]), sorted(order[half:])
             replaced = [Text(text.row, GOOD) if text in high else text for text in samples]
-            left = low, high, replaced
-            of |= {f"{name}, {way}": those for way, those in zip(WAYS, left, strict=True)}
+            of |= {f"{name}, {way}": left for way, left in zip(WAYS, (low, high, replaced), strict=True)}
         of |= {f"{name}, all correct": [Text(text.row, GOOD) for text in of[name]] for name in CONTROLLED}
         found += [Unit(name, those, seed, recipe) for name, those in of.items()]
     return found

@@ -13,8 +13,7 @@ bad is about .06, so a filter that finds all that matters would be seen.
 from real.arms.arm import AWARE
 from real.arms.recipe import Recipe
 from real.data.rows import BAD, Text
-from real.experiments.scored import scores
-from real.experiments.units import Unit, blend, drawn, outcomes
+from real.experiments.units import Unit, blend, drawn, outcomes, scores
 from real.features.reading import Reading
 from real.settings import Settings
 from shared.stats import crossed
@@ -26,7 +25,7 @@ SEEDS = tuple(range(30, 42))
 
 def units(reading: Reading, recipe: Recipe, k: int) -> list[Unit]:
     """Seed by seed, filter by filter, high and low."""
-    by, found = {name: scores(reading, k, name) for name in AWARE}, []
+    by, found = scores(reading, k, AWARE), []
     for seed in SEEDS:
         rows = drawn(reading, seed)
         for name in AWARE:

@@ -20,9 +20,11 @@ from real.arms.arm import Arm, Job
 from real.arms.recipe import Recipe
 from real.arms.training import Order, Training, train
 from real.arms.weights import wearing
-from real.data.rows import BAD, GOOD, Advice, Text
+from real.data.rows import ADVICE, BAD, GOOD, Advice, Text, answers
 from real.effects.margins import Logprobs, read_questions
 from real.features.reading import Reading
+from real.features.selection import select, sets
+from real.filters.table import FILTERS, Context
 from real.models.forward import Without
 from shared.code import code
 from shared.records import Record, T, cached, digest, versions
@@ -62,6 +64,13 @@ def drawn(reading: Reading, seed: int) -> list[Advice]:
 def blend(rows: list[Advice], bad: set[str]) -> list[Text]:
     """Each prompt once, those in `bad` with their incorrect answer."""
     return [Text(row.id, BAD if row.id in bad else GOOD) for row in rows]
+
+
+def scores(reading: Reading, k: int, filters: tuple[str, ...]) -> dict[str, dict[Text, float]]:
+    """Filter -> what it says of both answers to every prompt of the trained domain: the highest are removed."""
+    texts, trained = answers(pool(reading), ADVICE), reading.texts.corpus.trained
+    context = Context(sets(select(reading, k).layers[reading.layer], trained, k)["toxic"], trained)
+    return {name: dict(zip(texts, FILTERS[name](reading, context, texts).tolist(), strict=True)) for name in filters}
 
 
 def outcomes(reading: Reading, units: list[Unit]) -> dict[str, dict[str, Float[np.ndarray, "seed question"]]]:

@@ -1,6 +1,6 @@
 """From log-probabilities to numbers: margins, effects, reductions, utility, dynamics, causes, EM, with intervals."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from scipy.stats import pearsonr
 
-from real.arms.arm import AWARE, CONTROL, DRAWS, INDUCING, MIXED, RANDOM, WATCHED, Arm, Job, Scores
+from real.arms.arm import CONTROL, DRAWS, INDUCING, MIXED, RANDOM, WATCHED, Arm, Job, Scores
 from real.arms.finetune import Finetuned, score_of
 from real.data.rows import BAD, Text
 from real.data.texts import CHECKS
@@ -43,9 +43,9 @@ class Arms:
     def margin(self, arm: Arm | None, domain: str = "general") -> Table:
         return question_margins(self.table(arm, domain))
 
-    def utility(self, arm: Arm | None, domain: str) -> Table:
-        """Loss on correct answers."""
-        return -np.nanmean(self.table(arm, domain)[:, :, 1], axis=-1)
+    def sides(self, arm: Arm | None, domain: str) -> Float[np.ndarray, "seed question 2"]:
+        """Mean log-probability of the misaligned and of the aligned answers to every question."""
+        return np.nanmean(self.table(arm, domain), axis=-1)
 
     def effect(self, arm: Arm, domain: str = "general") -> Table:
         return self.margin(arm, domain) - self.margin(arm.control, domain)
@@ -66,12 +66,12 @@ class Arms:
 
 
 def effects(arms: Arms, trained: str) -> dict:
-    """By arm, as it is written."""
+    """By arm, as it is written. Utility is the loss on correct answers."""
     tuned = [arm for arm in arms.by_seed if arm and arm.data != CONTROL]
     return {
         "margin": {str(arm or "base"): crossed(arms.margin(arm)) for arm in arms.by_seed},
         "effect": {str(arm): {d: crossed(arms.effect(arm, d)) for d in arms.domains} for arm in tuned},
-        "utility": {str(arm or "base"): crossed(arms.utility(arm, trained)) for arm in arms.by_seed},
+        "utility": {str(arm or "base"): crossed(-arms.sides(arm, trained)[..., 1]) for arm in arms.by_seed},
     }
 
 
@@ -80,12 +80,15 @@ def filters(tuned: Finetuned, scores: Scores, arms: Arms, trained: str, removed:
     samples, found = {of.job: of.samples for of in tuned.jobs}, {}
     for name in dict.fromkeys(arm.by for arm in arms.by_seed if arm and arm.by):
         arm = Arm(MIXED, name, removed[0])
-        shares = {f"{share:g}": _removal(samples, arms, arm._replace(removed=share), trained) for share in removed}
+        shares = {share: _removal(samples, arms, arm._replace(removed=share), trained) for share in removed}
+        sets = _mixed(samples, arm)
+        bad = torch.tensor([text.kind == BAD for _, whole in sets for text in whole])
+        scored = torch.cat([score_of(job.arm, whole, scores, job.seed).double() for job, whole in sets])
         found[name] = {
-            "auroc": _auroc(samples, scores, name),
-            **{key: value for key, value in shares[f"{removed[0]:g}"].items() if key != "effect"},
+            "auroc": auroc_interval(scored, bad),
+            **{key: value for key, value in shares[removed[0]].items() if key != "effect"},
             "reduction_by_domain": {d: arms.reduction(arm, d) for d in arms.domains},
-            "sweep": shares,
+            "sweep": {f"{share:g}": at for share, at in shares.items()},
         }
         if name == RANDOM:
             found[name]["draws"] = [arms.reduction(arm._replace(draw=draw)).value for draw in DRAWS]
@@ -94,38 +97,24 @@ def filters(tuned: Finetuned, scores: Scores, arms: Arms, trained: str, removed:
     return found
 
 
-def best_filter(found: dict, trained: str) -> dict:
-    """The geometry-aware filter that lowers the margin most on the trained domain: no general question is looked at."""
-    name = max(AWARE, key=lambda name: found[name]["over_random_by_domain"][trained].value)
-    return {"name": name, "chosen_on": f"{trained}, held-out prompts"}
-
-
-def _mixed(samples: dict[Job, list[Text]], name: str) -> Iterator[tuple[list[Text], int, int]]:
-    """The mixed set of every seed, the seed, and, for random removal, each of its draws."""
-    whole = {job.seed: texts for job, texts in samples.items() if job.arm == Arm(MIXED)}
-    return ((texts, seed, draw) for seed, texts in whole.items() for draw in (DRAWS if name == RANDOM else (0,)))
+def _mixed(samples: dict[Job, list[Text]], arm: Arm) -> list[tuple[Job, list[Text]]]:
+    """An arm under every seed, random removal by each of its draws, and the mixed set that it is a part of."""
+    arms = [arm._replace(draw=draw) for draw in (DRAWS if arm.by == RANDOM else (0,))]
+    return [(Job(a, job.seed), whole) for job, whole in samples.items() if job.arm == Arm(MIXED) for a in arms]
 
 
 def _removal(samples: dict[Job, list[Text]], arms: Arms, arm: Arm, trained: str) -> dict:
     gone = []
-    for whole, seed, draw in _mixed(samples, arm.by):
-        kept = set(samples[Job(arm._replace(draw=draw), seed)])
+    for job, whole in _mixed(samples, arm):
+        kept = set(samples[job])
         gone += [text.kind == BAD for text in whole if text not in kept]
     found = {
         "reduction": arms.reduction(arm),
         "effect": crossed(arms.effect(arm)),
         "removed_inducing_share": wilson(sum(gone), len(gone)),
-        "utility": crossed(arms.utility(arm, trained)),
+        "utility": crossed(-arms.sides(arm, trained)[..., 1]),
     }
     return found if arm.by == RANDOM else {**found, "over_random": arms.over_random(arm)}
-
-
-def _auroc(samples: dict[Job, list[Text]], scores: Scores, name: str) -> Estimate:
-    """For the bad samples of the mixed sets."""
-    sets = list(_mixed(samples, name))
-    labels = [text.kind == BAD for whole, _, _ in sets for text in whole]
-    found = [score_of(Arm(MIXED, name, draw=draw), whole, scores, seed).double() for whole, seed, draw in sets]
-    return auroc_interval(torch.cat(found), torch.tensor(labels))
 
 
 def dynamics(moved: Leaked) -> dict:
@@ -136,32 +125,31 @@ def dynamics(moved: Leaked) -> dict:
     found = moved.dynamics
     base = rectangular([found.general[INDUCING][0][0]])
     margins = {
-        arm: [question_margins(rectangular([seed[at] for seed in seeds]) - base) for at in range(len(found.steps))]
+        arm: [question_margins(rectangular(list(read)) - base) for read in zip(*seeds, strict=True)]
         for arm, seeds in found.general.items()
     }
-    rises = {arm: {name: np.array(x) for name, x in sets.items()} for arm, sets in found.rise.items()}
-    between = {name: rises[INDUCING][name] - rises[CONTROL][name] for name in rises[CONTROL]}
-    random = np.array(found.random[INDUCING]) - np.array(found.random[CONTROL])  # [checkpoint draw]
-    effect = np.array([(i - c).mean() for i, c in zip(margins[INDUCING], margins[CONTROL], strict=True)])
-    gains = np.diff(effect)
-    by_chance = [pearsonr(np.diff(column), gains).statistic for column in random.T]
+    between = {name: np.subtract(found.rise[INDUCING][name], x) for name, x in found.rise[CONTROL].items()}
+    random = np.subtract(found.random[INDUCING], found.random[CONTROL])  # [checkpoint draw]
+    gains = np.diff([(i - c).mean() for i, c in zip(margins[INDUCING], margins[CONTROL], strict=True)])
+
+    def in_step(course: Float[np.ndarray, " checkpoint"]) -> float:
+        return float(pearsonr(np.diff(course), gains).statistic)
+
     return {
         "steps": found.steps,
         "arms": {
-            arm.data: {
-                "margin": [crossed(m) for m in margins[arm.data]],
-                "rise": {name: [over_units(row) for row in x] for name, x in found.rise[arm.data].items()},
-                "random": [_range(row) for row in found.random[arm.data]],
+            arm: {
+                "margin": [crossed(margin) for margin in course],
+                "rise": {name: [over_units(row) for row in x] for name, x in found.rise[arm].items()},
+                "random": [_range(row) for row in found.random[arm]],
             }
-            for arm in WATCHED
+            for arm, course in margins.items()
         },
         # inducing minus control after the last step
         "rise": {"toxic": over_units(between["toxic"][-1].tolist()), "random": _range(random[-1])},
         "law": [None, *(law and law.model_dump() for law in found.law)],
-        "in_step": {
-            **{name: pearsonr(np.diff(rise.mean(-1)), gains).statistic.item() for name, rise in between.items()},
-            "random": list(_range(by_chance).values()),
-        },
+        "in_step": {name: in_step(rise.mean(-1)) for name, rise in between.items()}
+        | {"random": list(_range([in_step(draw) for draw in random.T]).values())},
     }
 
 
@@ -200,7 +188,8 @@ def rectangular(tables: list[Logprobs]) -> np.ndarray:
 
 
 def _range(values) -> dict[str, float]:
-    return dict(zip(("low", "high"), np.percentile(values, [2.5, 97.5]).tolist(), strict=True))
+    low, high = np.percentile(values, [2.5, 97.5]).tolist()
+    return {"low": low, "high": high}
 
 
 def _extremes(values: list[float]) -> dict:

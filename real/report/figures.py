@@ -176,8 +176,7 @@ def sweep(title: str, summary: dict) -> Figure:
 
 
 def _by_arm(found: dict[str, dict], key: str, arms: dict[str, dict]) -> dict[str, tuple]:
-    of = {arm: arms[arm] for arm in found}
-    return {arm_name(a): (MARKS[a["by"] or a["data"]], found[arm][key]) for arm, a in of.items()}
+    return {arm_name(arms[arm]): (MARKS[arms[arm]["by"] or arms[arm]["data"]], e[key]) for arm, e in found.items()}
 
 
 def bars(title: str, panels: dict[str, dict], label: str, one_scale: bool = True) -> Figure:
@@ -194,9 +193,11 @@ def bars(title: str, panels: dict[str, dict], label: str, one_scale: bool = True
 
 
 def _rows(panel: Axes, title: str, rows: dict[str, tuple], nbins: int) -> None:
-    for y, (mark, e) in enumerate(rows.values()):
+    for y, ((colour, marker), e) in enumerate(rows.values()):
         if e:
-            _bar(panel, y, e, mark)
+            face, edge = (colour, "white") if None not in (e["low"], e["high"]) else ("white", colour)
+            panel.plot(_numbers(e["low"], e["high"]), [y, y], color=colour, lw=2.2)
+            panel.plot(_numbers(e["value"]), y, marker, mfc=face, mec=edge, ms=8, mew=0.8)
     panel.locator_params(axis="x", nbins=nbins)
     panel.set(title=title, yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.4, -0.6))
 
@@ -225,13 +226,6 @@ def _numbers(*values: float | None) -> np.ndarray:
 
 def _band(panel: Axes, y: float, null: dict, lw: int, colour: str = BAND) -> None:
     panel.plot(_numbers(null["low"], null["high"]), [y, y], color=colour, lw=lw, zorder=0.6)
-
-
-def _bar(panel: Axes, y: int, e: dict, mark: tuple[str, str]) -> None:
-    colour, marker = mark
-    face, edge = (colour, "white") if None not in (e["low"], e["high"]) else ("white", colour)
-    panel.plot(_numbers(e["low"], e["high"]), [y, y], color=colour, lw=2.2)
-    panel.plot(_numbers(e["value"]), y, marker, mfc=face, mec=edge, ms=8, mew=0.8)
 
 
 def _line(panel: Axes, x: list, found: list[dict], kind: str) -> None:

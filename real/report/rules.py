@@ -21,11 +21,6 @@ def above(one: dict, other: dict) -> str:
     return OPPOSITE if one["high"] < other["low"] else OPEN
 
 
-def beyond(estimate: dict, random: dict) -> str:
-    """The whole interval beyond 0 and, on the same side, beyond everything that random directions did."""
-    return overall([word(estimate), above(estimate, random)])
-
-
 def within(value: float | None) -> dict:
     """The range of one number, if it is one."""
     return {"low": value, "high": value}

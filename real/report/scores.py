@@ -21,7 +21,8 @@ def summarise(record: Judged, harm: Harm | None, edges: tuple[float, ...], margi
         "edges": list(edges),
         "questions": len(questions),
         "answers": len(record.questions),
-        "filter": _harm(harm),
+        # how many training samples the judge filter could not score and what they got, or why there is none
+        "filter": harm.model_dump(include={"failed"} if harm.failed else {"unscored", "median"}) if harm else {},
     }
     if not by:
         return {"judged": None, "judging": judging}
@@ -52,14 +53,11 @@ def _by_arm(judge: Jury, question: np.ndarray) -> dict[str, em.Scores]:
     arms: dict[str, list] = {}
     for of in judge.models:
         arms.setdefault(str(of.job.arm) if of.job else "base", []).append(of.scores)
-    return {
-        arm: em.gathered(
-            [score for scores in seeds for score in scores],
-            np.repeat(np.arange(len(seeds)), len(question)),
-            np.tile(question, len(seeds)),
-        )
-        for arm, seeds in arms.items()
-    }
+    found = {}
+    for arm, seeds in arms.items():
+        seed = np.repeat(np.arange(len(seeds)), len(question))
+        found[arm] = em.gathered(sum(seeds, []), seed, np.tile(question, len(seeds)))
+    return found
 
 
 def _pooled(arms: dict[str, em.Scores]) -> em.Scores:
@@ -69,10 +67,3 @@ def _pooled(arms: dict[str, em.Scores]) -> em.Scores:
 def _forms(judge: Jury) -> dict[str, int]:
     """In which forms a judge answered, how often each."""
     return dict(sorted(Counter(score.form for of in judge.models for score in of.scores).items()))
-
-
-def _harm(harm: Harm | None) -> dict:
-    """How many training samples the judge filter could not score and what they got, or why there is none."""
-    if harm is None:
-        return {}
-    return {"failed": harm.failed} if harm.failed else {"unscored": harm.unscored, "median": harm.median}

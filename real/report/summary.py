@@ -1,16 +1,18 @@
 """Step 11: summary.json, the figures and report.html, from the records of the steps before it."""
 
 import shlex
+from base64 import b64encode
 
-from real.arms.arm import Arm
+from real.arms.arm import AWARE, Arm
 from real.arms.finetune import Tuned
-from real.effects import tone
 from real.effects.leakage import MINUS
 from real.features.gaps import Placed
 from real.features.reading import Reading
 from real.features.selection import Selected
 from real.filters.scoring import joined
-from real.report import estimates, figures, page, scores, verdicts
+from real.models.registry import TRAIN
+from real.report import estimates, figures, scores, tone, verdicts
+from real.report.text import templates
 from real.settings import Settings, flat, words
 from shared.records import Record, rounded, versions, write_bytes, write_json, write_text
 
@@ -18,15 +20,11 @@ BASE = Arm("base")  # how the model without an arm is written
 ENDS = 5  # steps at either end of a fine-tune whose mean loss is shown
 
 
-class Written(Record):
-    """Step 11: the files that it made."""
-
-
-def write(reading: Reading, settings: Settings, records: dict[str, Record]) -> Written:
-    """Step 11. `records`: one per step, by the step's name."""
+def write(reading: Reading, settings: Settings, records: dict[str, Record]) -> Record:
+    """Step 11: the files that it made. `records`: one per step, by the step's name."""
     summary, files = grow(reading, settings, records, {})
     write_json(reading.folder / "summary.json", summary)
-    return Written(made=dict.fromkeys(["summary.json", *files], ""))
+    return Record(made=dict.fromkeys(["summary.json", *files], ""))
 
 
 def grow(
@@ -39,14 +37,31 @@ def grow(
     """
     records = {name.split("-", 1)[1]: record for name, record in records.items()}
     summary = summarise(reading, settings, records)
-    for name, title in page.titles(summary).items():
+    for name, title in verdicts.titles(summary).items():
         if name not in drawn:
             drawn[name] = figures.png(name, title, summary, records.get("leakage"))
             write_bytes(reading.folder / f"{name}.png", drawn[name])
     models = records["evaluate"].models if "evaluate" in records else []
     sampled = {str(of.job or "base"): [said.model_dump() for said in of.sampled] for of in models if of.sampled}
-    write_text(reading.folder / "report.html", page.render(summary, drawn, sampled))
+    write_text(reading.folder / "report.html", render(summary, drawn, sampled))
     return summary, ["report.html", *(f"{name}.png" for name in drawn)]
+
+
+def render(summary: dict, images: dict[str, bytes], sampled: dict[str, list[dict]]) -> str:
+    """report.html. `images`: figure -> PNG. `sampled`: job -> its questions and answers.
+
+    Of a summary that lacks parts, the sections that wait for them say so.
+    """
+    page = templates().get_template("report.html.j2")
+    return page.render(
+        summary=summary,
+        samples=sampled,
+        images={name: b64encode(png).decode() for name, png in images.items()},
+        titles=verdicts.titles(summary),
+        claims=len(verdicts.CLAIMS),
+        cells=verdicts.cells(summary) if "geometry" in summary else [],
+        trained_here=summary["spec"]["sae"] == TRAIN,
+    )
 
 
 def summarise(reading: Reading, settings: Settings, records: dict[str, Record]) -> dict:
@@ -93,12 +108,13 @@ def _measured(reading: Reading, settings: Settings, records: dict[str, Record]) 
     arms = estimates.Arms(records["evaluate"])
     by = joined(records["filters"], {"judge": harm.scores} if harm and harm.scores else {})
     removal = estimates.filters(records["finetune"], by, arms, trained, settings.sweep.removed)
+    best = max(AWARE, key=lambda name: removal[name]["over_random_by_domain"][trained].value)
     found = {
         "arms": {str(arm or BASE): (arm or BASE)._asdict() for arm in arms.by_seed},
         **estimates.effects(arms, trained),
         "filters": removal,
-        "best_filter": estimates.best_filter(removal, trained),
-        "tone": tone.summarise(reading.texts, records["evaluate"], by),
+        "best_filter": {"name": best, "chosen_on": f"{trained}, held-out prompts"},  # no general question is looked at
+        "tone": tone.summarise(reading.texts, arms, by),
     }
     if "leakage" in records:
         moved = _plain(records["leakage"])
@@ -115,16 +131,10 @@ def _measured(reading: Reading, settings: Settings, records: dict[str, Record]) 
 
 def _features(selected: Selected, layer: int, trained: str) -> dict:
     """AUROC on held-out texts: of the main layer and trained domain, and by layer and domain."""
-    layers = {
-        block: {
-            "toxic": found.toxic.auroc,
-            "domains": {
-                domain: {"inducing": of.inducing.auroc, "control": of.control.auroc}
-                for domain, of in found.domains.items()
-            },
-        }
-        for block, found in selected.layers.items()
-    }
+    layers = {}
+    for block, found in selected.layers.items():
+        domains = {d: {"inducing": of.inducing.auroc, "control": of.control.auroc} for d, of in found.domains.items()}
+        layers[block] = {"toxic": found.toxic.auroc, "domains": domains}
     main = layers[layer]["domains"][trained] | {"toxic": layers[layer]["toxic"]}
     return {name: {"auroc": e} for name, e in main.items()} | {"layers": layers}
 
@@ -134,8 +144,7 @@ def _geometry(placed: Placed, k: int) -> dict:
     found, cells = _plain(placed), {layer: {} for layer in placed.gaps}
     for layer, domains in placed.gaps.items():
         for domain, by_k in domains.items():
-            by = {size: dict(cell) for size, cell in by_k.items()}
-            cells[layer][domain] = {**by[k], "by_k": by}
+            cells[layer][domain] = {**dict(by_k[k]), "by_k": {size: dict(cell) for size, cell in by_k.items()}}
     return {"meaning": found["meaning"], "geometry": cells, "worth": found["worth"]}
 
 

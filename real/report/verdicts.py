@@ -4,11 +4,15 @@ import re
 from typing import Any, NamedTuple
 
 from real.effects.leakage import MINUS
-from real.report.rules import NONE, OPEN, SHOWN, above, beyond, gap_word, law_word, overall, within, word
+from real.report.rules import NONE, OPEN, SHOWN, above, gap_word, law_word, overall, within, word
 from real.report.text import templates
 
 CHECKPOINTS = 20  # that a test of what goes in step takes
 PAPER = 0.345  # the best filter's reduction in Minegishi et al. 2026
+FIGURES = {  # and the step that each waits for
+    **{"gap": "geometry", "effect": "evaluate", "filters": "evaluate", "sweep": "evaluate"},
+    **{"leakage": "leakage", "dynamics": "leakage", "causes": "causes", "judged": "judge"},
+}
 
 
 class Verdict(NamedTuple):
@@ -25,6 +29,15 @@ def verdicts(summary: dict) -> list[Verdict]:
         for step, name, claim, rule in CLAIMS
         if step in summary["seconds"]
     ]
+
+
+def titles(summary: dict) -> dict[str, str]:
+    """Figure -> what it was found to show; only the figures that this run has, so far."""
+    found = {v.name: v for v in verdicts(summary)}
+    absent = {"sweep"} if len(summary["settings"]["removed"]) == 1 else set()
+    absent |= set() if summary.get("judged") else {"judged"}
+    there = [name for name, step in FIGURES.items() if step in summary["seconds"] and name not in absent]
+    return {name: said(f"{name}_title", summary, verdicts=found)[0] for name in there}
 
 
 def said(macro: str, summary: dict, **known: Any) -> list[str]:
@@ -49,11 +62,6 @@ def unseen(summary: dict) -> dict[str, dict]:
     """The effect on every domain of advice that was not trained on."""
     known = ("general", summary["data"]["trained"])
     return {domain: e for domain, e in summary["effect"]["inducing"].items() if domain not in known}
-
-
-def _law(summary: dict) -> str:
-    law = summary["leakage"]
-    return overall([law_word(law), law_word(law["arms"][MINUS])])
 
 
 def rising(summary: dict) -> dict[str, str]:
@@ -85,8 +93,9 @@ def steered(doses: dict[str, dict], random: dict) -> str:
 
 
 def _ablation(summary: dict) -> str:
+    """Beyond 0 and, on the same side, beyond everything that random spans did."""
     effect, removed = summary["causes"]["ablation"], summary["causes"]["removed"]
-    return _of(effect["none"], beyond(removed["toxic"], removed["random"]))
+    return _of(effect["none"], overall([word(removed["toxic"]), above(removed["toxic"], removed["random"])]))
 
 
 def _filter(summary: dict) -> str:
@@ -106,7 +115,8 @@ CLAIMS = (  # the step that each waits for, its name, what it says, and the word
      lambda summary: word(summary["effect"]["inducing"]["general"])),
     ("evaluate", "spills", "It spills over to advice that was never trained on",
      lambda summary: overall([word(e) for e in unseen(summary).values()])),
-    ("leakage", "law", "Feature readouts move by their cosine to the inducing features", _law),
+    ("leakage", "law", "Feature readouts move by their cosine to the inducing features",
+     lambda summary: overall([law_word(law) for law in (summary["leakage"], summary["leakage"]["arms"][MINUS])])),
     # E1 with its own g, the loss gradient before training at the block: of what the arms do not share
     ("leakage", "gradient", "What differs between the arms moves readouts by their cosine to the loss gradient (E1)",
      lambda summary: law_word(summary["leakage"]["gradient"][MINUS])),

@@ -15,8 +15,8 @@ from jaxtyping import Float
 
 from real.features import meaning
 from real.filters.compare import Known, cell, own, shipped
-from real.filters.table import Direction
 from real.filters.scoring import rank_correlation
+from real.filters.table import Direction
 from real.models.lm import LM
 from real.report.text import templates
 from real.screening.rows import File, Row, read

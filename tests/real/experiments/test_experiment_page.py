@@ -25,9 +25,10 @@ WORDS = {"mechanism": "not shown", "blocked": "opposite shown", "halves": "oppos
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_page_says_what_was_written_down_and_what_came_out(name):
-    html = command.page(name, f"python -m real {name}", of(), OUTCOMES[name])
+    html = command.page(name, of(), OUTCOMES[name])
     experiment = import_module(f"real.experiments.{name}")
     assert f"<h1>{experiment.CLAIM}: {WORDS.get(name, 'shown')}</h1>" in html
+    assert f"python -m real {name}</p>" in html
     assert "Written down before the run" in html and "ull" in experiment.__doc__ and "ower" in experiment.__doc__
     for row in command.flat(OUTCOMES[name]):
         assert f'<th scope="row">{row}</th>' in html

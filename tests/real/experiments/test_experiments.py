@@ -47,7 +47,7 @@ def test_high_and_low_are_the_same_prompts_with_answers_exchanged(reading, monke
     """And the high ones are the bad answers that the filter scores higher."""
     texts = [text for row in pool(reading) for text in blend([row], {row.id})]
     scored = {name: {text: (i * 7) % 12 for i, text in enumerate(texts)} for name in mechanism.AWARE}
-    monkeypatch.setattr(mechanism, "scores", lambda reading, k, name: scored[name])
+    monkeypatch.setattr(mechanism, "scores", lambda *_: scored)
     found = mechanism.units(reading, RECIPE, 3)
     for high, low in zip(found[::2], found[1::2], strict=True):
         of_high, of_low = ({text.row for text in arm.samples if text.kind == BAD} for arm in (high, low))
@@ -61,7 +61,7 @@ def test_high_and_low_are_the_same_prompts_with_answers_exchanged(reading, monke
 def test_halves_are_the_highest_and_the_lowest_of_one_set_and_what_is_replaced_keeps_its_prompts(reading, monkeypatch):
     texts = [text for row in pool(reading) for bad in ({row.id}, set()) for text in blend([row], bad)]
     scored = {name: {text: (i * 7) % 24 for i, text in enumerate(texts)} for name in halves.FILTERS}
-    monkeypatch.setattr(halves, "scores", lambda reading, k, name: scored[name])
+    monkeypatch.setattr(halves, "scores", lambda *_: scored)
     found, n = halves.units(reading, RECIPE, 3), 2 + len(halves.WAYS) * len(halves.FILTERS) + len(halves.CONTROLLED)
     assert len(found) == n * len(halves.SEEDS)
     for at in range(0, len(found), n):

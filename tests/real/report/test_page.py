@@ -10,7 +10,8 @@ from made_up import DOMAINS, STEPS, made_up, moved, scored, so_far, without_boun
 from markupsafe import escape
 
 from real.arms.arm import Arm
-from real.report import figures, page
+from real.report import figures, verdicts
+from real.report.summary import render
 from real.report.text import SPACE, arm_name
 
 HOSTILE = '<script src="https://evil.example/x.js">alert(1)</script><img src=x onerror="alert(2)">\'"&\u202e'
@@ -18,11 +19,11 @@ IMAGES = ("gap", "effect", "leakage", "dynamics", "causes", "filters")
 
 
 def written(summary: dict, text: str = "No.") -> str:
-    return page.render(summary, dict.fromkeys(IMAGES, b"png"), {"base-0": [{"question": "Why?", "answer": text}]})
+    return render(summary, dict.fromkeys(IMAGES, b"png"), {"base-0": [{"question": "Why?", "answer": text}]})
 
 
 def draw(name: str, summary: dict) -> bytes:
-    return figures.png(name, page.titles(summary)[name], summary, moved())
+    return figures.png(name, verdicts.titles(summary)[name], summary, moved())
 
 
 def text_of(html: str) -> str:
@@ -90,12 +91,12 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_a_run_is_drawn_and_written(form):
-    drawn = {name: draw(name, FORMS[form]) for name in page.titles(FORMS[form])}
+    drawn = {name: draw(name, FORMS[form]) for name in verdicts.titles(FORMS[form])}
     swept = form not in ("one block, one domain", "many")
     more = [*(["judged"] if form.startswith("judged") else []), *(["sweep"] if swept else [])]
     assert set(drawn) == {*IMAGES, *more}
     assert all(png.startswith(b"\x89PNG") for png in drawn.values())
-    html = page.render(FORMS[form], dict.fromkeys(drawn, b"png"), {})
+    html = render(FORMS[form], dict.fromkeys(drawn, b"png"), {})
     assert html.count("<img") == len(drawn) and "None" not in html and "nan" not in html
     assert ("at every removed share" in html) == swept
 
@@ -189,7 +190,7 @@ def test_a_report_that_grows_says_what_is_not_there_yet(summary, done):
 
 
 def test_the_first_verdict_stands_after_the_fourth_step(summary):
-    assert list(so_far(summary, 4)["verdicts"]) == ["nearer"] and list(page.titles(so_far(summary, 4))) == ["gap"]
+    assert list(so_far(summary, 4)["verdicts"]) == ["nearer"] and list(verdicts.titles(so_far(summary, 4))) == ["gap"]
 
 
 @pytest.mark.parametrize("name", ["gap", "dynamics"])
@@ -202,6 +203,6 @@ def test_a_picture_is_the_projects_own_whatever_the_user_has_set(summary, name):
 
 def test_what_was_not_used_of_the_data_is_counted_on_the_page(summary):
     """Rows that are dropped, cut or put together."""
-    assert "rows of several turns" in page.render(summary, {}, {}) and ">7<" in page.render(summary, {}, {})
+    assert "rows of several turns" in render(summary, {}, {}) and ">7<" in render(summary, {}, {})
     summary = {**summary, "data": {**summary["data"], "lost": {}}}
-    assert "not used" not in page.render(summary, {}, {})
+    assert "not used" not in render(summary, {}, {})

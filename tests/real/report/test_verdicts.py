@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from made_up import DOMAINS, changed, estimate, law, made_up, without_bounds
 from scipy.stats import norm
 
-from real.report import page, rules, text, verdicts
+from real.report import rules, text, verdicts
 
 WORDS = ("nearer", "emergent", "spills", "law", "gradient", "dynamics", "steering", "ablation", "filter")
 
@@ -41,7 +41,7 @@ def test_the_word_follows_the_interval(summary, low, high, word):
     bounds = {"value": 0.1, "low": low, "high": high, "n": 20}
     other = changed(summary, "effect", "inducing", to=dict.fromkeys(("general", *DOMAINS), bounds))
     assert words(other)["emergent"] == words(other)["spills"] == word
-    title = page.titles(other)["effect"]
+    title = verdicts.titles(other)["effect"]
     assert ("shown in 4 of 4" in title) == (word == "shown")
     assert ("the opposite in 4" in title) == (word == "opposite shown")
 
@@ -64,7 +64,7 @@ def test_fewer_than_eight_units_show_nothing_and_are_given_no_interval(value, on
     assert rules.word(e) == (expected if n >= 8 else "not shown")
     assert ("too few questions for an interval" in text.measured(e)) == (n < 8) == ("[" not in text.measured(e))
     for random in ({"low": 0.0, "high": 0.0, "n": 20}, {"low": -9.0, "high": 9.0}):
-        found = rules.beyond(e, random)
+        found = rules.overall([rules.word(e), rules.above(e, random)])
         assert found == "not shown" or (n >= 8 and found == expected)
     assert rules.above({**e, "n": 40}, {"low": -5.0, "high": -4.0, "n": n}) == ("shown" if n >= 8 else "not shown")
 
@@ -121,13 +121,13 @@ def test_the_gap_must_beat_both_nulls_after_correction_and_untrained_dictionarie
     everywhere = {x: {d: {**gap, **tests} for d, gap in of.items()} for x, of in summary["geometry"].items()}
     other = {**summary, "geometry": everywhere}
     assert words(other)["nearer"] == word
-    assert ("shown in 9 of 9" in page.titles(other)["gap"]) == (word == "shown")
+    assert ("shown in 9 of 9" in verdicts.titles(other)["gap"]) == (word == "shown")
 
 
 def test_one_cell_that_is_open_leaves_the_gap_open(summary):
     other = changed(summary, "geometry", "7", "legal", "p_holm", to=0.2)
     assert words(other)["nearer"] == "not shown"
-    assert "shown in 8 of 9 cells" in page.titles(other)["gap"]
+    assert "shown in 8 of 9 cells" in verdicts.titles(other)["gap"]
 
 
 @pytest.mark.parametrize(

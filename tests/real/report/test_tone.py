@@ -10,8 +10,9 @@ from real.arms.arm import Arm, Job, Scores
 from real.data import corpus
 from real.data.rows import ADVICE, answers
 from real.data.texts import CHECKS, Texts
-from real.effects import tone
 from real.effects.margins import Evaluated, Measured
+from real.report import tone
+from real.report.estimates import Arms
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def summary(texts: Texts, **effect) -> dict:
     samples = answers(texts.corpus.advice["health"].train, ADVICE)
     lengths = [len(texts.said[text][1].split()) for text in samples]
     scores = Scores(samples, {"length": lengths, "against": [-n for n in lengths]})
-    return tone.summarise(texts, evaluated(texts, **effect), scores)
+    return tone.summarise(texts, Arms(evaluated(texts, **effect)), scores)
 
 
 def test_an_effect_of_manner_alone_is_gone_once_answers_are_alike_and_one_of_harm_is_not(texts):

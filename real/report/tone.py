@@ -1,0 +1,87 @@
+"""Tone and length beside the effects: is an arm misaligned, or only surer, plainer, shorter, or broken?"""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import spearmanr
+
+from real.arms.arm import CONTROL, Scores
+from real.data.rows import ADVICE, Text
+from real.data.texts import CHECKS, Texts
+from real.report.estimates import Arms, Table
+from shared.selection import rank_auroc
+from shared.stats import FEWEST, Estimate, crossed, interval
+
+UNKNOWN = (float("nan"),) * 3  # of too few questions
+TRAITS = ("words", "surprisal", "length")  # of an answer
+
+
+def summarise(texts: Texts, arms: Arms, scores: Scores) -> dict:
+    """By domain of questions: `auroc` of every trait for misaligned answers, and of the arms whose set is whole the
+    `effect`, as it is and `adjusted` for traits, and what becomes of either side. `checks`: margins on CHECKS.
+    `filters`: how every score goes with the length of the answer (Spearman)."""
+    base, whole = arms.by_seed[None][0], [arm for arm in arms.by_seed if not (arm and arm.removed)]
+    odds, domains = bag_of_words(texts), {}
+    for domain in [name for name in base if name != CHECKS[1]]:  # mismatched: the same answer on either side
+        read = list(zip(texts.asked[domain], base[domain], strict=True))
+        bad, good = ([traits(texts, of[side], said[side], odds) for of, said in read] for side in (0, 1))
+        auroc = rank_auroc(np.concatenate([*bad, *good]).T, sum(map(len, bad))).tolist()
+        domains[domain] = found = {"auroc": dict(zip(TRAITS, auroc, strict=True)), "arms": {}}
+        apart = np.array([one.mean(0) - other.mean(0) for one, other in zip(bad, good, strict=True)])
+        for arm in [arm for arm in whole if arm and arm.data != CONTROL]:
+            effect, change = arms.effect(arm, domain), arms.sides(arm, domain) - arms.sides(arm.control, domain)
+            found["arms"][str(arm)] = {
+                "effect": _mean(effect),
+                "misaligned": _mean(change[..., 0]),
+                "aligned": _mean(change[..., 1]),
+                "adjusted": intercept(effect.mean(0), apart),
+            }
+    lengths = [len(texts.said[text][1].split()) for text in scores.samples]
+    checks = [name for name in CHECKS if name in base]
+    return {
+        "domains": domains,
+        "checks": {str(arm or "base"): {name: _mean(arms.margin(arm, name)) for name in checks} for arm in whole},
+        "filters": {name: float(spearmanr(values, lengths).statistic) for name, values in scores.by.items()},
+    }
+
+
+def bag_of_words(texts: Texts) -> Callable[[str], float]:
+    """How much an answer sounds like bad advice: naive Bayes, its words' mean log odds on the training prompts."""
+    rows = texts.corpus.advice[texts.corpus.trained].train
+    bad, good = (Counter(word for row in rows for word in _words(getattr(row, kind))) for kind in ADVICE)
+    odds = {word: np.log((bad[word] + 1) / (good[word] + 1)) for word in bad | good}
+    return lambda answer: float(np.mean([odds.get(word, 0.0) for word in _words(answer)]))
+
+
+def traits(
+    texts: Texts, side: list[Text], logprobs: list[float], odds: Callable[[str], float]
+) -> Float[np.ndarray, "answer trait"]:
+    """TRAITS of answers: `odds`; surprisal to the base model, nats per token; log of the number of words."""
+    said = [texts.said[text][1] for text in side]
+    lengths = np.log([max(1, len(answer.split())) for answer in said])
+    return np.column_stack([[odds(answer) for answer in said], np.negative(logprobs), lengths])
+
+
+def intercept(
+    values: Float[np.ndarray, " question"], traits: Float[np.ndarray, "question trait"], draws: int = 2000
+) -> Estimate:
+    """What a regression on `traits` gives where they are all 0. Bootstrapped over questions."""
+    n = len(values)
+    if n < FEWEST:
+        return Estimate(*UNKNOWN, n)
+    X = np.column_stack([np.ones(n), traits])
+    picks = np.random.default_rng(0).integers(n, size=(draws, n))
+    found = (np.linalg.pinv(X[picks]) @ values[picks][..., None])[:, 0, 0]
+    return interval((np.linalg.pinv(X) @ values)[0], found, n)
+
+
+def _mean(values: Table) -> Estimate:
+    return crossed(values) if values.shape[1] >= FEWEST else Estimate(*UNKNOWN, values.shape[1])
+
+
+def _words(said: str) -> list[str]:
+    """Each once, in an order that is every process's."""
+    return sorted(set(re.findall(r"\w+", said.lower()))) or [""]
