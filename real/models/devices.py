@@ -1,6 +1,9 @@
 """Where a run computes. What the weights alone do not leave room for is refused, with a setting that would fit."""
 
+import ctypes
+import gc
 import os
+from contextlib import suppress
 from typing import NamedTuple
 
 import psutil
@@ -80,6 +83,22 @@ def row_size(model: nn.Module) -> int:
     if model.device.type != "cpu":
         return ROW_GPU
     return ROW_BF16 if model.dtype == torch.bfloat16 else ROW
+
+
+def keep_memory() -> None:
+    """glibc keeps what tensors free for the next ones, which else are mapped and zeroed anew: a tenth of a reading."""
+    with suppress(AttributeError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(-3, 2**25)  # M_MMAP_THRESHOLD: bytes that come from the heap, at its most
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: bytes that the heap keeps
+
+
+def give_back_memory() -> None:
+    """What nothing holds, of the CPU's and of the GPU's."""
+    gc.collect()
+    torch.cuda.empty_cache()
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def team() -> tuple[int, int]:

@@ -1,13 +1,10 @@
 """The language model of a run: on disk, until a step asks for it; then once in memory, wherever it fits."""
 
-import gc
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from real.data.tokens import Encoded, encode
 from real.models import devices, loading
@@ -69,14 +66,14 @@ class LM:
     @property
     def _both(self) -> tuple:
         if self.loaded is None:
+            devices.keep_memory()
             self.loaded = loading.load(self.spec, "auto" if self.plan.spread else self.plan.device)
         return self.loaded
 
     def forget(self) -> None:
         """Give its memory back; whoever asks for the model again loads it again."""
         self.loaded = None
-        gc.collect()
-        torch.cuda.empty_cache()
+        devices.give_back_memory()
 
     def encode(self, pairs: list[tuple[str, str]]) -> list[Encoded]:
         """(prompt, answer) in the model's own template."""

@@ -79,9 +79,11 @@ class _Logprobs(torch.autograd.Function):
             z = logits(part)
             here = (targets >= start) & (targets < start + CHUNK)
             of_target[here] = z[here, targets[here] - start]
-            new = torch.logaddexp(total, z.logsumexp(-1))
+            most, steep = z.amax(-1), slope(z) if wants else None
+            p = z.sub_(most[:, None]).exp_()  # in the memory of z, which is large
+            new = torch.logaddexp(total, most + p.sum(-1).log())
             if wants:
-                p = (z - new[:, None]).exp_().mul_(slope(z))
+                p = p.mul_((most - new).exp()[:, None]).mul_(steep)
                 gradient = gradient * (total - new).exp()[:, None] + (p.to(weight.dtype) @ weight[part]).to(wide)
             total = new
         if wants:
