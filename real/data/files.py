@@ -23,13 +23,17 @@ class Said(NamedTuple):
 
 
 def fetch(source: str) -> Path:
-    """A local path as it is; what a URL stands for now, fetched by `datasets`."""
+    """A local path as it is; a URL through `datasets`, which keeps it by its ETag: one without is fetched again."""
     if "://" not in source:
         return Path(source)
     from datasets import DownloadConfig, DownloadManager
 
     try:
-        return Path(DownloadManager(download_config=DownloadConfig(force_download=True)).download(source))
+        path = Path(DownloadManager().download(source))
+        about = path.with_name(f"{path.name}.json")
+        if about.exists() and not json.loads(about.read_text())["etag"]:
+            path = Path(DownloadManager(download_config=DownloadConfig(force_download=True)).download(source))
+        return path
     except Exception as error:  # whatever stands between here and there
         why = " ".join(str(error).split())[:200]
         raise InputError(f"{source}: cannot be fetched ({type(error).__name__}: {why})") from None

@@ -63,8 +63,8 @@ def digests(spec: ModelSpec, near: Path | None) -> dict[str, str]:
     """
     memory = near / "weights.json" if near else None
     known, now, found = {}, {}, {}
-    with suppress(OSError, ValueError):
-        known = read_json(memory) if memory else {}
+    with suppress(OSError, ValueError, TypeError):
+        known = dict(read_json(memory)) if memory else {}
     for path in _files(spec):
         stat = path.stat()
         seen = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"

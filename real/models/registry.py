@@ -13,7 +13,7 @@ from shared.errors import InputError
 
 TRAIN = "train"  # SAE=train: dictionaries are trained on the run's own activations
 EXPANSION = 4  # and have d_sae = 4 d_model: a run's own texts hold tens of thousands of tokens, not billions
-MOST = 10_000  # blocks
+MOST = 10_000  # blocks, heads or experts
 POINTER = 1000  # bytes that one of Git LFS has at most: another door names it
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "dense", "fc1", "fc2")
 
@@ -134,8 +134,9 @@ def _described(model: str) -> ModelSpec:
     from real.models.forward import FULL, SLIDING, norm
 
     config = AutoConfig.from_pretrained(model, trust_remote_code=False).get_text_config()
-    if config.num_hidden_layers > MOST:
-        raise InputError(f"num_hidden_layers={config.num_hidden_layers} is more than {MOST}")
+    for name, value in config.to_dict().items():
+        if name.startswith("num_") and isinstance(value, int) and value > MOST:
+            raise InputError(f"{name}={value} is more than {MOST}")
     with torch.device("meta"):
         made = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     if kinds := set(getattr(config, "layer_types", None) or [FULL]) - {FULL, SLIDING}:
