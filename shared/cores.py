@@ -10,6 +10,11 @@ from queue import SimpleQueue
 import torch
 
 
+def cores() -> int:
+    """Those that this process may run on: a container or a job of a cluster has fewer than its machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextmanager
 def threads(number: int) -> Iterator[None]:
     """Within, torch computes with so many threads."""
@@ -28,7 +33,7 @@ def one_thread():
 
 def in_parallel(function: Callable, *items: Iterable) -> list:
     """`function` of every item, a core to each, one thread to each. When one fails, what has not begun never does."""
-    with one_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with one_thread(), ThreadPoolExecutor(cores()) as pool:
         return list(pool.map(function, *items))
 
 

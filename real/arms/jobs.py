@@ -110,12 +110,14 @@ class Local:
         """`most` processes on a CPU, which share its cores; on GPUs one to each `gpus` of them."""
         import torch  # which takes seconds, that a job begins without
 
+        from shared.cores import cores
+
         here = torch.cuda.device_count() if torch.cuda.is_available() else 0
         visible, each = os.environ.get("CUDA_VISIBLE_DEVICES"), max(1, gpus)
         devices = visible.split(",") if visible else [*map(str, range(here))]
         taken = [devices[at : at + each] for at in range(0, here - each + 1, each)]
-        cores = [{"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // most))}] * most
-        self.places = [{"CUDA_VISIBLE_DEVICES": ",".join(some)} for some in taken] or cores
+        threads = [{"OMP_NUM_THREADS": str(max(1, cores() // most))}] * most
+        self.places = [{"CUDA_VISIBLE_DEVICES": ",".join(some)} for some in taken] or threads
         self.folder = folder
         self.mine: dict[int, subprocess.Popen] = {}  # by place
 

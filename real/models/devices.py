@@ -2,7 +2,6 @@
 
 import ctypes
 import gc
-import os
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from torch import nn
 from real.data.packing import ROW, ROW_BF16, ROW_GPU
 from real.data.tokens import MAX_TOKENS
 from real.models.registry import ModelSpec
+from shared.cores import cores
 from shared.errors import InputError
 
 USABLE = 0.9  # of the free memory: allocators leave gaps
@@ -75,7 +75,7 @@ def side_by_side(spec: ModelSpec, full: bool) -> int:
     if torch.cuda.is_available():
         return 1
     each = 1.5 * held(spec, full) + PASS
-    return max(1, min(os.cpu_count() or 1, int(USABLE * psutil.virtual_memory().available / each)))
+    return max(1, min(cores(), int(USABLE * psutil.virtual_memory().available / each)))
 
 
 def row_size(model: nn.Module) -> int:

@@ -1,7 +1,11 @@
 """Work shared out over cores: every result, in order, one item to a worker at a time; the model's readers agree."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import tiny
@@ -14,6 +18,17 @@ from real.features.activations import Store
 from real.filters import gradients as filters
 from real.models import forward, logprobs
 from shared.cores import shared_out, threads
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="an affinity is Linux's")
+def test_a_process_that_is_held_to_one_core_counts_one():
+    asked = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])"
+    said = "from shared.cores import cores; print(cores())"
+    for before, found in (("", len(os.sched_getaffinity(0))), (f"{asked}; ", 1)):
+        done = subprocess.run([sys.executable, "-c", before + said], cwd=ROOT, capture_output=True, text=True)
+        assert done.stdout == f"{found}\n"
 
 
 @given(st.lists(st.integers()), st.integers(1, 4))

@@ -1,7 +1,5 @@
 """Training: the draws are as described, the gradient is autograd's, and the result is what dense autograd reaches."""
 
-import os
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -79,9 +77,9 @@ def test_the_last_cell_is_as_likely_as_the_first():
 def test_the_number_of_cores_changes_nothing(monkeypatch):
     monkeypatch.setattr(model, "CACHE", 500)  # four parts
     one = ToySettings(n_instances=4, batch_size=100, steps=20)
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr("shared.cores.cores", lambda: 1)
     alone = model.train(one)
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr("shared.cores.cores", lambda: 4)
     together = model.train(one)
     assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
 

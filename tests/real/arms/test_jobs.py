@@ -293,7 +293,7 @@ def test_arms_of_a_known_model_are_made_side_by_side_where_a_cpu_has_room(words,
     standins.four_blocks(tmp_path / "mine")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(devices, "side_by_side", lambda spec, full: most)
-    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setattr("shared.cores.cores", lambda: 6)
     s = parse(words)
     queue = pipeline._queue(s, pipeline._lm(s))
     assert (queue and len(queue.places)) == places

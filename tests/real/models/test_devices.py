@@ -264,7 +264,7 @@ def test_a_step_in_several_passes_or_with_checkpointing_has_the_gradient_of_one_
 def test_as_many_processes_stand_side_by_side_as_have_a_core_and_memory(cores, free, dtype):
     """One at least; with all of them the memory is not overdrawn, with one more it would be, or there is no core."""
     spec = replace(registry.KNOWN["smollm2-135m"], dtype=dtype)
-    values = {"os.cpu_count": cores, "psutil.virtual_memory": SimpleNamespace(available=free)}
+    values = {"real.models.devices.cores": cores, "psutil.virtual_memory": SimpleNamespace(available=free)}
     with ExitStack() as stack:
         for name, value in (values | {"torch.cuda.is_available": False}).items():
             stack.enter_context(mock.patch(name, return_value=value))
