@@ -44,14 +44,15 @@ def main(words: list[str]) -> int:
 
 def _do(words: list[str]) -> None:
     """Imports as it goes: torch takes seconds, a typo in a setting should not."""
-    from real.settings import from_make, parse
+    from real.settings import from_make, parse, value
 
     command, words = (words[0], words[1:]) if words[:1] and words[0] in COMMANDS else ("run", words)
     if words[-1:] == ["make"]:  # as the Makefile asks
         words = [*words[:-1], *from_make(os.environ)]
     own = {}
     if command == "clean-data":  # DATA and BY are its own; a tenth goes unless REMOVED is set
-        own = {key.lower(): text for key, _, text in (word.partition("=") for word in words) if key in ("DATA", "BY")}
+        given = [word.partition("=") for word in words]
+        own = {key.lower(): value(key, text) for key, _, text in given if key in ("DATA", "BY")}
         if not own.get("data"):
             raise InputError("clean-data needs DATA=<file>: a chat file, one JSON row a line")
         words = ["REMOVED=0.1", *(word for word in words if not word.startswith(("DATA=", "BY=")))]

@@ -116,7 +116,7 @@ def parse(words: list[str]) -> Settings:
     for word in words:
         key, equals, text = word.partition("=")
         _need(equals and key in KINDS, f"{word!r} is not a setting; {known}")
-        values[key.lower()] = _read(key, text, KINDS[key])
+        values[key.lower()] = value(key, text, KINDS[key])
     preset = values.get("preset", "")
     _need(not preset or preset in PRESETS, f"PRESET={preset} is unknown; presets: {', '.join(PRESETS)}")
     return of(**{**PRESETS.get(preset, {}), **values})
@@ -142,7 +142,8 @@ def from_make(environ: Mapping[str, str]) -> list[str]:
     return found
 
 
-def _read(key: str, text: str, kind: Any):
+def value(key: str, text: str, kind: Any = str) -> Any:
+    """Of one setting, from its text. Raises InputError."""
     odd = any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text)
     _need(not odd, f"{key}={text[:99]!r} holds a character that no setting has")
     several = get_origin(kind) is tuple

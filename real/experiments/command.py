@@ -9,10 +9,10 @@ from typing import Any
 from real.pipeline import reading_of
 from real.report.figures import LOOK, bars, saved
 from real.report.rules import word
-from real.report.text import measured, templates
+from real.report.text import measured, ranged, templates
 from real.settings import Settings, words
 from shared.records import rounded, write_json, write_text
-from shared.stats import Estimate
+from shared.stats import FEWEST, Estimate
 from shared.style import BLUE, VERMILLION, look
 
 
@@ -33,6 +33,8 @@ def page(name: str, s: Settings, found: dict) -> str:
     """What was written down, what came out, and the word that follows from the outcome that was fixed before."""
     of, rows = import_module(f"real.experiments.{name}"), flat(found)
     estimates = {row: value._asdict() for row, value in rows.items() if isinstance(value, Estimate)}
+    for few in (e for e in estimates.values() if e["n"] < FEWEST):  # theirs is no interval
+        few |= {"low": None, "high": None}
     main = estimates[of.MAIN]
     title = f"{of.CLAIM}: {word(main)}"
     bar = {row: ((VERMILLION, "D") if row == of.MAIN else (BLUE, "o"), e) for row, e in estimates.items()}
@@ -62,7 +64,7 @@ def flat(found: dict, name: str = "") -> dict[str, Any]:
 
 def _said(value: Any) -> str:
     if isinstance(value, Estimate):
-        return f"{value.value:+.4f} [{value.low:+.4f}, {value.high:+.4f}], {value.n} questions"
+        return f"{ranged(value._asdict(), 4)}, {value.n} questions"
     if isinstance(value, list):
         return ", ".join(map(_said, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -32,4 +32,11 @@ def test_the_page_says_what_was_written_down_and_what_came_out(name):
     assert "Written down before the run" in html and "ull" in experiment.__doc__ and "ower" in experiment.__doc__
     for row in command.flat(OUTCOMES[name]):
         assert f'<th scope="row">{row}</th>' in html
-    assert "<script" not in html and not re.search(r'(src|href)="(?!data:)', html)
+    assert "too few questions" not in html and "<script" not in html and not re.search(r'(src|href)="(?!data:)', html)
+
+
+def test_of_fewer_than_eight_questions_no_interval_is_written(capsys):
+    estimate = Estimate(0.25, -1e33, 1e33, 7)
+    html = command.page("blocked", of(), {"unseen": {"random minus toxic span": estimate}})
+    assert "too few questions for an interval" in html and "+0.2500" in html
+    assert command._said(estimate) == "+0.2500, 7 questions" and "1e33" not in html and "0000000" not in html

@@ -111,6 +111,8 @@ def test_a_row_that_cannot_be_read_is_named_by_its_line(line, why, tmp_path):
         (["DATA={}", "BY=magic"], "BY=magic must be one of geometry"),
         (["DATA={}", "REMOVED=1"], "REMOVED=1"),
         (["DATA={}/none.jsonl"], "none.jsonl: "),
+        (["DATA=~/none.jsonl"], f"{Path.home()}/none.jsonl: "),
+        (["DATA={}\a"], "holds a character that no setting has"),
     ],
 )
 def test_settings_that_cannot_be_are_one_line(words, why, tmp_path, capsys):
