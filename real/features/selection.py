@@ -49,10 +49,13 @@ def select(reading: Reading, k: int) -> Selected:
 
     Raises InputError where a dictionary has fewer features than k.
     """
-    fewest = min(reading.sae(layer).W_dec.shape[0] for layer in reading.layers)
-    if k > fewest:
-        raise InputError(f"TOP_K={k} is more than the dictionary has, {fewest}")
-    return Selected(layers={layer: choose(reading, layer, reading.sae(layer), k) for layer in reading.layers})
+    layers = {}
+    for layer in reading.layers:
+        sae = reading.sae(layer)
+        if k > (size := sae.W_dec.shape[0]):
+            raise InputError(f"TOP_K={k} is more than the dictionary has, {size}")
+        layers[layer] = choose(reading, layer, sae, k)
+    return Selected(layers=layers)
 
 
 def sets(layer: Layer, domain: str, k: int) -> dict[str, Int[Tensor, " k"]]:
