@@ -1,10 +1,11 @@
 """The eleven steps, in order: each writes one record, from what stands in its brackets and from nothing else."""
 
 from functools import partial
+from pathlib import Path
 from time import perf_counter
 
 from real.arms import finetune, jobs
-from real.arms.arm import is_watched
+from real.arms.arm import Job, is_watched
 from real.arms.recipe import Recipe, least
 from real.arms.training import Order
 from real.data import corpus
@@ -111,13 +112,12 @@ def _fan_out(
     return records.read(kept, Record) or Record()
 
 
-def _job(reading: Reading, recipe: Recipe, orders: dict[str, Order | None], asked: list[Item], name: str) -> None:
-    """One arm under one seed: trained, evaluated, its readouts read where they are, and its answers given.
+Orders = dict[str, Order | None]  # by what the adapter's folder is called; None: the base model
 
-    `orders`: by what the adapter's folder is called; None: the base model.
-    """
-    order = orders[name]
-    job, adapter = (order.job, reading.folder / "adapters" / name) if order else (None, None)
+
+def _job(reading: Reading, recipe: Recipe, orders: Orders, asked: list[Item], name: str) -> None:
+    """One arm under one seed: trained, evaluated, its readouts read where they are, and its answers given."""
+    order, job, adapter = _about(reading, orders, name)
     if order and finetune.order(reading, order.job, order.samples, recipe) != order:
         raise InputError("the code or the model has changed since this was asked for: run again")
     with reading.lm.memory():
@@ -132,12 +132,16 @@ def _job(reading: Reading, recipe: Recipe, orders: dict[str, Order | None], aske
             answers.give(reading.lm, [(job, adapter)], asked, "", reading.folder)
 
 
-def _is_done(reading: Reading, _: Recipe, orders: dict[str, Order | None], asked: list[Item], name: str) -> bool:
-    order = orders[name]
-    job, adapter = (order.job, reading.folder / "adapters" / name) if order else (None, None)
+def _is_done(reading: Reading, _: Recipe, orders: Orders, asked: list[Item], name: str) -> bool:
+    order, job, adapter = _about(reading, orders, name)
     return (
         (not order or whole(*finetune.record(reading, order)) is not None)
         and whole(*margins.record(reading, adapter)) is not None
         and (not is_watched(job) or whole(*readouts.record(reading, adapter)) is not None)
         and (not asked or answers.are_given(reading.lm, adapter, asked, reading.folder))
     )
+
+
+def _about(reading: Reading, orders: Orders, name: str) -> tuple[Order | None, Job | None, Path | None]:
+    order = orders[name]
+    return (order, order.job, reading.folder / "adapters" / name) if order else (None, None, None)

@@ -37,6 +37,7 @@ from real.effects.margins import Logprobs
 from real.features.reading import Reading, bare
 from real.models.lm import LM
 from real.models.registry import KNOWN
+from shared.cores import cores
 
 RECIPE, SEEDS = Recipe(train=8), (0, 1)
 Found = list[tuple[list[float], dict[str, list[Logprobs]]]]  # of every arm its losses, and what it says of answers
@@ -61,7 +62,7 @@ def as_jobs(reading: Reading, orders: list[Order]) -> Found:
 
 def by_others(reading: Reading, orders: list[Order]) -> Found:
     given = (bare(reading), RECIPE, {order.folder: order for order in orders}, [])
-    queue = jobs.Local(reading.folder / "jobs", 0, os.cpu_count() or 1)
+    queue = jobs.Local(reading.folder / "jobs", 0, cores())
     jobs.fan_out(queue, partial(pipeline._job, *given), partial(pipeline._is_done, *given), list(given[2]))
     return as_jobs(reading, orders)
 
