@@ -3,6 +3,7 @@
 Rows are features: `W [feature d]` is a toy's `W` or an SAE's `W_dec`; leading `inst` axes are models.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -73,16 +74,25 @@ def affinity(W: Float[Tensor, "feature d"], toxic: Int[Tensor, " toxic"]) -> Flo
 
     Raises ValueError when `toxic` is empty, repeats an id, or names a feature that is not there.
     """
+    return affinities(W, toxic, [len(toxic)])[len(toxic)]
+
+
+def affinities(
+    W: Float[Tensor, "feature d"], toxic: Int[Tensor, " toxic"], ks: Iterable[int]
+) -> dict[int, Float[Tensor, " feature"]]:
+    """k -> affinity to the first k of `toxic`, for every k of `ks`. Raises ValueError as `affinity` does."""
     _check_ids("toxic", toxic, len(W))
-    cosines = cosine(W, W[toxic])
+    cosines, found = cosine(W, W[toxic]), {}
     cosines[toxic, torch.arange(len(toxic), device=toxic.device)] = 0
-    others = torch.full_like(cosines[:, 0], len(toxic))
-    others[toxic] -= 1
-    return cosines.sum(-1) / others.clamp(min=1)
+    for k in ks:
+        others = torch.full_like(cosines[:, 0], k)
+        others[toxic[:k]] -= 1
+        found[k] = cosines[:, :k].sum(-1) / others.clamp(min=1)
+    return found
 
 
 def gap(  # noqa: PLR0913 three sets of features, and what the two tests need
-    W: Float[Tensor, "feature d"],
+    close: Float[Tensor, " feature"],
     inducing: Int[Tensor, " inducing"],
     control: Int[Tensor, " control"],
     toxic: Int[Tensor, " toxic"],
@@ -92,13 +102,13 @@ def gap(  # noqa: PLR0913 three sets of features, and what the two tests need
 ) -> Gap:
     """Are the inducing features closer to the toxic ones than the control features are? (arXiv 2605.00842)
 
-    `firing_rate` is the share of samples on which each feature is active, `flips` are of `flipped_gaps`: the other
-    null has as many draws. Raises ValueError for an id list as in `affinity`, or when no feature outside `toxic` ever
-    fires.
+    `close`: every feature's `affinity` to the toxic ones. `firing_rate`: the share of samples on which each is active.
+    `flips` are of `flipped_gaps`: the other null has as many draws. Raises ValueError for an id list as in `affinity`,
+    or when no feature outside `toxic` ever fires.
     """
-    _check_ids("inducing", inducing, len(W))
-    _check_ids("control", control, len(W))
-    close = affinity(W, toxic).double().cpu().numpy()
+    for name, ids in {"inducing": inducing, "control": control, "toxic": toxic}.items():
+        _check_ids(name, ids, len(close))
+    close = close.double().cpu().numpy()
     ids, k = torch.cat([inducing, control]).cpu().numpy(), len(inducing)
     observed = float(_difference(close[ids], k))
     rng = np.random.default_rng(seed)

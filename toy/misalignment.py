@@ -151,8 +151,8 @@ def experiment(settings: WorldSettings) -> dict:
 def gap(this: World, found: Selected, draws: int = 500) -> geometry.Gap:
     """No two samples of a world belong together, so that the i-th of either kind are as good a pair as any."""
     acts, k = (feature_acts(this.W, this.samples[kind]) for kind in ("bad", "good")), len(found.toxic)
-    flips = geometry.flipped_gaps(*acts, {k: geometry.affinity(this.W, found.toxic)}, draws)
-    return geometry.gap(this.W, *found, flips[k])
+    close = geometry.affinity(this.W, found.toxic)
+    return geometry.gap(close, *found, geometry.flipped_gaps(*acts, {k: close}, draws)[k])
 
 
 def law_points(

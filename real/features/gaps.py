@@ -1,11 +1,14 @@
 """Step 4: how the sets of features lie, against nulls and untrained dictionaries, and what the best of them are."""
 
+from collections.abc import Iterable
 from itertools import product
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from scipy.stats import t
+from torch import Tensor
 
 from real.data.rows import ADVICE
 from real.features.meaning import Meaning, describe
@@ -58,7 +61,9 @@ def place(reading: Reading, selected: Selected, k: int) -> Placed:
     for layer, chosen in selected.layers.items():
         others = [_untrained(reading, layer, k, seed) for seed in range(UNTRAINED)]
         untrained[layer] = [found for found, _ in others]
-        worths[layer] = [worth(reading, layer, reading.sae(layer), chosen, k), *(of for _, of in others)]
+        sae = reading.sae(layer)
+        close = _affinities(sae, chosen, [k])[k]
+        worths[layer] = [worth(reading, layer, sae, chosen, close), *(of for _, of in others)]
     placed = gaps(reading, selected, k, untrained)
     return Placed(gaps=placed, worth=worths, meaning=describe(reading, selected))
 
@@ -68,9 +73,12 @@ def gaps(reading: Reading, selected: Selected, k: int, untrained: dict[int, list
     domains, ks = list(reading.texts.corpus.advice), sorted({*KS, k})
     draws = DRAWS * len(reading.layers) * len(domains) * len(ks)
     found = {}
-    for layer, domain in product(reading.layers, domains):
-        for size, gap in _gaps(reading, layer, selected.layers[layer], domain, ks, draws).items():
-            found[layer, domain, size] = gap
+    for layer in reading.layers:
+        chosen = selected.layers[layer]
+        close = _affinities(reading.sae(layer), chosen, ks)
+        for domain in domains:
+            for size, gap in _gaps(reading, layer, chosen, domain, close, draws).items():
+                found[layer, domain, size] = gap
     corrected = holm([max(gap.p, gap.p_null) for gap in found.values()])
     placed = {layer: {domain: {} for domain in domains} for layer in reading.layers}
     for ((layer, domain, size), gap), p_holm in zip(found.items(), corrected, strict=True):
@@ -79,16 +87,23 @@ def gaps(reading: Reading, selected: Selected, k: int, untrained: dict[int, list
     return placed
 
 
-def _gaps(reading: Reading, layer: int, found: Layer, domain: str, ks: list[int], draws: int) -> dict:
-    """k -> geometry.Gap. What never fires is in no set of a null's, and left out of its product."""
-    sae, rate = reading.sae(layer), torch.tensor(found.domains[domain].firing_rate)
-    W_dec, of = sae.W_dec.detach(), {k: sets(found, domain, k) for k in ks}
-    live = rate.argsort(descending=True)[: max(int((rate > 0).sum()), *ks)]
-    close = {k: geometry.affinity(W_dec, of[k]["toxic"])[live] for k in ks}
-    rows = reading.texts.corpus.advice[domain].train
-    acts = torch.cat([acts[:, live] for acts, _ in batches(reading, layer, sae, rows, ADVICE)])
-    flips = geometry.flipped_gaps(acts[::2], acts[1::2], close, draws)
-    return {k: geometry.gap(W_dec, **chosen, firing_rate=rate, flips=flips[k]) for k, chosen in of.items()}
+def _affinities(sae: Any, chosen: Layer, ks: Iterable[int]) -> dict[int, Float[Tensor, " feature"]]:
+    """k -> every feature's affinity to the k that go most with toxic text."""
+    return geometry.affinities(sae.W_dec.detach(), torch.tensor(chosen.toxic.ids), ks)
+
+
+def _gaps(  # noqa: PLR0913
+    reading: Reading, layer: int, chosen: Layer, domain: str, close: dict[int, Float[Tensor, " feature"]], draws: int
+) -> dict[int, geometry.Gap]:
+    """By k. What never fires is in no set of a null's, and left out of its product."""
+    rate = torch.tensor(chosen.domains[domain].firing_rate)
+    live = rate.argsort(descending=True)[: max(int((rate > 0).sum()), *close)]
+    read = batches(reading, layer, reading.sae(layer), reading.texts.corpus.advice[domain].train, ADVICE)
+    acts = torch.cat([acts[:, live] for acts, _ in read])
+    flips = geometry.flipped_gaps(acts[::2], acts[1::2], {k: of[live] for k, of in close.items()}, draws)
+    return {
+        k: geometry.gap(of, **sets(chosen, domain, k), firing_rate=rate, flips=flips[k]) for k, of in close.items()
+    }
 
 
 def _untrained(reading: Reading, layer: int, k: int, seed: int) -> tuple[dict, dict[str, Worth]]:
@@ -100,16 +115,18 @@ def _untrained(reading: Reading, layer: int, k: int, seed: int) -> tuple[dict, d
         l0 = (sae.encode(rows) > 0).sum().item() / len(rows)
     random = dictionary.untrained(sae.W_dec.shape[0], rows, l0, seed)
     chosen, found = choose(reading, layer, random, k), {}
-    for domain, size in product(chosen.domains, {*KS, k}):
+    close = _affinities(random, chosen, {*KS, k})
+    for domain, size in product(chosen.domains, close):
         of = sets(chosen, domain, size)
-        close = geometry.affinity(random.W_dec, of["toxic"])
-        found[domain, size] = (close[of["inducing"]].mean() - close[of["control"]].mean()).item()
-    return found, worth(reading, layer, random, chosen, k)
+        found[domain, size] = (close[size][of["inducing"]].mean() - close[size][of["control"]].mean()).item()
+    return found, worth(reading, layer, random, chosen, close[k])
 
 
-def worth(reading: Reading, layer: int, sae: Any, chosen: Layer, k: int) -> dict[str, Worth]:
-    """Of a dictionary, by domain."""
-    close, found = geometry.affinity(sae.W_dec.detach(), torch.tensor(chosen.toxic.ids[:k])), {}
+def worth(
+    reading: Reading, layer: int, sae: Any, chosen: Layer, close: Float[Tensor, " feature"]
+) -> dict[str, Worth]:
+    """Of a dictionary, by domain. `close`: its features' affinity to the toxic ones."""
+    found = {}
     for domain, of in chosen.domains.items():
         read = batches(reading, layer, sae, reading.texts.corpus.advice[domain].train, ADVICE)
         scored = [(filtering.geometry_score(acts, close), labels) for acts, labels in read]

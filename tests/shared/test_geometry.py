@@ -11,7 +11,8 @@ from scipy.spatial.distance import cosine as cosine_distance
 from scipy.stats import kstest
 from strategies import SEEDS, directions, orthogonal
 
-from shared.geometry import affinity, cosine, dimensionality, flipped_gaps, gap, interference, unit
+from shared import geometry
+from shared.geometry import affinities, affinity, cosine, dimensionality, flipped_gaps, interference, unit
 from shared.selection import point_biserial, top_k
 from shared.stats import permutation_p
 
@@ -113,6 +114,14 @@ def test_affinity_is_the_mean_cosine_to_the_toxic_features_itself_excluded(W, da
         np.testing.assert_allclose(found[i], np.mean(others) if others else 0, atol=1e-10)
 
 
+@given(directions(min_features=3, kinds=PLAIN), st.data())
+def test_affinities_are_those_to_the_first_k(W, data):
+    toxic = torch.tensor(data.draw(st.lists(st.integers(0, len(W) - 1), min_size=1, unique=True)))
+    found = affinities(W, toxic, range(1, len(toxic) + 1))
+    for k, those in found.items():
+        torch.testing.assert_close(those, affinity(W, toxic[:k]), **close)
+
+
 @pytest.mark.parametrize("ids", [[], [0, 0], [-1], [5]])
 def test_bad_ids_are_named(ids):
     W, good, rate = torch.eye(5), torch.tensor([0]), torch.ones(5)
@@ -123,6 +132,12 @@ def test_bad_ids_are_named(ids):
         gap(W, bad, good, good, rate, np.zeros(9))
     with pytest.raises(ValueError, match="control"):
         gap(W, good, bad, good, rate, np.zeros(9))
+    with pytest.raises(ValueError, match="toxic"):
+        geometry.gap(W[0], good, good, bad, rate, np.zeros(9))
+
+
+def gap(W, inducing, control, toxic, *given, **how):
+    return geometry.gap(affinity(W, toxic), inducing, control, toxic, *given, **how)
 
 
 def world(seed, lean=0.0, n=60, d=16):
