@@ -167,7 +167,7 @@ def _adapter(lm: LM, rank: int, seed: int):
 
     def save(into: Path) -> None:
         if team()[0] == 0:
-            peft.save_pretrained(into)
+            peft.save_pretrained(into, save_embedding_layers=False)  # which have none
             weights.fold_scale(into)
 
     try:
@@ -202,8 +202,10 @@ def adapted(lm: LM, rank: int, seed: int):
 
     torch.manual_seed(seed)
     where = list(range(lm.spec.first, lm.model.config.num_hidden_layers))
-    how = {"r": rank, "lora_alpha": 2 * rank, "use_rslora": True, "base_model_name_or_path": lm.spec.hub}
-    return get_peft_model(lm.model, LoraConfig(target_modules=list(lm.spec.targets), layers_to_transform=where, **how))
+    how = {"r": rank, "lora_alpha": 2 * rank, "use_rslora": True, "layers_to_transform": where}
+    peft = get_peft_model(lm.model, LoraConfig(target_modules=list(lm.spec.targets), **how))
+    peft.peft_config["default"].base_model_name_or_path = lm.spec.hub  # not the folder that its weights were read from
+    return peft
 
 
 def batches(samples: int, draws: int, batch: int, seed: int) -> list[list[int]]:

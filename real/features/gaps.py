@@ -101,9 +101,7 @@ def _gaps(  # noqa: PLR0913
     read = batches(reading, layer, reading.sae(layer), reading.texts.corpus.advice[domain].train, ADVICE)
     acts = torch.cat([acts[:, live] for acts, _ in read])
     flips = geometry.flipped_gaps(acts[::2], acts[1::2], {k: of[live] for k, of in close.items()}, draws)
-    return {
-        k: geometry.gap(of, **sets(chosen, domain, k), firing_rate=rate, flips=flips[k]) for k, of in close.items()
-    }
+    return {k: geometry.gap(of, **sets(chosen, domain, k), firing_rate=rate, flips=flips[k]) for k, of in close.items()}
 
 
 def _untrained(reading: Reading, layer: int, k: int, seed: int) -> tuple[dict, dict[str, Worth]]:
@@ -122,9 +120,7 @@ def _untrained(reading: Reading, layer: int, k: int, seed: int) -> tuple[dict, d
     return found, worth(reading, layer, random, chosen, close[k])
 
 
-def worth(
-    reading: Reading, layer: int, sae: Any, chosen: Layer, close: Float[Tensor, " feature"]
-) -> dict[str, Worth]:
+def worth(reading: Reading, layer: int, sae: Any, chosen: Layer, close: Float[Tensor, " feature"]) -> dict[str, Worth]:
     """Of a dictionary, by domain. `close`: its features' affinity to the toxic ones."""
     found = {}
     for domain, of in chosen.domains.items():

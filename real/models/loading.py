@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ def load(spec: ModelSpec, device: str = "cpu") -> tuple[nn.Module, Any]:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, logging
 
     logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # PEFT asks by the old name
     how = {"dtype": getattr(torch, spec.dtype), "output_loading_info": True}
     how |= {} if device == "cpu" else {"device_map": device}  # onto it directly
     with fetching(f"MODEL={spec.hub}"):

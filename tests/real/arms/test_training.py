@@ -1,5 +1,7 @@
 """What a step takes and computes with, and training without the gradient along a span."""
 
+import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +40,17 @@ def test_steps_are_passes_over_all_samples_until_enough_are_drawn(samples, draws
     assert len(flat) == draws and {len(step) for step in found[:-1]} <= {batch} and len(found[-1]) <= batch
     counts = np.bincount(flat, minlength=samples)
     assert counts.max() - counts.min() <= 1
+
+
+def test_an_adapter_names_its_base_model_as_the_hub_does_and_peft_says_nothing(reading, tmp_path, monkeypatch):
+    """Not the folder that the base model was read from, which is nowhere else; and no warning that nobody can heed."""
+    monkeypatch.setattr(reading.lm.model, "name_or_path", "/a/folder")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        with trainable(reading.lm, RECIPE, 0, tmp_path) as (_, save):
+            save(tmp_path / "arm")
+    about = json.loads((tmp_path / "arm" / "adapter_config.json").read_text())
+    assert about["base_model_name_or_path"] == reading.lm.spec.hub
 
 
 @pytest.mark.parametrize("full", [0, 1])
