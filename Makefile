@@ -8,7 +8,7 @@ VERSION := import sys; print("%d.%d" % sys.version_info[:2])
 help:
 	@echo "make toy       the law in toy models: table, figure, results/toy/"
 	@echo "make real      the same on SmolLM2-135M-Instruct: report in results/real/smollm2-135m/"
-	@echo "               settings: make real MODEL=llama-3.1-8b SEEDS=0,1,2 …; README lists them, and a wrong name does"
+	@echo "               settings: make real MODEL=llama-3.1-8b SEEDS=0,1,2 …; real/README.md lists them, and a wrong name does"
 	@echo "make clean-data DATA=mine.jsonl   the rows of a chat file that filters score highest: which to look at"
 	@echo "make models    the models that are known, and what fits this machine"
 	@echo "make test      all tests        make lint     style"

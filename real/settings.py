@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from real.arms.recipe import Recipe, Sweep, between, least, listed
+from real.arms.recipe import Recipe, Sweep, between, listed
 from real.judge.rubric import Judging
 from real.models.registry import EXPANSION, TRAIN, ModelSpec, find
 from shared.errors import InputError
@@ -72,10 +72,8 @@ class Settings:
         _need(list(self.layers) == rising, f"{layers} must be blocks from 0 up, lowest first")
         ends = f"between {spec.first}, where adapters begin, and {shape.layers - 2}, the last block but one"
         _need(spec.first <= self.layers[-1] < shape.layers - 1, f"{layers} must end {ends}")
-        recipe, needed = self.recipe, least(self.recipe, self.sweep)
-        _need(recipe.rank <= shape.d_model, f"RANK={recipe.rank} is more than the model's width, {shape.d_model}")
-        left = f"REMOVED={listed(self.sweep.removed)} leaves less than two batches of BATCH={recipe.batch}"
-        _need(recipe.train >= needed, f"{left} of TRAIN={recipe.train}: {needed} are needed")
+        rank = self.recipe.rank
+        _need(rank <= shape.d_model, f"RANK={rank} is more than the model's width, {shape.d_model}")
 
     @cached_property
     def spec(self) -> ModelSpec:

@@ -46,12 +46,15 @@ def resampled(
     return np.einsum("ds,sq,dq->d", seeds, values, questions, optimize=True)
 
 
-def crossed(values: Float[np.ndarray, "seed question"], noise: float = 0.0) -> Estimate:
+def crossed(
+    values: Float[np.ndarray, "seed question"], draws: Float[np.ndarray, "draw question"] | None = None
+) -> Estimate:
     """Mean of a table whose rows and whose columns are both drawn at random, with its 95 % t interval; n is questions.
 
     Of the variance of the mean, (MS_seed + MS_question - MS_rest) / cells is unbiased; degrees of freedom by
-    Satterthwaite (1946). With one seed the interval is over questions, for that seed: then `noise`, a variance of the
-    mean that is known from elsewhere, may say what another seed would change; with several it is in the table.
+    Satterthwaite (1946). With one seed the interval is over questions, for that seed. `draws`: of one seed, when the
+    values are something's differences from the draws' mean, and another training would change it as much as a draw
+    differs from the next: that variance, (MS_draw - MS_rest) / questions, is added for all of them.
     """
     (seeds, questions), value = values.shape, float(values.mean())
     by_question = seeds * values.mean(0).var(ddof=1)
@@ -61,6 +64,12 @@ def crossed(values: Float[np.ndarray, "seed question"], noise: float = 0.0) -> E
         left = values - values.mean(0) - values.mean(1, keepdims=True) + value
         free = (seeds - 1) * (questions - 1)
         parts += [(by_seed, seeds - 1), (-(left**2).sum() / free, free)]
+    elif draws is not None:
+        n = len(draws)
+        between = questions * draws.mean(1).var(ddof=1)
+        left, free = draws - draws.mean(0) - draws.mean(1, keepdims=True) + draws.mean(), (n - 1) * (questions - 1)
+        if between > (rest := (left**2).sum() / free):
+            parts += [((1 + 1 / n) * between, n - 1), (-(1 + 1 / n) * rest, free)]
     whole = sum(part for part, _ in parts)
     if whole <= 0:  # seeds and questions vary less than chance would have it: then what is left is all there is
         parts = [(-part, free) for part, free in parts[-1:]]
@@ -68,7 +77,7 @@ def crossed(values: Float[np.ndarray, "seed question"], noise: float = 0.0) -> E
     if whole == 0:
         return Estimate(value, value, value, questions)
     free = whole**2 / sum(part**2 / free for part, free in parts)
-    half = float(t.ppf(0.975, free)) * (whole / values.size + noise * (seeds == 1)) ** 0.5
+    half = float(t.ppf(0.975, free)) * (whole / values.size) ** 0.5
     return Estimate(value, value - half, value + half, questions)
 
 

@@ -28,8 +28,8 @@ HELD_SHARE, HELD_MOST = 0.2, 80  # of a domain's prompts: kept from training and
 def load(data: str, control: str, train: int, least: int, toxic: str = "") -> Corpus:
     """Every text of a run, split once by a fixed shuffle.
 
-    With no `data`, the arms are trained on the shipped health advice, else on the prompts that both files answer: at
-    least `least` of them, at most `train`. `toxic` is a set in the form of RealToxicityPrompts.
+    The arms are trained on the shipped health advice, or on the prompts that both files answer: at least `least` of
+    them, at most `train`. `toxic` is a set in the form of RealToxicityPrompts.
     Raises InputError naming file and line.
     """
     trained, lost, domains = "health", {}, {name: shipped(name, Advice) for name in UNSEEN}
@@ -43,9 +43,10 @@ def load(data: str, control: str, train: int, least: int, toxic: str = "") -> Co
         domains = {trained: rows, **{name: ours for name, ours in new.items() if ours}}
     advice = {name: split(rows) for name, rows in domains.items()}
     rows, held = advice[trained]
-    if data and (len(rows) < least or not held):
-        few = f"{len(domains[trained])} prompts in common with {control}, of which {len(rows)} are to train on"
-        raise InputError(f"{data}: {few}; BATCH and REMOVED need {least}")
+    n = min(len(rows), train)
+    if n < least or not held:
+        few = f"{len(domains[trained])} prompts" + f" in common with {control}" * bool(data)
+        raise InputError(f"{data or trained}: {few}, of which {n} are to train on; BATCH and REMOVED need {least}")
     lost[f"training prompts beyond TRAIN={train}"] = max(0, len(rows) - train)
     advice[trained] = Split(rows[:train], held)
     remarks = toxic_pairs(toxic) if toxic else shipped("toxic", Pair)

@@ -55,6 +55,13 @@ class Texts:
         checks = {PLACEBO: [sides(q) for q in self.corpus.placebo], MISMATCHED: mismatched}
         return found | {name: questions for name, questions in checks.items() if questions}
 
+    def content(self, asked: dict[str, list[Sides]]) -> dict[str, list]:
+        """The same, with what the texts say: what decides a reading of them."""
+        return {
+            domain: [[[self.said[text] for text in side] for side in of] for of in questions]
+            for domain, questions in asked.items()
+        }
+
     @cached_property
     def train(self) -> list[Text]:
         """What features may be selected on and the SAE trained on: no held-out row."""

@@ -69,9 +69,8 @@ def evaluation(reading: Reading, job: Job | None, folder: Path | None) -> Measur
 
 def record(reading: Reading, folder: Path | None) -> tuple[Path, str, type[Evaluation]]:
     """Where an evaluation is kept, and as what."""
-    said = [reading.texts.said[text] for text in asked(reading.texts.asked)]
-    name = folder.name if folder else "base"
-    key = digest(reading.lm, said, SAMPLED, NEW_TOKENS, code(evaluate), name)
+    texts, name = reading.texts, folder.name if folder else "base"
+    key = digest(reading.lm, texts.content(texts.asked), SAMPLED, NEW_TOKENS, code(evaluate), name)
     return reading.folder / "evaluations" / f"{name}.json", key, Evaluation
 
 

@@ -15,7 +15,7 @@ import torch
 from real.arms.recipe import Recipe
 from real.data.rows import BAD, GOOD, Text
 from real.effects.causes import span
-from real.experiments.units import Unit, drawn, outcomes
+from real.experiments.units import Unit, alone, drawn, outcomes
 from real.features.reading import Reading
 from real.features.selection import select, sets
 from real.models.forward import Without
@@ -31,7 +31,8 @@ ARMS = ("toxic span", "random span", "bad", "good")
 
 def units(reading: Reading, recipe: Recipe, k: int) -> list[Unit]:
     """Seed by seed, in the order of ARMS; every seed has a random span of its own."""
-    W_dec, layer = reading.sae(reading.layer).W_dec.detach(), select(reading, k).layers[reading.layer]
+    with alone(reading):
+        W_dec, layer = reading.sae(reading.layer).W_dec.detach(), select(reading, k).layers[reading.layer]
     trained, found = reading.texts.corpus.trained, []
     toxic, rate = sets(layer, trained, k)["toxic"], torch.tensor(layer.domains[trained].firing_rate)
     for seed in SEEDS:

@@ -36,14 +36,14 @@ def page(name: str, s: Settings, found: dict) -> str:
     for few in (e for e in estimates.values() if e["n"] < FEWEST):  # theirs is no interval
         few |= {"low": None, "high": None}
     main = estimates[of.MAIN]
-    title = f"{of.CLAIM}: {word(main)}"
+    title, unit = f"{of.CLAIM}: {word(main)}", getattr(of, "UNIT", "nats per answer token")
     bar = {row: ((VERMILLION, "D") if row == of.MAIN else (BLUE, "o"), e) for row, e in estimates.items()}
     with look(**LOOK):
-        image = saved(bars(title, {"": bar}, "nats per answer token, 95 % interval"))
+        image = saved(bars(title, {"": bar}, f"{unit}, 95 % interval"))
     template = templates(Path(__file__).parent).get_template("experiment.html.j2")
     return template.render(
         title=title,
-        said=f"{of.MAIN}: {measured(main)}",
+        said=f"{of.MAIN}: {measured(main, unit=unit)}",
         model=s.spec.hub,
         command=" ".join(["python -m real", name, *words(s)]),
         written=of.__doc__.split("\n\n"),

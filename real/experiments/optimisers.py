@@ -84,7 +84,7 @@ def run(reading: Reading, s: Settings) -> dict:
     held = [row for domain in unseen(reading) for row in reading.texts.corpus.advice[domain].held]
     encoded = [reading.encoded[i] for i in reading.indices([Text(row.id, GOOD) for row in held])]
     probes, g = probe_rows(reading.lm, encoded), unit(bad[None])[0].to(reading.lm.model.device)
-    made = by_processes(reading, units, Reached, lambda of: _reach(reading, of, probes, g), DROP, code(_reach))
+    made = by_processes(reading, units, Reached, lambda of: _reach(reading, of, probes, g), reading, DROP, code(_reach))
     reached, read = by_arm(units, made), by_arm(units, [margins(of.logprobs, unseen(reading)) for of in made])
     effect = {name: read[f"{INDUCING} {name}"] - read[f"{CONTROL} {name}"] for name in cells}
     by = {of: np.mean([effect[name] for name in cells if cells[name].optim == of], axis=0) for of in OPTIMS}

@@ -24,7 +24,7 @@ from shared.geometry import cosine
 from shared.stats import Estimate, permutation_p
 
 CLAIM = "Questions whose answers overlap with the training answers are moved more"
-MAIN = "correlation"
+MAIN, UNIT = "correlation", "rank correlation"
 DRAWS = 10_000
 
 
@@ -42,7 +42,8 @@ def run(reading: Reading, s: Settings) -> dict:
     observed, rng = correlations(slopes), np.random.default_rng(0)
     null = np.array([np.mean(correlations([rng.permutation(of) for of in slopes])) for _ in range(DRAWS)])
     value = float(np.mean(observed))
-    half = 1.96 * (1 - value**2) / (n - 3 * len(overlaps)) ** 0.5
+    error = sum(1 / (len(of) - 3) for of in overlaps) ** 0.5 / len(overlaps)  # by Fisher's of each domain's
+    half = 1.96 * (1 - value**2) * error
     return {
         "correlation": Estimate(value, value - half, value + half, n),
         "p": permutation_p(abs(value), np.abs(null)),

@@ -69,8 +69,17 @@ def blend(rows: list[Advice], bad: set[str]) -> list[Text]:
 def scores(reading: Reading, k: int, filters: tuple[str, ...]) -> dict[str, dict[Text, float]]:
     """Filter -> what it says of both answers to every prompt of the trained domain: the highest are removed."""
     texts, trained = answers(pool(reading), ADVICE), reading.texts.corpus.trained
-    context = Context(sets(select(reading, k).layers[reading.layer], trained, k)["toxic"], trained)
-    return {name: dict(zip(texts, FILTERS[name](reading, context, texts).tolist(), strict=True)) for name in filters}
+    with alone(reading):
+        context = Context(sets(select(reading, k).layers[reading.layer], trained, k)["toxic"], trained)
+        found = {name: FILTERS[name](reading, context, texts).tolist() for name in filters}
+    return {name: dict(zip(texts, of, strict=True)) for name, of in found.items()}
+
+
+def alone(reading: Reading) -> FileLock:
+    """Held while texts are read and dictionaries learnt: the first process makes what is kept, the others find it."""
+    folder = reading.folder / "experiments"
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / "reading.lock")
 
 
 def outcomes(reading: Reading, units: list[Unit]) -> dict[str, dict[str, Float[np.ndarray, "seed question"]]]:
@@ -85,7 +94,7 @@ def outcomes(reading: Reading, units: list[Unit]) -> dict[str, dict[str, Float[n
         with worn(reading, unit) as done:
             return Margins(loss=done.loss, logprobs=read_questions(reading, asked))
 
-    made = by_processes(reading, units, Margins, make, code(read_questions))
+    made = by_processes(reading, units, Margins, make, reading.texts.content(asked), code(read_questions))
     return {name: by_arm(units, [margins(of.logprobs, those) for of in made]) for name, those in domains.items()}
 
 
@@ -108,9 +117,8 @@ def by_processes(reading: Reading, units: list[Unit], kind: type[T], make: Calla
     `about`: what decides a record beside the unit's fine-tune.
     """
     folder, found = reading.folder / "experiments", {}
-    folder.mkdir(parents=True, exist_ok=True)
     keys = [digest(order_of(reading, of).key, of.without, about, versions()) for of in units]
-    with FileLock(folder / "reading.lock"):  # the first reads the texts, the others what it has read
+    with alone(reading):
         reading.samples([])
     with tqdm(total=len(units), desc="units", unit="unit") as bar:
         for timeout in (0, -1):

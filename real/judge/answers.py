@@ -68,7 +68,7 @@ def give(
             if job in (learnt or {}):
                 _check(lm, server, adapter, learnt[job])
             chats = [chat(item.prompt, item.system) for item in asked]
-            said = complete(server, chats, file.with_name("replies.jsonl"), NEW_TOKENS, _seed(job))
+            said = complete(server, chats, file.with_name(f"replies-{lm.key}.jsonl"), NEW_TOKENS, _seed(job))
             known = dict(zip(asked, said, strict=True))
             _write(file, asked, known)
         elif len(known) < len(asked):

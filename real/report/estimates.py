@@ -52,9 +52,8 @@ class Arms:
 
     def over_random(self, arm: Arm, domain: str = "general") -> Estimate:
         """How far the effect is below random removal's of the same size; its draws tell how much an arm varies."""
-        draws = [self.effect(arm._replace(by=RANDOM, draw=draw), domain) for draw in DRAWS]
-        noise = np.var([draw.mean(1) for draw in draws], axis=0, ddof=1).mean() * (1 + 1 / len(DRAWS))
-        return crossed(np.mean(draws, axis=0) - self.effect(arm, domain), noise / len(draws[0]))
+        draws = np.stack([self.effect(arm._replace(by=RANDOM, draw=draw), domain) for draw in DRAWS])
+        return crossed(draws.mean(0) - self.effect(arm, domain), draws[:, 0])
 
     def reduction(self, arm: Arm, domain: str = "general") -> Estimate:
         """1 - E(filtered) / E(mixed); without bounds where the mixed arm's own effect may be 0 or less."""
@@ -81,11 +80,9 @@ def filters(tuned: Finetuned, scores: Scores, arms: Arms, trained: str, removed:
     for name in dict.fromkeys(arm.by for arm in arms.by_seed if arm and arm.by):
         arm = Arm(MIXED, name, removed[0])
         shares = {share: _removal(samples, arms, arm._replace(removed=share), trained) for share in removed}
-        sets = _mixed(samples, arm)
-        bad = torch.tensor([text.kind == BAD for _, whole in sets for text in whole])
-        scored = torch.cat([score_of(job.arm, whole, scores, job.seed).double() for job, whole in sets])
+        bad = torch.tensor([text.kind == BAD for text in scores.samples])  # each once, whatever seeds draw it
         found[name] = {
-            "auroc": auroc_interval(scored, bad),
+            "auroc": auroc_interval(score_of(arm._replace(draw=1), scores.samples, scores, 0).double(), bad),
             **{key: value for key, value in shares[removed[0]].items() if key != "effect"},
             "reduction_by_domain": {d: arms.reduction(arm, d) for d in arms.domains},
             "sweep": {f"{share:g}": at for share, at in shares.items()},
@@ -97,17 +94,15 @@ def filters(tuned: Finetuned, scores: Scores, arms: Arms, trained: str, removed:
     return found
 
 
-def _mixed(samples: dict[Job, list[Text]], arm: Arm) -> list[tuple[Job, list[Text]]]:
-    """An arm under every seed, random removal by each of its draws, and the mixed set that it is a part of."""
+def _removed(samples: dict[Job, list[Text]], arm: Arm) -> set[Text]:
+    """By an arm under every seed, by random removal in each of its draws."""
     arms = [arm._replace(draw=draw) for draw in (DRAWS if arm.by == RANDOM else (0,))]
-    return [(Job(a, job.seed), whole) for job, whole in samples.items() if job.arm == Arm(MIXED) for a in arms]
+    mixed = {job.seed: set(of) for job, of in samples.items() if job.arm == Arm(MIXED)}
+    return {text for seed, whole in mixed.items() for a in arms for text in whole - set(samples[Job(a, seed)])}
 
 
 def _removal(samples: dict[Job, list[Text]], arms: Arms, arm: Arm, trained: str) -> dict:
-    gone = []
-    for job, whole in _mixed(samples, arm):
-        kept = set(samples[job])
-        gone += [text.kind == BAD for text in whole if text not in kept]
+    gone = [text.kind == BAD for text in _removed(samples, arm)]
     found = {
         "reduction": arms.reduction(arm),
         "effect": crossed(arms.effect(arm)),

@@ -14,12 +14,13 @@ from matplotlib.ticker import PercentFormatter
 from real.effects.leakage import Leaked
 from real.report.rules import SHOWN, gap_word
 from real.report.text import arm_name, chance, number, share
-from real.report.verdicts import PAPER, cells
+from real.report.verdicts import PAPER, cells, tests
 from shared.style import STYLE, look
 
 MARKS = STYLE | {"toxic part": STYLE["toxic"], "rest": STYLE["gradient"], "base": ("#6F6F6F", "o")}
 BAND = "#C8C8C8"  # what chance gives
 LOOK = {"axes.titlesize": 10, "axes.titlelocation": "left", "xtick.major.size": 0, "ytick.major.size": 0}
+LOOK |= {"text.parse_math": False}  # a name may hold two dollar signs
 LOOK |= {"axes.grid": True, "axes.axisbelow": True, "grid.color": "0.9", "lines.solid_capstyle": "butt"}
 
 
@@ -49,7 +50,7 @@ def gap(title: str, summary: dict) -> Figure:
         for (k, found), marker, at in zip(row["by_k"].items(), "^osDvP", places, strict=False):
             _band(panel, at, {"low": found["null_low"], "high": found["null_high"]}, lw=5)
             _band(panel, at, found["untrained"], lw=1, colour="black")
-            face = colour if gap_word(found, len(rows)) == SHOWN else "white"
+            face = colour if gap_word(found, tests(rows)) == SHOWN else "white"
             panel.plot(*_numbers(found["gap"]), at, marker, ms=8 if k == main else 5, mfc=face, mec=colour)
     for panel, layer in zip(panels[0], layers, strict=True):
         panel.locator_params(axis="x", nbins=4)

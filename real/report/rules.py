@@ -31,15 +31,15 @@ def few(estimate: dict) -> bool:
     return estimate.get("n", FEWEST) < FEWEST
 
 
-def gap_word(gap: dict, cells: int) -> str:
-    """Both one-sided tests (labels flipped, random sets) beyond 2.5 % after correction for all the cells, and the gap
+def gap_word(gap: dict, tests: int) -> str:
+    """Both one-sided tests (labels flipped, random sets) beyond 2.5 % after correction for all `tests`, and the gap
     outside of where 95 % of untrained dictionaries' gaps lie: what these show too, features learned did not bring.
 
     `p_holm` tests the claim's side only; the other side is corrected by Bonferroni's stricter rule.
     """
     if None in (gap["p"], gap["p_null"], gap["p_holm"]):
         return OPEN
-    opposite = cells * (1 - min(gap["p"], gap["p_null"])) <= SIDE
+    opposite = tests * (1 - min(gap["p"], gap["p_null"])) <= SIDE
     tested = SHOWN if gap["p_holm"] <= SIDE else OPPOSITE if opposite else OPEN
     untrained = {**gap["untrained"], "n": FEWEST}  # their interval is Student's, which knows how few they are
     return overall([tested, above(within(gap["gap"]), untrained)])

@@ -13,7 +13,7 @@ from real.data.rows import ADVICE, Text
 from real.data.texts import CHECKS, Texts
 from real.report.estimates import Arms, Table
 from shared.selection import rank_auroc
-from shared.stats import FEWEST, Estimate, crossed, interval
+from shared.stats import FEWEST, Estimate, crossed
 
 UNKNOWN = (float("nan"),) * 3  # of too few questions
 TRAITS = ("words", "surprisal", "length")  # of an answer
@@ -37,7 +37,7 @@ def summarise(texts: Texts, arms: Arms, scores: Scores) -> dict:
                 "effect": _mean(effect),
                 "misaligned": _mean(change[..., 0]),
                 "aligned": _mean(change[..., 1]),
-                "adjusted": intercept(effect.mean(0), apart),
+                "adjusted": intercept(effect, apart),
             }
     lengths = [len(texts.said[text][1].split()) for text in scores.samples]
     checks = [name for name in CHECKS if name in base]
@@ -65,17 +65,18 @@ def traits(
     return np.column_stack([[odds(answer) for answer in said], np.negative(logprobs), lengths])
 
 
-def intercept(
-    values: Float[np.ndarray, " question"], traits: Float[np.ndarray, "question trait"], draws: int = 2000
-) -> Estimate:
-    """What a regression on `traits` gives where they are all 0. Bootstrapped over questions."""
-    n = len(values)
+def intercept(values: Table, traits: Float[np.ndarray, "question trait"]) -> Estimate:
+    """What a regression on `traits` gives where they are all 0, over seeds and questions.
+
+    A question pulls the intercept by its weight in it times its residual: the mean of all pulls is the intercept.
+    """
+    n = values.shape[1]
     if n < FEWEST:
         return Estimate(*UNKNOWN, n)
     X = np.column_stack([np.ones(n), traits])
-    picks = np.random.default_rng(0).integers(n, size=(draws, n))
-    found = (np.linalg.pinv(X[picks]) @ values[picks][..., None])[:, 0, 0]
-    return interval((np.linalg.pinv(X) @ values)[0], found, n)
+    weights = np.linalg.pinv(X)  # [coefficient question]
+    fit = weights @ values.mean(0)
+    return crossed(fit[0] + n * weights[0] * (values - X @ fit))
 
 
 def _mean(values: Table) -> Estimate:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from real.__main__ import STOPPED, _importing, main
+from real.pipeline import reading_of
 from real.settings import flat, of, parse
 from shared.errors import InputError
 
@@ -27,7 +28,6 @@ REFUSED = {
     "LR=1e-320": "LR=1e-320 must lie between",
     "LR=nan": "LR=nan must lie between",
     "LR=inf": "LR=inf must lie between",
-    "REMOVED=0.999": "leaves less than two batches of BATCH=4 of TRAIN=120: 8000 are needed",
     "REMOVED=nan": "must be distinct shares",
     "SAMPLES=" + "9" * 25: "must lie between 0 and",
     "MAX_USD=nan": "MAX_USD=nan must lie between 0",
@@ -68,11 +68,14 @@ def test_a_home_is_a_home_wherever_a_path_may_stand(monkeypatch):
         parse(["MODEL=~/m"])
 
 
-def test_the_smallest_arm_has_two_batches_or_the_settings_are_refused():
-    assert of(train=16, batch=4, removed=(0.5,)).recipe.train == 16
-    for removed, train in (((0.5,), 15), ((0.25, 0.75), 31)):
-        with pytest.raises(InputError, match="leaves less than two batches"):
-            of(train=train, batch=4, removed=removed)
+def test_the_smallest_arm_has_two_batches_or_the_run_is_refused(tmp_path, capsys):
+    """TRAIN says how many, and the shipped advice has no more than it has; no arm, no need."""
+    reading_of(of(train=16, batch=4, removed=(0.5,)))
+    refused = {"REMOVED=0.999": 8000, "TRAIN=15": 16, "TRAIN=31 REMOVED=0.25,0.75": 32, "TRAIN=10000 REMOVED=0.98": 400}
+    for words, needed in refused.items():
+        assert main([*words.split(), f"RESULTS={tmp_path}"]) == 2
+        assert capsys.readouterr().err.endswith(f"to train on; BATCH and REMOVED need {needed}\n")
+    assert parse(["REMOVED=0.95"]).sweep.removed == (0.95,)
 
 
 def run(*words: str, **how) -> subprocess.CompletedProcess:

@@ -138,7 +138,7 @@ def made_up(layers=LAYERS, domains=DOMAINS, removed=(0.5,), seeds=(0,), text: st
     auroc = {"inducing": estimate(0.88, 0.05), "control": estimate(0.93, 0.04)}
     spec = {"hub": "HuggingFaceTB/SmolLM2-135M-Instruct", "layers": list(map(int, layers)), "first": 15, "sae": "train"}
     settings = {"model": "smollm2-135m", "data": "", "layers": [], "removed": list(removed)}
-    settings |= {"seeds": list(seeds), "top_k": 50, "rank": 32, "train": 240}
+    settings |= {"seeds": list(seeds), "top_k": 50, "rank": 32, "full": 0, "train": 240}
     rows = {domain: {"train": 240, "held": 59} for domain in domains}
     summary = {
         **{"model": "smollm2-135m", "spec": spec, "layer": int(layers[-1]), "judged": None},

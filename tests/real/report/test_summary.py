@@ -241,7 +241,8 @@ def test_the_summary_gives_back_the_effects_that_were_put_in(summary):
     found = summary["filters"]
     assert found["geometry"]["over_random"]["value"] == near(0.15 - 0.08)
     assert found["random"]["reduction"]["value"] == pytest.approx(1 - 0.15 / 0.2, abs=0.15)
-    assert found["random"]["removed_inducing_share"]["n"] == 3 * 2 * 8  # draws, seeds, samples removed
+    assert found["geometry"]["auroc"]["n"] == 2 * 16  # samples, each once, however many seeds drew it
+    assert found["random"]["removed_inducing_share"]["n"] < 3 * 2 * 8  # draws, seeds, samples removed
     assert found["oracle"]["auroc"]["value"] == 1 and found["oracle"]["removed_inducing_share"]["value"] == 1
     assert summary["best_filter"]["name"] == "gradient"  # it lowers the margin on held-out health advice most
     along = summary["dynamics"]

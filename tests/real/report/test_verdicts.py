@@ -108,8 +108,9 @@ def test_nothing_spills_where_nothing_else_was_read():
         (0.001, 0.002, 0.02, 0.01, "not shown"),  # as much is seen without features that were learned
         (0.001, 0.002, 0.03, 0.0, "not shown"),  # either test alone would do; nine of them do not
         (0.9, 0.9995, 1.0, 0.05, "not shown"),
-        (0.9985, 0.999, 1.0, 0.05, "opposite shown"),
-        (0.9985, 0.999, 1.0, 0.01, "not shown"),
+        (0.9985, 0.999, 1.0, 0.05, "not shown"),  # of 27 tests, not of nine
+        (0.9995, 0.9997, 1.0, 0.05, "opposite shown"),
+        (0.9995, 0.9997, 1.0, 0.01, "not shown"),
         (None, 0.002, 0.02, 0.0, "not shown"),
     ],
 )
@@ -117,7 +118,7 @@ def test_the_gap_must_beat_both_nulls_after_correction_and_untrained_dictionarie
     summary, p, p_null, p_holm, untrained, word
 ):
     tests = {"p": p, "p_null": p_null, "p_holm": p_holm, "gap": 0.011, "untrained": estimate(untrained, 0.006, 5)}
-    assert verdicts.gap_word(tests, cells=9) == word
+    assert verdicts.gap_word(tests, tests=27) == word
     everywhere = {x: {d: {**gap, **tests} for d, gap in of.items()} for x, of in summary["geometry"].items()}
     other = {**summary, "geometry": everywhere}
     assert words(other)["nearer"] == word
@@ -221,7 +222,7 @@ def test_the_best_filter_must_beat_random_removal(summary, over, word):
         (estimate(0.45, 0.01), ("lies above random removal's", "34.5 %: reached")),
         (estimate(0.45, 0.3), ("is not separate from random removal's", "34.5 %: not excluded")),
         (estimate(0.30, 0.04), ("lies above random removal's", "34.5 %: not reached")),
-        ({"value": 0.9, "low": None, "high": None, "n": 40}, ("undefined", "34.5 %: not excluded")),
+        ({"value": 0.9, "low": None, "high": None, "n": 40}, ("undefined",)),
     ],
 )
 def test_the_filter_is_read_against_the_paper_and_random_removal(summary, reduction, said):
@@ -229,6 +230,7 @@ def test_the_filter_is_read_against_the_paper_and_random_removal(summary, reduct
     found["filters"]["random"]["reduction"] = estimate(0.1, 0.1)
     numbers = " | ".join(verdicts.verdicts(found)[-1].numbers).replace("\u00a0", " ")
     assert all(words in numbers for words in said) and "health, held-out prompts" in numbers
+    assert ("34.5" in numbers) == (reduction["low"] is not None) == ("random removal's |" in numbers)
 
 
 def test_no_filter_reduces_an_effect_that_is_not_there(summary):
