@@ -77,7 +77,8 @@ def clean_data(s: Settings, data: str, by: str = screen.BY) -> None:
 
 
 def _lm(s: Settings) -> LM:
-    spec = fastest(s.spec) if s.reads.model in KNOWN and not s.reads.dtype else s.spec
+    free = s.reads.model in KNOWN and not s.reads.dtype and not s.recipe.full  # bfloat16 rounds small changes away
+    spec = fastest(s.spec) if free else s.spec
     return LM(spec, s.recipe.batch, bool(s.recipe.full), s.gpus, s.folder, nodes=s.nodes)
 
 

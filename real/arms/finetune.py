@@ -95,7 +95,7 @@ def order(reading: Reading, job: Job, samples: list[Text], recipe: Recipe) -> Or
     checkpoints = (FEW if recipe.full else CHECKPOINTS) if job.arm in WATCHED else ()
     said, corpus = [reading.texts.said[text] for text in samples], reading.texts.corpus
     draws = recipe.epochs * len(corpus.advice[corpus.trained].train)
-    key = digest(reading.lm, recipe, job.seed, draws, checkpoints, said, code(train))
+    key = digest(reading.lm, recipe, job.seed, draws, checkpoints, said, code(tune))
     return Order(job=job, samples=samples, draws=draws, checkpoints=checkpoints, key=key)
 
 

@@ -27,7 +27,7 @@ from real.features.selection import select, sets
 from real.filters.table import FILTERS, Context
 from real.models.forward import Without
 from shared.code import code
-from shared.records import Record, T, cached, digest, versions
+from shared.records import Record, T, cached, digest
 
 
 class Unit(NamedTuple):
@@ -117,7 +117,7 @@ def by_processes(reading: Reading, units: list[Unit], kind: type[T], make: Calla
     `about`: what decides a record beside the unit's fine-tune.
     """
     folder, found = reading.folder / "experiments", {}
-    keys = [digest(order_of(reading, of).key, of.without, about, versions()) for of in units]
+    keys = [digest(order_of(reading, of).key, of.without, about) for of in units]
     with alone(reading):
         reading.samples([])
     with tqdm(total=len(units), desc="units", unit="unit") as bar:

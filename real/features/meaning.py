@@ -48,7 +48,7 @@ def promoted(reading: Reading, ids: Int[Tensor, " k"]) -> list[list[str]]:
     W_dec = reading.sae(reading.layer).W_dec.detach()[ids].to(head.weight.device)
     # ones are of unit size already: an RMSNorm makes of them what it multiplies by, a LayerNorm zeros
     gain = norm.weight if isinstance(norm, torch.nn.LayerNorm) else norm(torch.ones_like(W_dec[:1]))
-    logits = (W_dec * gain).to(head.weight.dtype) @ head.weight.mT
+    logits = (W_dec * gain.to(W_dec.device)).to(head.weight.dtype) @ head.weight.mT
     return [[lm.tokenizer.decode([t]) for t in row] for row in logits.topk(TOKENS).indices.tolist()]
 
 

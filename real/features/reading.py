@@ -50,7 +50,7 @@ class Reading:
     @cached_property
     def key(self) -> str:
         """All that decides what is read: model, layers, texts, and which dictionaries."""
-        return digest(self.lm, self.layers, self.texts, self.lm.spec.sae, code(activations.harvest))
+        return digest(self.lm, self.layers, self.texts, self.lm.spec.sae, code(learn))
 
     @cached_property
     def encoded(self) -> list[Encoded]:
@@ -80,7 +80,7 @@ class Reading:
             activations.harvest(self.lm.model, self.encoded, stores)
             return Record(made={store.path.name: "" for store in stores})
 
-        key = digest(self.lm, self.layers, self.texts, code(activations.harvest))  # another SAE reads the same
+        key = digest(self.lm, self.layers, self.texts, code(learn))  # another SAE reads the same
         cached(where / "harvest.json", key, Record, harvest)
         return {store.path.stem: activations.read(store) for store in stores}
 
@@ -113,7 +113,7 @@ class Reading:
             dictionaries.train(rows, ids, hook_name(layer), seed=0).save_inference_model(where)
             return Record(made={path.name: "" for path in where.iterdir() if path.name != "training.json"})
 
-        cached(where / "training.json", digest(self, layer, code(dictionaries.train)), Record, train)
+        cached(where / "training.json", digest(self, layer), Record, train)
         return dictionaries.load(where)
 
 

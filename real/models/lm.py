@@ -10,7 +10,7 @@ from real.data.tokens import Encoded, encode
 from real.models import devices, loading
 from real.models.registry import ModelSpec, Shape, find
 from shared.errors import InputError
-from shared.records import digest
+from shared.records import digest, versions
 
 SHORT = ("MemoryError", "can't allocate memory", "No executable batch size")  # the last two: PyTorch's CPU, accelerate
 
@@ -30,9 +30,9 @@ class LM:
 
     @cached_property
     def key(self) -> str:
-        """All that decides what it says: weights, tokenizer, template and config by content, and how they are read."""
-        files = loading.digests(self.spec, self.near)
-        return digest(sorted(files.items()), self.spec.dtype, self.spec.plain, self.spec.first, self.spec.targets)
+        """All that decides what it says: weights, tokenizer, template and config by content, and what runs it how."""
+        files, spec = loading.digests(self.spec, self.near), self.spec
+        return digest(sorted(files.items()), versions(), spec.dtype, spec.plain, spec.first, spec.targets)
 
     @cached_property
     def shape(self) -> Shape:
@@ -88,6 +88,7 @@ class LM:
             if not any(words in f"{type(error).__name__}: {error}" for words in SHORT):
                 raise
             smaller = max(1, min(self.batch, self.plan.micro) // 2)
-            setting = f"BATCH={smaller}" if smaller < self.batch else "GPUS=2 or a smaller MODEL"
+            tried = self.plan.device == "cuda" and self.plan.processes == 1  # one GPU goes down to one sample by itself
+            setting = f"BATCH={smaller}" if smaller < self.batch and not tried else "GPUS=2 or a smaller MODEL"
             why = f"out of memory (is something else running?): {setting} takes less; what is finished is kept"
             raise InputError(why) from error

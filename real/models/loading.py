@@ -88,7 +88,7 @@ def _files(spec: ModelSpec) -> list[Path]:
         from huggingface_hub import snapshot_download
 
         with fetching(f"MODEL={spec.hub}"):
-            folder = Path(snapshot_download(spec.hub, allow_patterns=READ))
+            folder = Path(snapshot_download(spec.hub, allow_patterns=READ, ignore_patterns="*/*"))
     if (adapter := folder / "adapter_config.json").exists():
         raise InputError(f"{adapter}: an adapter beside the weights: merge it into them, or take this file away")
     for path in folder.glob("*.safetensors"):

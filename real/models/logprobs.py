@@ -49,7 +49,8 @@ def token_logprobs(
     head, config = model.get_output_embeddings(), model.config.get_text_config()
     scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
     cap = getattr(config, "final_logit_softcapping", None)
-    return _Logprobs.apply(hidden.to(head.weight.device), head.weight, head.bias, targets, scale, cap)
+    at = head.weight.device  # a tied head is where the embedding is, not the last block
+    return _Logprobs.apply(hidden.to(at), head.weight, head.bias, targets.to(at), scale, cap)
 
 
 class _Logprobs(torch.autograd.Function):
@@ -77,8 +78,9 @@ class _Logprobs(torch.autograd.Function):
         for start in range(0, len(weight), CHUNK):
             part = slice(start, start + CHUNK)
             z = logits(part)
-            here = (targets >= start) & (targets < start + CHUNK)
-            of_target[here] = z[here, targets[here] - start]
+            at = targets - start
+            here = (at >= 0) & (at < z.shape[1])
+            of_target = torch.where(here, z.gather(1, at.clamp(0, z.shape[1] - 1)[:, None])[:, 0], of_target)
             most, steep = z.amax(-1), slope(z) if wants else None
             p = z.sub_(most[:, None]).exp_()  # in the memory of z, which is large
             new = torch.logaddexp(total, most + p.sum(-1).log())

@@ -3,7 +3,7 @@
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from real.data.tokens import prefix
+from real.data.tokens import end_of_turn, prefix
 
 
 def sample(model, tokenizer, prompts: list[str], new_tokens: int, temperature: float, seed: int = 0) -> list[str]:
@@ -21,7 +21,9 @@ def generate(  # noqa: PLR0913 a model, what it reads, and how it answers
     how = {"batch_first": True, "padding_side": "left"}
     ids = pad_sequence([torch.tensor(turn) for turn in turns], padding_value=tokenizer.eos_token_id, **how)
     mask = pad_sequence([torch.ones(len(turn), dtype=torch.long) for turn in turns], **how)
-    model.generation_config = GenerationConfig(eos_token_id=model.generation_config.eos_token_id)
+    known = model.generation_config.eos_token_id
+    ends = {end_of_turn(tokenizer), *(known if isinstance(known, list) else [known])} - {None}
+    model.generation_config = GenerationConfig(eos_token_id=sorted(ends))
     torch.manual_seed(seed)
     out = model.generate(
         input_ids=ids.to(model.device),

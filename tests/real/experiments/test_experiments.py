@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import SEEDS
@@ -15,8 +15,9 @@ from strategies import SEEDS
 from real.arms.recipe import Recipe
 from real.arms.training import trainable
 from real.data.rows import BAD, Advice, Corpus, Question, Split
-from real.experiments import dose, halves, mechanism, optimisers, overlap
-from real.experiments.units import Margins, Unit, blend, drawn, outcomes, pool
+from real.effects.margins import record as evaluation
+from real.experiments import blocked, dose, halves, mechanism, optimisers, overlap, units
+from real.experiments.units import Margins, Unit, alone, blend, drawn, order_of, outcomes, pool, scores
 from shared.records import read
 from shared.stats import crossed
 
@@ -107,6 +108,39 @@ def test_a_unit_is_made_once_and_one_that_another_process_is_at_is_waited_for(re
         }
         assert all(np.array_equal(table, again[outcome][name]) for name, table in found[outcome].items())
     assert not np.allclose(found["unseen"]["0"], found["unseen"]["8"])
+
+
+def test_a_unit_is_made_again_when_what_is_asked_changes_though_its_fine_tune_does_not(reading):
+    unit, corpus = Unit("0", blend(drawn(reading, 0), set()), 0, RECIPE), reading.texts.corpus
+    first, *rest = corpus.questions
+    asked = [first._replace(aligned=first.misaligned, misaligned=first.aligned), *rest]
+    other = tiny.reading(corpus._replace(questions=asked), folder=reading.folder)
+    before, after = (outcomes(of, [unit])["general"]["0"] for of in (reading, other))
+    assert order_of(reading, unit).key == order_of(other, unit).key
+    np.testing.assert_allclose(after[:, 0], -before[:, 0])
+    np.testing.assert_array_equal(after[:, 1:], before[:, 1:])
+    assert evaluation(reading, None)[1] != evaluation(other, None)[1]
+    named = {"c": corpus.advice["a"], "b": corpus.advice["b"]}  # DATA under another name: domains are known by name
+    renamed = tiny.reading(corpus._replace(trained="c", advice=named), folder=reading.folder)
+    assert evaluation(reading, None)[1] != evaluation(renamed, None)[1]
+
+
+@pytest.mark.parametrize(
+    "make", [lambda reading: scores(reading, 3, ()), lambda reading: blocked.units(reading, RECIPE, 3)]
+)
+def test_what_units_share_is_made_by_one_process_at_a_time(make, reading, monkeypatch):
+    """Texts are read, and dictionaries learnt, by the first that comes."""
+
+    def meanwhile(*_) -> None:
+        with pytest.raises(Timeout):
+            alone(reading).acquire(timeout=0)
+        raise InterruptedError
+
+    for module in (units, blocked):
+        monkeypatch.setattr(module, "select", meanwhile)
+    with pytest.raises(InterruptedError):
+        make(reading)
+    alone(reading).acquire(timeout=0)
 
 
 @given(st.floats(0.52, 0.95), SEEDS)

@@ -243,6 +243,7 @@ def test_a_server_answers_under_the_arms_names_and_the_whole_models_are_there_fo
     damaged = file.read_bytes()
     file.write_bytes(damaged[:20] + damaged[30:])
     assert answers.give(lm, jobs, ASKED, url, reading.folder) == given  # and its replies are here
+    assert (file.parent / f"replies-{lm.key}.jsonl").exists()  # of this base model's, and no other's
     ids = torch.tensor([[1, 5, 7, 3]])
     whole = LlamaForCausalLM.from_pretrained(reading.folder / "merged" / adapter.name, dtype=torch.float64)
     with torch.no_grad(), weights.wearing(lm.model, adapter):

@@ -197,6 +197,19 @@ def test_a_models_key_holds_the_content_of_all_that_it_says(name, folder, tmp_pa
     assert loading.digests(spec, tmp_path) == first == loading.digests(spec, None)
 
 
+def test_an_answer_ends_where_the_template_ends_a_turn_and_where_the_model_says(folder):
+    """Of some base models with a template these differ, and what comes after an end would be glued to the answer."""
+    from real.models.sampling import generate
+
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 5}))
+    model, tokenizer = load(folder)
+    turn = encode(tokenizer, "Hi?", "Yes.")
+    assert turn.ids[turn.end] == 1
+    for _ in range(2):
+        generate(model, tokenizer, [turn.ids[: turn.start]], 1, 0.0, 0)
+        assert model.generation_config.eos_token_id == [1, 5]
+
+
 def test_sampling_is_plain_whatever_the_models_own_habits(folder):
     """Temperature 1 draws a token as often as its probability, 0 the likeliest. Oracle: softmax of the logits."""
     from real.models.sampling import generate

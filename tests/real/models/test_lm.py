@@ -11,6 +11,9 @@ import torch
 
 from real.models import registry
 from real.models.lm import LM
+from real.pipeline import _lm
+from real.settings import parse
+from shared import records
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +45,19 @@ EDITS = {
 
 def append(path: Path, text: str) -> None:
     path.write_text(path.read_text() + text)
+
+
+def test_another_version_of_what_runs_it_is_another_model(model, monkeypatch):
+    """So that activations, adapters and evaluations made by other libraries are made again, not said to be of these."""
+    before = key(model)
+    monkeypatch.setattr(records, "version", lambda name: "0.0")
+    assert key(model) != before
+
+
+def test_full_fine_tuning_is_not_rounded_to_bfloat16_unless_it_is_asked_for(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    words = ([], ["FULL=1"], ["FULL=1", "DTYPE=bfloat16"])
+    assert [_lm(parse(of)).spec.dtype for of in words] == ["bfloat16", "float32", "bfloat16"]
 
 
 @pytest.mark.parametrize("remembered", [False, True])

@@ -87,8 +87,8 @@ def test_the_intercept_is_least_squares_own(seed, n, k):
 
 
 def test_the_interval_of_the_intercept_covers_and_seven_questions_have_none():
-    """Of 400 made-up sets of 40 questions, under one seed or three, which differ, 95 % should cover 0.1: fewer than 88 %
-    has chance below 1e-7."""
+    """Of 400 made-up sets of 40 questions, under one seed or three, which differ, 95 % should cover 0.1: fewer than
+    88 % has chance below 1e-7."""
     for seeds, apart in ((1, 0.0), (3, 0.05)):
         hits = 0
         for seed in range(400):
