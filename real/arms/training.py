@@ -104,6 +104,7 @@ def passes(lm: LM, samples: list[Sample], trained: list[Tensor], recipe: Recipe)
 
     @find_executable_batch_size(starting_batch_size=lm.plan.micro)
     def attempt(micro: int) -> int:
+        _moments = [torch.empty_like(p) for p in trained for _ in range(2)]  # which the first step makes room for
         try:
             descend(lm, longest, trained, bool(recipe.full), micro)
         finally:

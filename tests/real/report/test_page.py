@@ -47,6 +47,13 @@ def hostile() -> str:
     return written(made_up(text=HOSTILE), HOSTILE)
 
 
+def test_a_data_file_of_any_name_can_be_drawn():
+    """Between two dollar signs matplotlib would read mathematics, and an underscore there is an error."""
+    summary = made_up(domains=("cost$_$", "career"))
+    for name in ("gap", "effect"):
+        assert draw(name, summary).startswith(b"\x89PNG")
+
+
 def test_text_of_the_model_comes_out_as_text(hostile):
     assert hostile.count(escape('<script src="https://evil.example')) == 1 + 3 * 6 * (1 + 3)
     assert unescape(hostile).count(HOSTILE) == hostile.count(escape(HOSTILE)) == 1 + 3 * 6 * (1 + 3)
