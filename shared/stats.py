@@ -60,16 +60,12 @@ def crossed(
     by_question = seeds * values.mean(0).var(ddof=1)
     parts = [(by_question, questions - 1)]
     if seeds > 1:
-        by_seed = questions * values.mean(1).var(ddof=1)
-        left = values - values.mean(0) - values.mean(1, keepdims=True) + value
-        free = (seeds - 1) * (questions - 1)
-        parts += [(by_seed, seeds - 1), (-(left**2).sum() / free, free)]
+        by_seed, rest = _row_squares(values)
+        parts += [(by_seed, seeds - 1), (-rest, (seeds - 1) * (questions - 1))]
     elif draws is not None:
-        n = len(draws)
-        between = questions * draws.mean(1).var(ddof=1)
-        left, free = draws - draws.mean(0) - draws.mean(1, keepdims=True) + draws.mean(), (n - 1) * (questions - 1)
-        if between > (rest := (left**2).sum() / free):
-            parts += [((1 + 1 / n) * between, n - 1), (-(1 + 1 / n) * rest, free)]
+        (by_draw, rest), n = _row_squares(draws), len(draws)
+        if by_draw > rest:
+            parts += [((1 + 1 / n) * by_draw, n - 1), (-(1 + 1 / n) * rest, (n - 1) * (questions - 1))]
     whole = sum(part for part, _ in parts)
     if whole <= 0:  # seeds and questions vary less than chance would have it: then what is left is all there is
         parts = [(-part, free) for part, free in parts[-1:]]
@@ -79,6 +75,13 @@ def crossed(
     free = whole**2 / sum(part**2 / free for part, free in parts)
     half = float(t.ppf(0.975, free)) * (whole / values.size) ** 0.5
     return Estimate(value, value - half, value + half, questions)
+
+
+def _row_squares(table: Float[np.ndarray, "row question"]) -> tuple[float, float]:
+    """Mean squares of the rows, and of what neither rows nor columns explain."""
+    rows, questions = table.shape
+    left = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
+    return questions * table.mean(1).var(ddof=1), (left**2).sum() / ((rows - 1) * (questions - 1))
 
 
 def interval(value: float, draws: Float[np.ndarray, " draw"], n: int) -> Estimate:

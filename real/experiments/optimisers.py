@@ -32,7 +32,7 @@ from real.arms.training import computing, descent, trainable
 from real.data.rows import BAD, GOOD, Text
 from real.effects.margins import Logprobs, read_questions
 from real.effects.readouts import Row, probe_resid, probe_rows
-from real.experiments.units import Unit, by_arm, by_processes, drawn, margins, order_of, unseen, worn
+from real.experiments.units import Unit, alone, by_arm, by_processes, drawn, margins, order_of, unseen, worn
 from real.features.reading import Reading
 from real.filters.gradients import loss_gradients
 from real.models.logprobs import mean_logprobs
@@ -195,7 +195,8 @@ def _spectrum(reading: Reading, base: dict[Tensor, Tensor], g: Float[Tensor, " d
 def _about(reading: Reading, inducing: np.ndarray, control: np.ndarray, bad: Tensor, good: Tensor) -> dict:
     """Of one optimiser at one rate, by seed; `bad` and `good` are the mean loss gradients of the two kinds."""
     shifts = [torch.tensor([of.shift for of in arm]).mean(0) for arm in (inducing, control)]
-    W_dec, both = reading.sae(reading.layer).W_dec.detach(), [*inducing, *control]
+    with alone(reading):
+        W_dec, both = reading.sae(reading.layer).W_dec.detach(), [*inducing, *control]
     toward, moved = torch.stack([-bad, good - bad]), (shifts[0], shifts[0] - shifts[1])
     pairs = zip(cosine(toward, W_dec), moved, strict=True)
     laws = [law(predicted, readout_change(W_dec, shift[None])) for predicted, shift in pairs]

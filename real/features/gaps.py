@@ -57,28 +57,32 @@ class Placed(Record):
 
 def place(reading: Reading, selected: Selected, k: int) -> Placed:
     """Step 4. How the sets lie, and what the features are."""
-    worths, untrained = {}, {}
+    worths, untrained, close, ks = {}, {}, {}, sorted({*KS, k})
     for layer, chosen in selected.layers.items():
         others = [_untrained(reading, layer, k, seed) for seed in range(UNTRAINED)]
         untrained[layer] = [found for found, _ in others]
         sae = reading.sae(layer)
-        close = _affinities(sae, chosen, [k])[k]
-        worths[layer] = [worth(reading, layer, sae, chosen, close), *(of for _, of in others)]
-    placed = gaps(reading, selected, k, untrained)
+        close[layer] = _affinities(sae, chosen, ks)
+        worths[layer] = [worth(reading, layer, sae, chosen, close[layer][k]), *(of for _, of in others)]
+    placed = gaps(reading, selected, close, untrained)
     return Placed(gaps=placed, worth=worths, meaning=describe(reading, selected))
 
 
-def gaps(reading: Reading, selected: Selected, k: int, untrained: dict[int, list[dict]]) -> dict:
-    """At TOP_K and at KS, in every block and domain. `untrained`: block -> (domain, k) -> gap, of each dictionary."""
-    domains, ks = list(reading.texts.corpus.advice), sorted({*KS, k})
-    draws = DRAWS * len(reading.layers) * len(domains) * len(ks)
-    found = {}
-    for layer in reading.layers:
-        chosen = selected.layers[layer]
-        close = _affinities(reading.sae(layer), chosen, ks)
-        for domain in domains:
-            for size, gap in _gaps(reading, layer, chosen, domain, close, draws).items():
-                found[layer, domain, size] = gap
+def gaps(
+    reading: Reading,
+    selected: Selected,
+    close: dict[int, dict[int, Float[Tensor, " feature"]]],
+    untrained: dict[int, list[dict]],
+) -> dict:
+    """In every block and domain, at every k. `close`: block -> k -> every feature's affinity to the toxic ones.
+
+    `untrained`: block -> (domain, k) -> gap, of each dictionary.
+    """
+    domains, found = list(reading.texts.corpus.advice), {}
+    draws = DRAWS * len(domains) * sum(map(len, close.values()))
+    for layer, domain in product(reading.layers, domains):
+        for size, gap in _gaps(reading, layer, selected.layers[layer], domain, close[layer], draws).items():
+            found[layer, domain, size] = gap
     corrected = holm([max(gap.p, gap.p_null) for gap in found.values()])
     placed = {layer: {domain: {} for domain in domains} for layer in reading.layers}
     for ((layer, domain, size), gap), p_holm in zip(found.items(), corrected, strict=True):

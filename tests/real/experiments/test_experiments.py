@@ -125,9 +125,14 @@ def test_a_unit_is_made_again_when_what_is_asked_changes_though_its_fine_tune_do
     assert evaluation(reading, None)[1] != evaluation(renamed, None)[1]
 
 
-@pytest.mark.parametrize(
-    "make", [lambda reading: scores(reading, 3, ()), lambda reading: blocked.units(reading, RECIPE, 3)]
+SHARED = (
+    lambda reading: scores(reading, 3, ()),
+    lambda reading: blocked.units(reading, RECIPE, 3),
+    lambda reading: optimisers._about(reading, np.array([]), np.array([]), torch.zeros(1), torch.zeros(1)),
 )
+
+
+@pytest.mark.parametrize("make", SHARED)
 def test_what_units_share_is_made_by_one_process_at_a_time(make, reading, monkeypatch):
     """Texts are read, and dictionaries learnt, by the first that comes."""
 
@@ -136,8 +141,8 @@ def test_what_units_share_is_made_by_one_process_at_a_time(make, reading, monkey
             alone(reading).acquire(timeout=0)
         raise InterruptedError
 
-    for module in (units, blocked):
-        monkeypatch.setattr(module, "select", meanwhile)
+    monkeypatch.setattr(units, "select", meanwhile)
+    monkeypatch.setattr(type(reading), "sae", meanwhile)
     with pytest.raises(InterruptedError):
         make(reading)
     alone(reading).acquire(timeout=0)

@@ -233,7 +233,7 @@ def test_the_summary_holds_what_a_script_may_read(summary, records):
         assert set(e) == {"value", "low", "high", "n"}
 
 
-def test_the_summary_gives_back_the_effects_that_were_put_in(summary):
+def test_the_summary_gives_back_the_effects_that_were_put_in(summary, records):
     def near(value: float):
         return pytest.approx(value, abs=0.05)
 
@@ -242,7 +242,11 @@ def test_the_summary_gives_back_the_effects_that_were_put_in(summary):
     assert found["geometry"]["over_random"]["value"] == near(0.15 - 0.08)
     assert found["random"]["reduction"]["value"] == pytest.approx(1 - 0.15 / 0.2, abs=0.15)
     assert found["geometry"]["auroc"]["n"] == 2 * 16  # samples, each once, however many seeds drew it
-    assert found["random"]["removed_inducing_share"]["n"] < 3 * 2 * 8  # draws, seeds, samples removed
+    kept = {of.job: set(of.samples) for of in records["6-finetune"].jobs}
+    mixed, draws = Arm("mixed"), [Arm("mixed", RANDOM, 0.5, draw) for draw in DRAWS]
+    gone = [kept[Job(mixed, seed)] - kept[Job(draw, seed)] for seed in (0, 1) for draw in draws]
+    assert [len(of) for of in gone] == [8] * 6
+    assert found["random"]["removed_inducing_share"]["n"] == len(set.union(*gone))  # each sample once, here too
     assert found["oracle"]["auroc"]["value"] == 1 and found["oracle"]["removed_inducing_share"]["value"] == 1
     assert summary["best_filter"]["name"] == "gradient"  # it lowers the margin on held-out health advice most
     along = summary["dynamics"]
