@@ -60,7 +60,8 @@ def test_a_toy_gives_real_the_numbers_that_it_gives_itself(seed, alignment):
         rate = torch.tensor(theirs.firing_rate, dtype=found.firing_rate.dtype)
         torch.testing.assert_close(rate, found.firing_rate, rtol=1e-10, atol=1e-10)
         untrained = [{("toy", K): value} for value in (0.1, 0.2)]
-        gap = gaps.gaps(reading, selected, K, {20: untrained})[20]["toy"][K].model_dump()
+        close = {20: gaps._affinities(reading.sae(20), selected.layers[20], [K])}
+        gap = gaps.gaps(reading, selected, close, {20: untrained})[20]["toy"][K].model_dump()
     own = misalignment.gap(this, found, gaps.DRAWS)._asdict()
     assert {name: gap[name] for name in own} == pytest.approx(own, rel=1e-10, abs=1e-12)
     assert gap["p_holm"] == pytest.approx(max(own["p"], own["p_null"]), rel=1e-10)  # one cell: nothing to correct
