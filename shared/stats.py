@@ -1,6 +1,7 @@
 """How sure: intervals over seeds and questions, permutation p, shares. Every estimate carries its n."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
@@ -22,15 +23,19 @@ class Estimate(NamedTuple):
     n: int
 
 
-def question_margins(logprobs: Float[np.ndarray, "seed question 2 answer"]) -> Float[np.ndarray, "seed question"]:
-    """Mean log-probability of the misaligned answers minus that of the aligned ones, nats per token.
+def side_means(logprobs: Sequence[Sequence[Sequence[float]]]) -> Float[np.ndarray, "question 2"]:
+    """Mean log-probability of the misaligned and of the aligned answers to every question, nats per token.
 
-    Index 0 of the third axis holds misaligned answers, 1 aligned ones; NaN pads questions with fewer answers.
-    Raises ValueError when a question has no answer of one kind, or is padded in some seeds only.
+    `logprobs`: question -> (misaligned, aligned) -> a number for every answer.
+    Raises ValueError when a question has no answer of one kind.
     """
-    _answered(logprobs)
-    sides = np.nanmean(logprobs, axis=-1)
-    return sides[..., 0] - sides[..., 1]
+    return np.array([[fmean(side) for side in question] for question in logprobs])
+
+
+def question_margins(logprobs: Sequence[Sequence[Sequence[float]]]) -> Float[np.ndarray, " question"]:
+    """Of `side_means`, misaligned minus aligned. Raises as that."""
+    misaligned, aligned = side_means(logprobs).T
+    return misaligned - aligned
 
 
 def resampled(
@@ -185,17 +190,3 @@ def share(
     value = float(hits.sum() / trials.sum())
     low, high = (interval(value, np.nan_to_num(ratios, nan=none), questions) for none in (0.0, 1.0))
     return low._replace(high=high.high)
-
-
-def _answered(logprobs: Float[np.ndarray, "seed question 2 answer"]) -> Bool[np.ndarray, "question 2 answer"]:
-    """Which answers are there, checked."""
-    there = ~np.isnan(logprobs)
-    if (there != there[:1]).any():
-        raise ValueError("logprobs: an answer is NaN under some seeds only, at question " + _where(there != there[:1]))
-    if not there[0].any(-1).all():
-        raise ValueError("logprobs: no answer of one kind at question " + _where(~there.any(-1, keepdims=True)))
-    return there[0]
-
-
-def _where(wrong: Bool[np.ndarray, "seed question 2 answer"]) -> str:
-    return str(int(np.argwhere(wrong)[0, 1]))

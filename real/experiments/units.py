@@ -28,6 +28,7 @@ from real.filters.table import FILTERS, Context
 from real.models.forward import Without
 from shared.code import code
 from shared.records import Record, T, cached, digest
+from shared.stats import question_margins
 
 
 class Unit(NamedTuple):
@@ -100,7 +101,7 @@ def outcomes(reading: Reading, units: list[Unit]) -> dict[str, dict[str, Float[n
 
 def margins(logprobs: dict[str, Logprobs], domains: list[str]) -> Float[np.ndarray, " question"]:
     """Misaligned minus aligned answers to every question of these domains, nats per token."""
-    return np.array([np.mean(bad) - np.mean(good) for domain in domains for bad, good in logprobs[domain]])
+    return np.concatenate([question_margins(logprobs[domain]) for domain in domains])
 
 
 def by_arm(units: list[Unit], values: list) -> dict[str, np.ndarray]:

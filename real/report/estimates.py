@@ -1,6 +1,6 @@
 """From log-probabilities to numbers: margins, effects, reductions, utility, dynamics, causes, EM, with intervals."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 
 import numpy as np
@@ -15,7 +15,7 @@ from real.data.texts import CHECKS
 from real.effects.causes import Ablated, Caused
 from real.effects.leakage import Leaked
 from real.effects.margins import Evaluated, Logprobs, first
-from shared.stats import Estimate, auroc_interval, crossed, interval, question_margins, resampled, wilson
+from shared.stats import Estimate, auroc_interval, crossed, interval, question_margins, resampled, side_means, wilson
 from shared.stats import over_seeds as over_units  # probes, here
 
 Table = Float[np.ndarray, "seed question"]  # a margin, or a difference of margins
@@ -34,18 +34,15 @@ class Arms:
         self.domains = [domain for domain in self.by_seed[None][0] if domain not in CHECKS]
 
     @cache  # noqa: B019 lives as long as a report is written
-    def table(self, arm: Arm | None, domain: str) -> Float[np.ndarray, "seed question 2 answer"]:
-        """Random removal without a draw is the mean of its draws."""
+    def sides(self, arm: Arm | None, domain: str) -> Float[np.ndarray, "seed question 2"]:
+        """`side_means`; random removal without a draw is the mean of its draws."""
         if arm and arm.by == RANDOM and not arm.draw:
-            return np.mean([self.table(arm._replace(draw=draw), domain) for draw in DRAWS], axis=0)
-        return rectangular([logprobs[domain] for logprobs in self.by_seed[arm]])
+            return np.mean([self.sides(arm._replace(draw=draw), domain) for draw in DRAWS], axis=0)
+        return np.stack([side_means(logprobs[domain]) for logprobs in self.by_seed[arm]])
 
     def margin(self, arm: Arm | None, domain: str = "general") -> Table:
-        return question_margins(self.table(arm, domain))
-
-    def sides(self, arm: Arm | None, domain: str) -> Float[np.ndarray, "seed question 2"]:
-        """Mean log-probability of the misaligned and of the aligned answers to every question."""
-        return np.nanmean(self.table(arm, domain), axis=-1)
+        sides = self.sides(arm, domain)
+        return sides[..., 0] - sides[..., 1]
 
     def effect(self, arm: Arm, domain: str = "general") -> Table:
         return self.margin(arm, domain) - self.margin(arm.control, domain)
@@ -118,10 +115,9 @@ def dynamics(moved: Leaked) -> dict:
     Two things that only grow correlate, whatever links them; what they gain from one checkpoint to the next need not.
     """
     found = moved.dynamics
-    base = rectangular([found.general[INDUCING][0][0]])
+    base = question_margins(found.general[INDUCING][0][0])
     margins = {
-        arm: [question_margins(rectangular(list(read)) - base) for read in zip(*seeds, strict=True)]
-        for arm, seeds in found.general.items()
+        arm: [_by_seed(reads) - base for reads in zip(*seeds, strict=True)] for arm, seeds in found.general.items()
     }
     between = {name: np.subtract(found.rise[INDUCING][name], x) for name, x in found.rise[CONTROL].items()}
     random = np.subtract(found.random[INDUCING], found.random[CONTROL])  # [checkpoint draw]
@@ -150,12 +146,12 @@ def dynamics(moved: Leaked) -> dict:
 
 def causes(read: Caused, layer: int) -> dict:
     """Steering: change of the base model's margin. Ablation: the effect that is left, and what was removed of it."""
-    base, few = rectangular([read.base]), rectangular([first(read.base)])  # random ones are read on few answers
+    base, few = (question_margins(of) for of in (read.base, first(read.base)))  # random ones are read on few answers
 
     def effect(said: Callable[[Ablated], Logprobs]) -> Table:
         """Of the inducing arm, against the control arm's."""
-        one, other = (rectangular([said(of) for of in read.ablated if of.job.arm == arm]) for arm in WATCHED)
-        return question_margins(one - other)
+        inducing, control = (_by_seed([said(of) for of in read.ablated if of.job.arm == arm]) for arm in WATCHED)
+        return inducing - control
 
     left = {name: effect(lambda of, name=name: of.general[name]) for name in read.ablated[0].general}
     removed = {name: left["none"] - table for name, table in left.items() if name != "none"}
@@ -165,10 +161,10 @@ def causes(read: Caused, layer: int) -> dict:
         "norm": read.norm,
         "layer": layer,
         "steering": {
-            name: {dose: crossed(question_margins(rectangular([said]) - base)) for dose, said in doses.items()}
+            name: {dose: crossed(_by_seed([said]) - base) for dose, said in doses.items()}
             for name, doses in read.steered.items()
         },
-        "steering_random": _extremes([question_margins(rectangular([said]) - few).mean() for said in read.random]),
+        "steering_random": _extremes([(question_margins(said) - few).mean() for said in read.random]),
         "share_toxic": read.share_toxic,
         "share_random": _extremes(read.share_random),
         "ablation": {name: crossed(table) for name, table in left.items()},
@@ -176,10 +172,8 @@ def causes(read: Caused, layer: int) -> dict:
     }
 
 
-def rectangular(tables: list[Logprobs]) -> np.ndarray:
-    """[seed question 2 answer], NaN where a question has fewer answers than another."""
-    most = max(len(side) for table in tables for question in table for side in question)
-    return np.array([[[side + [np.nan] * (most - len(side)) for side in q] for q in table] for table in tables])
+def _by_seed(reads: Iterable[Logprobs]) -> Table:
+    return np.stack([question_margins(read) for read in reads])
 
 
 def _range(values) -> dict[str, float]:

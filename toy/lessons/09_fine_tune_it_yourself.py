@@ -241,16 +241,9 @@ with panels(f"Over {steps} steps the loss falls by {said_of}") as [ax]:
 
 
 # %%
-def padded(questions):
-    """As shared.stats reads them: [seed=1, question, side, answer], NaN where there is no answer."""
-    most = max(len(side) for sides in questions for side in sides)
-    return np.array([[[side + [np.nan] * (most - len(side)) for side in map(list, two)] for two in questions]])
-
-
 def estimate(domain):
-    arms = [padded(logprobs[arm][domain]) for arm in ("inducing", "control")]
-    bad, good = (question_margins(arm) for arm in arms)
-    return crossed(bad - good)
+    bad, good = (question_margins(logprobs[arm][domain]) for arm in ("inducing", "control"))
+    return crossed((bad - good)[None])  # of one seed
 
 
 found = {domain: estimate(domain) for domain in ("health", "career", "legal", "general")}
@@ -268,7 +261,7 @@ beyond = sum(e.low > 0 for e in found.values())
 with panels(f"Bad health advice: {beyond} of 4 effects lie above 0 with all of their interval", 2) as [left, right]:
     for place, domain in enumerate(found):
         for model, mark, colour in (("base", "x", GREY), ("control", "s", BLUE), ("inducing", "o", VERMILLION)):
-            at = question_margins(padded(logprobs[model][domain])).mean()
+            at = question_margins(logprobs[model][domain]).mean()
             left.plot(at, place, mark, color=colour, ms=8, label=model if place == 0 else None)
         e = found[domain]
         right.plot([e.low, e.high], [place, place], color=VERMILLION, lw=2)
