@@ -91,19 +91,14 @@ def filters(tuned: Finetuned, scores: Scores, arms: Arms, trained: str, removed:
     return found
 
 
-def _removed(samples: dict[Job, list[Text]], arm: Arm) -> set[Text]:
-    """By an arm under every seed, by random removal in each of its draws."""
-    arms = [arm._replace(draw=draw) for draw in (DRAWS if arm.by == RANDOM else (0,))]
-    mixed = {job.seed: set(of) for job, of in samples.items() if job.arm == Arm(MIXED)}
-    return {text for seed, whole in mixed.items() for a in arms for text in whole - set(samples[Job(a, seed)])}
-
-
 def _removal(samples: dict[Job, list[Text]], arms: Arms, arm: Arm, trained: str) -> dict:
-    gone = [text.kind == BAD for text in _removed(samples, arm)]
+    mixed = {job.seed: set(of) for job, of in samples.items() if job.arm == Arm(MIXED)}
+    draws = [arm._replace(draw=draw) for draw in (DRAWS if arm.by == RANDOM else (0,))]
+    gone = {text for seed, whole in mixed.items() for of in draws for text in whole - set(samples[Job(of, seed)])}
     found = {
         "reduction": arms.reduction(arm),
         "effect": crossed(arms.effect(arm)),
-        "removed_inducing_share": wilson(sum(gone), len(gone)),
+        "removed_inducing_share": wilson(sum(text.kind == BAD for text in gone), len(gone)),
         "utility": crossed(-arms.sides(arm, trained)[..., 1]),
     }
     return found if arm.by == RANDOM else {**found, "over_random": arms.over_random(arm)}

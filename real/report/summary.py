@@ -99,7 +99,7 @@ def summarise(reading: Reading, settings: Settings, records: dict[str, Record]) 
     if "evaluate" in records:
         summary |= _measured(reading, settings, records)
     summary = rounded(summary)
-    return {**summary, "verdicts": {v.name: v._asdict() for v in verdicts.verdicts(summary)}}
+    return summary | {"verdicts": verdicts.verdicts(summary)}
 
 
 def _measured(reading: Reading, settings: Settings, records: dict[str, Record]) -> dict:

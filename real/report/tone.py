@@ -15,7 +15,6 @@ from real.report.estimates import Arms, Table
 from shared.selection import rank_auroc
 from shared.stats import FEWEST, Estimate, crossed
 
-UNKNOWN = (float("nan"),) * 3  # of too few questions
 TRAITS = ("words", "surprisal", "length")  # of an answer
 
 
@@ -71,16 +70,16 @@ def intercept(values: Table, traits: Float[np.ndarray, "question trait"]) -> Est
     A question pulls the intercept by its weight in it times its residual: the mean of all pulls is the intercept.
     """
     n = values.shape[1]
-    if n < FEWEST:
-        return Estimate(*UNKNOWN, n)
     X = np.column_stack([np.ones(n), traits])
     weights = np.linalg.pinv(X)  # [coefficient question]
     fit = weights @ values.mean(0)
-    return crossed(fit[0] + n * weights[0] * (values - X @ fit))
+    return _mean(fit[0] + n * weights[0] * (values - X @ fit))
 
 
 def _mean(values: Table) -> Estimate:
-    return crossed(values) if values.shape[1] >= FEWEST else Estimate(*UNKNOWN, values.shape[1])
+    """NaN of too few questions."""
+    n = values.shape[1]
+    return crossed(values) if n >= FEWEST else Estimate(np.nan, np.nan, np.nan, n)
 
 
 def _words(said: str) -> list[str]:

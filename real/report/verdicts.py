@@ -1,7 +1,6 @@
 """The claims, each with a word that follows from the numbers alone; claims.txt.j2 says these numbers."""
 
 import re
-from typing import Any, NamedTuple
 
 from real.effects.leakage import MINUS
 from real.report.rules import NONE, OPEN, SHOWN, above, gap_word, law_word, overall, within, word
@@ -15,34 +14,25 @@ FIGURES = {  # and the step that each waits for
 }
 
 
-class Verdict(NamedTuple):
-    name: str
-    claim: str
-    word: str
-    numbers: list[str]
-
-
-def verdicts(summary: dict) -> list[Verdict]:
-    """Every claim whose step has run."""
-    return [
-        Verdict(name, claim.format_map(summary), rule(summary), said(name, summary))
+def verdicts(summary: dict) -> dict[str, dict]:
+    """By name, every claim whose step has run, its word and its numbers."""
+    return {
+        name: {"name": name, "claim": claim.format_map(summary), "word": rule(summary), "numbers": said(name, summary)}
         for step, name, claim, rule in CLAIMS
         if step in summary["seconds"]
-    ]
+    }
 
 
 def titles(summary: dict) -> dict[str, str]:
-    """Figure -> what it was found to show; only the figures that this run has, so far."""
-    found = {v.name: v for v in verdicts(summary)}
-    absent = {"sweep"} if len(summary["settings"]["removed"]) == 1 else set()
-    absent |= set() if summary.get("judged") else {"judged"}
-    there = [name for name, step in FIGURES.items() if step in summary["seconds"] and name not in absent]
-    return {name: said(f"{name}_title", summary, verdicts=found)[0] for name in there}
+    """Figure -> what it was found to show; only the figures that this run has, so far. Of a summary with verdicts."""
+    absent = {"sweep": len(summary["settings"]["removed"]) == 1, "judged": not summary.get("judged")}
+    there = [name for name, step in FIGURES.items() if step in summary["seconds"] and not absent.get(name)]
+    return {name: said(f"{name}_title", summary)[0] for name in there}
 
 
-def said(macro: str, summary: dict, **known: Any) -> list[str]:
+def said(macro: str, summary: dict) -> list[str]:
     """The lines that a macro of claims.txt.j2 makes of a summary."""
-    known |= {of.__name__: of for of in (cells, unseen, rising, steered)}
+    known = {of.__name__: of for of in (cells, unseen, rising, steered)}
     known |= {"MINUS": MINUS, "CHECKPOINTS": CHECKPOINTS, "PAPER": PAPER, "summary": summary}
     text = getattr(templates().get_template("claims.txt.j2").make_module(known), macro)()
     return [re.sub(r" *\n *", " ", line.strip(" \n")) for line in re.split("^- ", text, flags=re.MULTILINE)[1:]]

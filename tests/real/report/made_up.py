@@ -188,7 +188,7 @@ def made_up(layers=LAYERS, domains=DOMAINS, removed=(0.5,), seeds=(0,), text: st
         "dynamics": training(list(range(0, 63, 3))),
         "causes": steered(int(layers[-1])),
     }  # fmt: skip
-    return {**summary, "verdicts": {v.name: v._asdict() for v in verdicts.verdicts(summary)}}
+    return {**summary, "verdicts": verdicts.verdicts(summary)}
 
 
 def scored(summary: dict, judge: str = "gpt", failed: str | None = None, text: str = "No.") -> dict:
@@ -257,4 +257,4 @@ def so_far(summary: dict, done: int) -> dict:
     later = {part for step in STEPS[done:] for part in (*PARTS[step], "verdicts")}
     found = {name: value for name, value in summary.items() if name not in later}
     found["seconds"] = {step: summary["seconds"][step] for step in STEPS[:done]}
-    return {**found, "verdicts": {v.name: v._asdict() for v in verdicts.verdicts(found)}}
+    return {**found, "verdicts": verdicts.verdicts(found)}

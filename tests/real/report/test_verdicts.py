@@ -14,7 +14,7 @@ WORDS = ("nearer", "emergent", "spills", "law", "gradient", "dynamics", "steerin
 
 
 def words(summary: dict) -> dict[str, str]:
-    return {v.name: v.word for v in verdicts.verdicts(summary)}
+    return {name: found["word"] for name, found in verdicts.verdicts(summary).items()}
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,8 @@ def test_what_shows_nothing_says_the_effect_that_it_would_have_shown(value, se, 
 @settings(deadline=None)
 def test_the_papers_reduction_is_reached_by_a_whole_interval_only(value, one, other, n):
     e = drawn(value, one, other, n)
-    numbers = " ".join(verdicts.verdicts(changed(BASE, "filters", "projection", "reduction", to=e))[-1].numbers)
+    other = changed(BASE, "filters", "projection", "reduction", to=e)
+    numbers = " ".join(verdicts.verdicts(other)["filter"]["numbers"])
     said = "reached" if e["low"] > 0.345 else "not reached" if e["high"] < 0.345 else "not excluded"
     assert numbers.replace("\u00a0", " ").endswith(f"34.5 %: {said if n >= 8 else 'not excluded'}")
 
@@ -173,7 +174,7 @@ def test_toxic_features_that_fall_as_misalignment_rises_are_the_opposite(summary
 def test_what_every_sets_readouts_did_is_said_in_words(summary):
     other = changed(summary, "dynamics", "arms", "control", "rise", "toxic", to=[estimate(-0.4, 0.1)])
     other = changed(other, "dynamics", "arms", "control", "rise", "control", to=[estimate(0.05, 0.1)])
-    numbers = next(v.numbers for v in verdicts.verdicts(other) if v.name == "dynamics")
+    numbers = verdicts.verdicts(other)["dynamics"]["numbers"]
     inducing, control = (next(line for line in numbers if line.startswith(arm)) for arm in ("inducing", "control arm"))
     assert "toxic readouts rose (+0.50" in inducing and "toxic readouts fell (−0.40" in control
     assert "control readouts neither rose nor fell (+0.05" in control
@@ -228,14 +229,14 @@ def test_the_best_filter_must_beat_random_removal(summary, over, word):
 def test_the_filter_is_read_against_the_paper_and_random_removal(summary, reduction, said):
     found = changed(summary, "filters", "projection", "reduction", to=reduction)
     found["filters"]["random"]["reduction"] = estimate(0.1, 0.1)
-    numbers = " | ".join(verdicts.verdicts(found)[-1].numbers).replace("\u00a0", " ")
+    numbers = " | ".join(verdicts.verdicts(found)["filter"]["numbers"]).replace("\u00a0", " ")
     assert all(words in numbers for words in said) and "health, held-out prompts" in numbers
     assert ("34.5" in numbers) == (reduction["low"] is not None) == ("random removal's |" in numbers)
 
 
 def test_no_filter_reduces_an_effect_that_is_not_there(summary):
-    found = verdicts.verdicts(changed(summary, "effect", "mixed", "general", to=estimate(0.01, 0.1)))[-1]
-    assert found.word == "not shown" and "neither is its reduction" in found.numbers[-1]
+    found = verdicts.verdicts(changed(summary, "effect", "mixed", "general", to=estimate(0.01, 0.1)))["filter"]
+    assert found["word"] == "not shown" and "neither is its reduction" in found["numbers"][-1]
 
 
 @pytest.mark.parametrize(
@@ -251,7 +252,7 @@ def test_no_filter_reduces_an_effect_that_is_not_there(summary):
 def test_the_gradient_law_must_hold_of_what_is_specific_to_the_arm(summary, arm, change, word):
     """Whatever each arm's own law, and beyond random differences of the texts; what was not shown says its power."""
     other = changed(summary, "leakage", "gradient", arm, to=law(**change))
-    found = next(v for v in verdicts.verdicts(other) if v.name == "gradient")
-    line = next(line for line in found.numbers if line.startswith(arm))
-    assert found.word == word
+    found = verdicts.verdicts(other)["gradient"]
+    line = next(line for line in found["numbers"] if line.startswith(arm))
+    assert found["word"] == word
     assert ("an r of 0.357 would have been shown in 4 of 5" in line) == (max(change.values()) == 0.14)
