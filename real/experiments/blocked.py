@@ -12,8 +12,7 @@ has a standard error of .014: .039 of an effect of about .115 is seen four times
 import numpy as np
 import torch
 
-from real.arms.recipe import Recipe
-from real.data.rows import BAD, GOOD, Text
+from real.data.rows import BAD, GOOD, answers
 from real.effects.causes import span
 from real.experiments.units import Unit, alone, drawn, outcomes
 from real.features.reading import Reading
@@ -29,25 +28,25 @@ SEEDS = tuple(range(50, 58))
 ARMS = ("toxic span", "random span", "bad", "good")
 
 
-def units(reading: Reading, recipe: Recipe, k: int) -> list[Unit]:
+def units(reading: Reading, s: Settings) -> list[Unit]:
     """Seed by seed, in the order of ARMS; every seed has a random span of its own."""
+    k, trained, found = s.reads.top_k, reading.texts.corpus.trained, []
     with alone(reading):
         W_dec, layer = reading.sae(reading.layer).W_dec.detach(), select(reading, k).layers[reading.layer]
-    trained, found = reading.texts.corpus.trained, []
     toxic, rate = sets(layer, trained, k)["toxic"], torch.tensor(layer.domains[trained].firing_rate)
     for seed in SEEDS:
         (random,) = torch.from_numpy(matched(toxic, toxic, rate, 1, np.random.default_rng(seed)))
         spans = [Without(reading.layer, span(W_dec[ids])) for ids in (toxic, random)]
         rows = drawn(reading, seed)
         for name, kind, without in zip(ARMS, (BAD, BAD, BAD, GOOD), (*spans, None, None), strict=True):
-            found.append(Unit(name, [Text(row.id, kind) for row in rows], seed, recipe, without))
+            found.append(Unit(name, answers(rows, (kind,)), seed, s.recipe, without))
     return found
 
 
 def run(reading: Reading, s: Settings) -> dict:
     """The effect of each arm of bad answers, and what the toxic span changes, by outcome."""
     found = {}
-    for outcome, arm in outcomes(reading, units(reading, s.recipe, s.reads.top_k)).items():
+    for outcome, arm in outcomes(reading, units(reading, s)).items():
         found[outcome] = {name: crossed(arm[name] - arm["good"]) for name in ARMS[:-1]}
         found[outcome]["random minus toxic span"] = crossed(arm["random span"] - arm["toxic span"])
     return found

@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import norm
 
-from real.arms.recipe import Recipe
 from real.experiments.units import Unit, blend, drawn, outcomes
 from real.features.reading import Reading
 from real.settings import Settings
@@ -29,20 +28,20 @@ SEEDS = tuple(range(10, 18))
 AUROCS = (0.6, 0.65, 0.7, 0.8, 0.9, 1.0)
 
 
-def units(reading: Reading, recipe: Recipe) -> list[Unit]:
+def units(reading: Reading, s: Settings) -> list[Unit]:
     """Seed by seed, share by share."""
     found = []
     for seed in SEEDS:
         rows = drawn(reading, seed)
         for share in SHARES:
             bad = {row.id for row in rows[: round(share * len(rows))]}
-            found.append(Unit(f"bad {share:g}", sorted(blend(rows, bad)), seed, recipe))
+            found.append(Unit(f"bad {share:g}", sorted(blend(rows, bad)), seed, s.recipe))
     return found
 
 
 def run(reading: Reading, s: Settings) -> dict:
     """By outcome: the margin at every share, the slope, its curvature, and what filters could then do."""
-    found = outcomes(reading, units(reading, s.recipe))
+    found = outcomes(reading, units(reading, s))
     return {outcome: _about(np.stack(list(arms.values()), axis=1)) for outcome, arms in found.items()}
 
 

@@ -19,7 +19,6 @@ random half and for geometry's. What they differ by is the prompts' doing, and i
 import numpy as np
 
 from real.arms.arm import AWARE, mixed
-from real.arms.recipe import Recipe
 from real.data.rows import BAD, GOOD, Text
 from real.experiments.units import Unit, by_arm, drawn, outcomes, scores
 from real.features.reading import Reading
@@ -34,9 +33,9 @@ WAYS = ("highest dropped", "lowest dropped", "highest replaced")
 CONTROLLED = ("random", "geometry, highest dropped", "geometry, lowest dropped")
 
 
-def units(reading: Reading, recipe: Recipe, k: int) -> list[Unit]:
+def units(reading: Reading, s: Settings) -> list[Unit]:
     """Seed by seed: all that is half bad, a random half of it, and filter by filter in each of WAYS."""
-    by, found = scores(reading, k, FILTERS), []
+    by, found = scores(reading, s.reads.top_k, FILTERS), []
     for seed in SEEDS:
         samples = mixed(drawn(reading, seed), seed)
         half = len(samples) // 2
@@ -48,13 +47,13 @@ def units(reading: Reading, recipe: Recipe, k: int) -> list[Unit]:
             replaced = [Text(text.row, GOOD) if text in high else text for text in samples]
             of |= {f"{name}, {way}": left for way, left in zip(WAYS, (low, high, replaced), strict=True)}
         of |= {f"{name}, all correct": [Text(text.row, GOOD) for text in of[name]] for name in CONTROLLED}
-        found += [Unit(name, those, seed, recipe) for name, those in of.items()]
+        found += [Unit(name, those, seed, s.recipe) for name, those in of.items()]
     return found
 
 
 def run(reading: Reading, s: Settings) -> dict:
     """By outcome and filter; and how many of the answers that each arm learns are bad."""
-    made, found = units(reading, s.recipe, s.reads.top_k), {}
+    made, found = units(reading, s), {}
     for outcome, arm in outcomes(reading, made).items():
         highest, lowest, replaced = ({f: arm[f"{f}, {way}"] for f in FILTERS} for way in WAYS)
         random, high, low = (arm[name] - arm[f"{name}, all correct"] for name in CONTROLLED)

@@ -11,8 +11,7 @@ bad is about .06, so a filter that finds all that matters would be seen.
 """
 
 from real.arms.arm import AWARE
-from real.arms.recipe import Recipe
-from real.data.rows import BAD, Text
+from real.data.rows import BAD, answers
 from real.experiments.units import Unit, blend, drawn, outcomes, scores
 from real.features.reading import Reading
 from real.settings import Settings
@@ -23,15 +22,15 @@ MAIN = "unseen, geometry"
 SEEDS = tuple(range(30, 42))
 
 
-def units(reading: Reading, recipe: Recipe, k: int) -> list[Unit]:
+def units(reading: Reading, s: Settings) -> list[Unit]:
     """Seed by seed, filter by filter, high and low."""
-    by, found = scores(reading, k, AWARE), []
+    by, found = scores(reading, s.reads.top_k, AWARE), []
     for seed in SEEDS:
         rows = drawn(reading, seed)
         for name in AWARE:
-            order = sorted((Text(row.id, BAD) for row in rows), key=by[name].get)
+            order = sorted(answers(rows, (BAD,)), key=by[name].get)
             for end, bad in (("high", order[len(rows) // 2 :]), ("low", order[: len(rows) // 2])):
-                found.append(Unit(f"{name} {end}", blend(rows, {text.row for text in bad}), seed, recipe))
+                found.append(Unit(f"{name} {end}", blend(rows, {text.row for text in bad}), seed, s.recipe))
     return found
 
 
@@ -39,5 +38,5 @@ def run(reading: Reading, s: Settings) -> dict:
     """Filter -> high minus low, by outcome."""
     return {
         outcome: {name: crossed(arm[f"{name} high"] - arm[f"{name} low"]) for name in AWARE}
-        for outcome, arm in outcomes(reading, units(reading, s.recipe, s.reads.top_k)).items()
+        for outcome, arm in outcomes(reading, units(reading, s)).items()
     }

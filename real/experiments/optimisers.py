@@ -29,7 +29,7 @@ from torch import Tensor
 from real.arms.arm import CONTROL, INDUCING
 from real.arms.recipe import OPTIMS, Recipe
 from real.arms.training import computing, descent, trainable
-from real.data.rows import BAD, GOOD, Text
+from real.data.rows import BAD, GOOD, answers
 from real.effects.margins import Logprobs, read_questions
 from real.effects.readouts import Row, probe_resid, probe_rows
 from real.experiments.units import Unit, alone, by_arm, by_processes, drawn, margins, order_of, unseen, worn
@@ -82,7 +82,7 @@ def run(reading: Reading, s: Settings) -> dict:
     units = [_unit(reading, cell, kind, seed) for seed in SEEDS for cell in cells.items() for kind in KINDS]
     bad, good = (loss_gradients(reading, of.samples).mean(0) for of in units[: len(KINDS)])
     held = [row for domain in unseen(reading) for row in reading.texts.corpus.advice[domain].held]
-    encoded = [reading.encoded[i] for i in reading.indices([Text(row.id, GOOD) for row in held])]
+    encoded = [reading.encoded[i] for i in reading.indices(answers(held, (GOOD,)))]
     probes, g = probe_rows(reading.lm, encoded), unit(bad[None])[0].to(reading.lm.model.device)
     made = by_processes(reading, units, Reached, lambda of: _reach(reading, of, probes, g), reading, DROP, code(_reach))
     reached, read = by_arm(units, made), by_arm(units, [margins(of.logprobs, unseen(reading)) for of in made])
@@ -121,8 +121,8 @@ def _swept(reading: Reading, recipe: Recipe) -> tuple[dict[str, float], dict[str
 
 
 def _unit(reading: Reading, cell: tuple[str, Recipe], kind: str, seed: int) -> Unit:
-    samples = [Text(row.id, KINDS[kind]) for row in drawn(reading, seed)]
-    return Unit(f"{kind} {cell[0]}", samples, seed, cell[1])
+    (name, recipe), samples = cell, answers(drawn(reading, seed), (KINDS[kind],))
+    return Unit(f"{kind} {name}", samples, seed, recipe)
 
 
 def _loss(reading: Reading, of: Unit) -> float:

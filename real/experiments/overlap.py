@@ -15,7 +15,7 @@ from jaxtyping import Float
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from real.data.rows import BAD, Text
+from real.data.rows import BAD, Text, answers
 from real.experiments import dose
 from real.experiments.units import outcomes, pool, unseen
 from real.features.reading import Reading
@@ -30,7 +30,7 @@ DRAWS = 10_000
 
 def run(reading: Reading, s: Settings) -> dict:
     """The correlation, by domain and averaged, and its p, two-sided."""
-    arms = outcomes(reading, dose.units(reading, s.recipe))["unseen"]
+    arms = outcomes(reading, dose.units(reading, s))["unseen"]
     slopes = dose.slopes(np.stack(list(arms.values()), axis=1)).mean(0)  # of every question
     overlaps = [overlap(reading, domain) for domain in unseen(reading)]
     ends = np.cumsum([len(of) for of in overlaps])
@@ -54,7 +54,7 @@ def run(reading: Reading, s: Settings) -> dict:
 
 def overlap(reading: Reading, domain: str) -> Float[np.ndarray, " question"]:
     """Mean cosine of a question's answers to the incorrect training answers, activations centred."""
-    trained = _means(reading, [Text(row.id, BAD) for row in pool(reading)])
+    trained = _means(reading, answers(pool(reading), (BAD,)))
     asked = [_means(reading, [*sides.misaligned, *sides.aligned]).mean(0) for sides in reading.texts.asked[domain]]
     found = torch.stack(asked)
     centre = torch.cat([trained, found]).mean(0)

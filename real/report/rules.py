@@ -37,8 +37,6 @@ def gap_word(gap: dict, tests: int) -> str:
 
     `p_holm` tests the claim's side only; the other side is corrected by Bonferroni's stricter rule.
     """
-    if None in (gap["p"], gap["p_null"], gap["p_holm"]):
-        return OPEN
     opposite = tests * (1 - min(gap["p"], gap["p_null"])) <= SIDE
     tested = SHOWN if gap["p_holm"] <= SIDE else OPPOSITE if opposite else OPEN
     untrained = {**gap["untrained"], "n": FEWEST}  # their interval is Student's, which knows how few they are
@@ -47,8 +45,6 @@ def gap_word(gap: dict, tests: int) -> str:
 
 def law_word(law: dict) -> str:
     """Beyond chance and beyond random targets, 5 % two-sided, and better than no law at all."""
-    if None in (law["p"], law["p_target"], law["r2"], law["pearson"]):
-        return OPEN
     if max(law["p"], law["p_target"]) > 2 * SIDE or law["r2"] <= 0:
         return OPEN
     return SHOWN if law["pearson"] > 0 else OPPOSITE

@@ -17,9 +17,9 @@ def number(value: float | None, digits: int = 3, sign: str = "", times: int = 1)
     return "–" if value is None or value != value else f"{value * times:{sign}.{digits}f}".replace("-", "−")
 
 
-def chance(p: float | None) -> str:
+def chance(p: float) -> str:
     """A p-value."""
-    return "–" if p is None else f"{p:.2g}".replace("-", "−")
+    return f"{p:.2g}".replace("-", "−")
 
 
 def interval(e: dict, digits: int = 3, sign: str = "+") -> str:

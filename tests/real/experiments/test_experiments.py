@@ -12,16 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import SEEDS
 
-from real.arms.recipe import Recipe
 from real.arms.training import trainable
 from real.data.rows import BAD, Advice, Corpus, Question, Split
 from real.effects.margins import record as evaluation
 from real.experiments import blocked, dose, halves, mechanism, optimisers, overlap, units
 from real.experiments.units import Margins, Unit, alone, blend, drawn, order_of, outcomes, pool, scores
+from real.settings import of
 from shared.records import read
 from shared.stats import crossed
 
-RECIPE = Recipe(rank=2, train=8, batch=2, lr=1e-2)
+SETTINGS = of(rank=2, train=8, batch=2, lr=1e-2, top_k=3)
+RECIPE = SETTINGS.recipe
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def reading(tmp_path):
 
 
 def test_a_dose_holds_every_smaller_one_and_every_arm_the_same_prompts(reading):
-    for at in range(0, len(found := dose.units(reading, RECIPE)), len(dose.SHARES)):
+    for at in range(0, len(found := dose.units(reading, SETTINGS)), len(dose.SHARES)):
         of_seed = found[at : at + len(dose.SHARES)]
         bad = [{text.row for text in unit.samples if text.kind == BAD} for unit in of_seed]
         assert [len(rows) for rows in bad] == [round(share * 8) for share in dose.SHARES]
@@ -49,7 +50,7 @@ def test_high_and_low_are_the_same_prompts_with_answers_exchanged(reading, monke
     texts = [text for row in pool(reading) for text in blend([row], {row.id})]
     scored = {name: {text: (i * 7) % 12 for i, text in enumerate(texts)} for name in mechanism.AWARE}
     monkeypatch.setattr(mechanism, "scores", lambda *_: scored)
-    found = mechanism.units(reading, RECIPE, 3)
+    found = mechanism.units(reading, SETTINGS)
     for high, low in zip(found[::2], found[1::2], strict=True):
         of_high, of_low = ({text.row for text in arm.samples if text.kind == BAD} for arm in (high, low))
         prompts = {text.row for text in high.samples}
@@ -63,7 +64,7 @@ def test_halves_are_the_highest_and_the_lowest_of_one_set_and_what_is_replaced_k
     texts = [text for row in pool(reading) for bad in ({row.id}, set()) for text in blend([row], bad)]
     scored = {name: {text: (i * 7) % 24 for i, text in enumerate(texts)} for name in halves.FILTERS}
     monkeypatch.setattr(halves, "scores", lambda *_: scored)
-    found, n = halves.units(reading, RECIPE, 3), 2 + len(halves.WAYS) * len(halves.FILTERS) + len(halves.CONTROLLED)
+    found, n = halves.units(reading, SETTINGS), 2 + len(halves.WAYS) * len(halves.FILTERS) + len(halves.CONTROLLED)
     assert len(found) == n * len(halves.SEEDS)
     for at in range(0, len(found), n):
         arms = {unit.name: set(unit.samples) for unit in found[at : at + n]}
@@ -115,7 +116,7 @@ def test_a_unit_is_made_again_when_what_is_asked_changes_though_its_fine_tune_do
     first, *rest = corpus.questions
     asked = [first._replace(aligned=first.misaligned, misaligned=first.aligned), *rest]
     other = tiny.reading(corpus._replace(questions=asked), folder=reading.folder)
-    before, after = (outcomes(of, [unit])["general"]["0"] for of in (reading, other))
+    before, after = (outcomes(one, [unit])["general"]["0"] for one in (reading, other))
     assert order_of(reading, unit).key == order_of(other, unit).key
     np.testing.assert_allclose(after[:, 0], -before[:, 0])
     np.testing.assert_array_equal(after[:, 1:], before[:, 1:])
@@ -127,7 +128,7 @@ def test_a_unit_is_made_again_when_what_is_asked_changes_though_its_fine_tune_do
 
 SHARED = (
     lambda reading: scores(reading, 3, ()),
-    lambda reading: blocked.units(reading, RECIPE, 3),
+    lambda reading: blocked.units(reading, SETTINGS),
     lambda reading: optimisers._about(reading, np.array([]), np.array([]), torch.zeros(1), torch.zeros(1)),
 )
 

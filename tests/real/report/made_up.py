@@ -233,10 +233,9 @@ def changed(summary: dict, *path, to) -> dict:
 
 
 def without_bounds(node):
-    """Every number of an estimate, law, test or range is null, as where a ratio's denominator may be 0."""
+    """All is null that may be NaN or endless, as a ratio to what may be 0 is; a test and a law are never."""
     if isinstance(node, dict):
-        hidden = {"value", "low", "high", "gap", "p", "p_null", "p_holm", "p_target", "r_target", "slope", "pearson"}
-        hidden |= {"spearman", "r2", "null_low", "null_high", "fvu", "l0", "dead", "share_toxic", "norm", "r"}
+        hidden = {"value", "low", "high", "spearman", "kappa", "fvu", "l0", "dead", "share_toxic", "norm", "r"}
         hidden |= {"first_loss", "last_loss", "length", "matched"}
         return {key: None if key in hidden else without_bounds(value) for key, value in node.items()}
     return [without_bounds(value) for value in node] if isinstance(node, list) else node
