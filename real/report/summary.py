@@ -5,7 +5,6 @@ from base64 import b64encode
 
 from real.arms.arm import AWARE, Arm
 from real.arms.finetune import Tuned
-from real.effects.leakage import MINUS
 from real.features.gaps import Placed
 from real.features.reading import Reading
 from real.features.selection import Selected
@@ -118,10 +117,10 @@ def _measured(reading: Reading, settings: Settings, records: dict[str, Record]) 
     }
     if "leakage" in records:
         moved = _plain(records["leakage"])
-        laws, gradient = moved["laws"], moved["gradient_laws"]
-        arms_laws = {arm: laws[arm] for arm in ("control", MINUS)}
-        about = {"arms": arms_laws, "gradient": gradient, "rise": moved["rise"], "probes": moved["probes"]}
-        found |= {"leakage": laws["inducing"] | about, "dynamics": estimates.dynamics(records["leakage"])}
+        main = moved["laws"].pop("inducing")
+        about = {"arms": moved["laws"], "gradient": moved["gradient_laws"], "rise": moved["rise"]}
+        found["leakage"] = main | about | {"probes": moved["probes"]}
+        found["dynamics"] = estimates.dynamics(records["leakage"])
     if "causes" in records:
         found["causes"] = estimates.causes(records["causes"], reading.layer)
     if "judge" in records:
