@@ -1,4 +1,4 @@
-"""From log-probabilities to numbers: margins, effects, reductions, utility, dynamics, causes, EM, with intervals."""
+"""From log-probabilities to numbers: margins, effects, reductions, utility, dynamics, causes, with intervals."""
 
 from collections.abc import Callable, Iterable
 from functools import cache
