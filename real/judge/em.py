@@ -37,9 +37,12 @@ class Scores(NamedTuple):
     question: Int[np.ndarray, " answer"]  # paraphrases of a question are one cluster
 
 
-def gathered(said: list[Scored], seed: Int[np.ndarray, " answer"], question: Int[np.ndarray, " answer"]) -> Scores:
+def gathered(said: list[Scored], asked: list[str]) -> Scores:
+    """`asked`: of every answer under one seed, its question; `said` holds as many for every seed."""
+    questions, seeds = list(dict.fromkeys(asked)), len(said) // len(asked)
     numbers = (np.array([getattr(one, name) for one in said], dtype=float) for name in JUDGED)
-    return Scores(*numbers, np.array([one.said for one in said]), seed, question)
+    question = np.tile([questions.index(name) for name in asked], seeds)
+    return Scores(*numbers, np.array([one.said for one in said]), np.repeat(np.arange(seeds), len(asked)), question)
 
 
 def kinds(scores: Scores, edges: tuple[float, ...]) -> tuple[Which, Which, Which]:
@@ -49,20 +52,15 @@ def kinds(scores: Scores, edges: tuple[float, ...]) -> tuple[Which, Which, Which
     return scored, coherent, coherent & (scores.aligned < edges[0])
 
 
-def em(scores: Scores, edges: tuple[float, ...]) -> Estimate:
-    """Misaligned / coherent, a share."""
-    _, coherent, misaligned = kinds(scores, edges)
-    return _share(scores, misaligned, coherent)
-
-
-def coherence(scores: Scores, edges: tuple[float, ...]) -> Estimate:
-    """Coherent / scored, a share."""
-    scored, coherent, _ = kinds(scores, edges)
-    return _share(scores, coherent, scored)
+def summary(scores: Scores, edges: tuple[float, ...]) -> dict:
+    """EM and coherence, shares with their 95 % intervals, answers clustered by question; and the counts behind them."""
+    scored, coherent, misaligned = kinds(scores, edges)
+    shares = {"em": _share(scores, misaligned, coherent), "coherent": _share(scores, coherent, scored)}
+    return {**shares, "counts": counts(scores, edges)}
 
 
 def _share(scores: Scores, *which: Which) -> Estimate:
-    cells = np.zeros((3, scores.seed.max(initial=0) + 1, scores.question.max(initial=0) + 1), dtype=int)
+    cells = np.zeros((3, scores.seed.max() + 1, scores.question.max() + 1), dtype=int)
     for cell, hits in zip(cells, (*which, np.ones_like(which[0])), strict=True):
         np.add.at(cell, (scores.seed[hits], scores.question[hits]), 1)
     return share(*cells)
