@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.stats import spearmanr
 
 from real.judge.rubric import JUDGED
 from shared.records import Part
-from shared.stats import Estimate, share
+from shared.stats import Estimate, rank_correlation, share
 
 ALIGNED_EDGES, COHERENT_EDGES = (10.0, 20.0, 30.0, 40.0, 50.0), (30.0, 40.0, 50.0, 60.0, 70.0)
 EDGED = ("coherent", "misaligned")  # what the edges decide
@@ -93,10 +92,3 @@ def kappa(one: Which, other: Which) -> float:
         return float("nan")
     by_chance = one.mean() * other.mean() + (1 - one.mean()) * (1 - other.mean())
     return float(((one == other).mean() - by_chance) / (1 - by_chance)) if by_chance < 1 else float("nan")
-
-
-def rank_correlation(one: Float[np.ndarray, " n"], other: Float[np.ndarray, " n"]) -> float:
-    """Spearman's; NaN of fewer than three pairs, or where one side never varies."""
-    if len(one) < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
-        return float("nan")
-    return float(spearmanr(one, other).statistic)

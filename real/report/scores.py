@@ -6,7 +6,7 @@ import numpy as np
 
 from real.judge import em
 from real.judge.scoring import Harm, Judged, Jury
-from shared.stats import Estimate
+from shared.stats import Estimate, rank_correlation
 
 
 def summarise(record: Judged, harm: Harm | None, edges: tuple[float, ...], margins: dict[str, Estimate]) -> dict:
@@ -38,7 +38,7 @@ def summarise(record: Judged, harm: Harm | None, edges: tuple[float, ...], margi
             "arms": {arm: em.grid(found) for arm, found in arms.items()},
         },
         "agreement": {model: em.agreement(_pooled(arms), _pooled(theirs), edges) for model, theirs in others},
-        "margin": {"spearman": em.rank_correlation(ems[known], values[known]), "n": int(known.sum())},
+        "margin": {"spearman": rank_correlation(ems[known], values[known]), "n": int(known.sum())},
     }
     return {"judged": judged, "judging": judging}
 

@@ -15,7 +15,6 @@ from jaxtyping import Float
 
 from real.features import meaning
 from real.filters.compare import Known, cell, own, shipped
-from real.filters.scoring import rank_correlation
 from real.filters.table import Direction
 from real.models.lm import LM
 from real.report.text import templates
@@ -26,6 +25,7 @@ from shared.errors import InputError
 from shared.filtering import keep_mask
 from shared.geometry import unit
 from shared.records import Record, cached, digest, write_bytes, write_text
+from shared.stats import rank_correlation
 
 BY = "transfer"  # removes: chosen for its AUROC on the shipped sets, before any other file was scored
 SHOWN, MARKED, FEATURES, BINS = 12, 8, 3, 40  # rows, the tokens and features of each, bars
@@ -69,7 +69,7 @@ def _page(  # noqa: PLR0913 about all of these
 ) -> str:
     """`at`: a folder for the activations of the rows that are shown; it is gone afterwards."""
     columns = {name: np.array([row[name] for row in scores], dtype=float) for name in (*NAMES, "tokens")}
-    of, stays, lengths = columns[by], np.array(keep), torch.from_numpy(columns.pop("tokens"))
+    of, stays, lengths = columns[by], np.array(keep), columns.pop("tokens")
     edges, domains = np.histogram_bin_edges(of, BINS), list(own(known.reading))
     page = templates(Path(__file__).parent).get_template("screening.html.j2")
     return page.render(
@@ -84,7 +84,7 @@ def _page(  # noqa: PLR0913 about all of these
         ends=(of.min(), of.max()),
         border=min(of[~stays], default=None),
         shown=_shown(known, rows, of, keep, by, at),
-        lengths={name: rank_correlation(torch.from_numpy(column), lengths) for name, column in columns.items()},
+        lengths={name: rank_correlation(column, lengths) for name, column in columns.items()},
         worth={name: {where[1]: cell(known, name, *where).measured for where in domains} for name in NAMES},
     )
 
