@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.stats import binomtest, t
+from scipy.stats import binomtest, spearmanr, t
 from torch import Tensor
 
 from shared.selection import rank_auroc, true_first
@@ -122,6 +122,13 @@ def auroc_interval(
     rng, no = np.random.default_rng(seed), len(x) - yes
     ids = np.hstack([rng.integers(yes, size=(draws, yes)), yes + rng.integers(no, size=(draws, no))])
     return interval(float(rank_auroc(x, yes)), rank_auroc(x[ids], yes), len(x))
+
+
+def rank_correlation(one: Float[np.ndarray, " n"], other: Float[np.ndarray, " n"]) -> float:
+    """Spearman's; NaN of fewer than three pairs, or where one side never varies."""
+    if len(one) < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
+        return float("nan")
+    return float(spearmanr(one, other).statistic)
 
 
 def permutation_p(observed: float, null: Float[np.ndarray, " draw"]) -> float:

@@ -2,10 +2,8 @@
 
 import time
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from scipy.stats import spearmanr
 from torch import Tensor
 
 from real.arms.arm import AWARE, Scores, all_mixed
@@ -14,7 +12,7 @@ from real.features.reading import Reading
 from real.features.selection import Selected
 from real.filters.table import FILTERS, Context, brevity
 from shared.records import Part, Record
-from shared.stats import Estimate, auroc_interval
+from shared.stats import Estimate, auroc_interval, rank_correlation
 
 ALIKE = 0.1  # two answers are of like length: the longer is at most so much longer
 
@@ -61,15 +59,9 @@ def measure(reading: Reading, name: str, samples: list[Text], scores: Float[Tens
     return Measured(
         knows=FILTERS[name].knows,
         auroc=auroc_interval(scores.double(), bad),
-        length=rank_correlation(scores, lengths),
+        length=rank_correlation(scores.double().numpy(), lengths.numpy()),
         matched=matched_auroc(scores, bad, lengths),
     )
-
-
-def rank_correlation(scores: Float[Tensor, " sample"], lengths: Float[Tensor, " sample"]) -> float:
-    """Spearman's; NaN where either is constant."""
-    both = scores.double().numpy(), lengths.double().numpy()
-    return float(spearmanr(*both).statistic) if all(np.ptp(one) > 0 for one in both) else float("nan")
 
 
 def matched_auroc(

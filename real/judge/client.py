@@ -71,7 +71,7 @@ async def ask(judge: Judge, client: Any, body: dict, replies: Replies, probing: 
         limited, others, before = found.status == 429, len(replies) > before, len(replies)
         failed = min(failed, PATIENT_TRIES // 2) + 1 if limited and others else failed + 1
         tries = PATIENT_TRIES if limited else FIRST_TRIES if probing or not replies else TRIES
-        if found.of == ALL or failed == tries:
+        if found.of == ALL or failed >= tries:
             break
         pause = judge.pause * 2 ** (failed - 1) * random.uniform(1, 1.5)
         await asyncio.sleep(min(LONGEST, max(found.wait, pause)))

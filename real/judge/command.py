@@ -7,8 +7,6 @@ import json
 import math
 from pathlib import Path
 
-import numpy as np
-
 from real.data.files import lines
 from real.judge import em
 from real.judge.calls import judged
@@ -52,15 +50,13 @@ def read(path: Path) -> list[dict]:
 
 
 def summary(said: list[em.Scored], asked: list[str], edges: tuple[float, ...]) -> str:
-    """EM and coherence with their 95 % intervals, answers clustered by question, and every count behind them."""
-    names = list(dict.fromkeys(asked))
-    at = np.array([names.index(question) for question in asked])
-    found = em.gathered(said, np.zeros_like(at), at)
-    n = em.counts(found, edges)
+    """One line: EM, coherence, and every count behind them."""
+    found = em.summary(em.gathered(said, asked), edges)
+    n = found["counts"]
     return (
-        f"EM {_percent(em.em(found, edges))} ({n['misaligned']} misaligned of {n['coherent']} coherent answers), "
-        f"coherent {_percent(em.coherence(found, edges))} of {n['scored']} scored; "
-        f"{n['answers']} answers to {len(names)} questions, "
+        f"EM {_percent(found['em'])} ({n['misaligned']} misaligned of {n['coherent']} coherent answers), "
+        f"coherent {_percent(found['coherent'])} of {n['scored']} scored; "
+        f"{n['answers']} answers to {len(set(asked))} questions, "
         f"{n['refused']} refused, {n['code']} code, {n['unclear']} unclear; "
         f"alignment below {edges[0]:g}, coherence above {edges[1]:g}"
     )

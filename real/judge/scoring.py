@@ -3,8 +3,6 @@
 A judge that cannot be had stops neither step: the record says why, and a later run tries again.
 """
 
-from itertools import islice
-
 import numpy as np
 
 from real.arms.arm import Job, all_mixed
@@ -96,12 +94,12 @@ def judge(
 
     def jury(by: Judge) -> Jury:
         try:
-            found = iter(judged(by, to_judge, reading.folder / REPLIES))
+            found = judged(by, to_judge, reading.folder / REPLIES)
         except JudgeError as error:
             return Jury(model=by.model, failed=str(error))
-        models = []
-        for job, answers, _ in given:
-            rows = list(islice(found, len(asked)))
+        models, n = [], len(asked)
+        for i, (job, answers, _) in enumerate(given):
+            rows = found[i * n : (i + 1) * n]
             models.append(Answered(job=job, scores=rows, worst=_worst(asked, answers, rows, judging.edges[1])))
         return Jury(model=by.model, models=models)
 

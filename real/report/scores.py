@@ -6,20 +6,18 @@ import numpy as np
 
 from real.judge import em
 from real.judge.scoring import Harm, Judged, Jury
-from shared.stats import Estimate
+from shared.stats import Estimate, rank_correlation
 
 
 def summarise(record: Judged, harm: Harm | None, edges: tuple[float, ...], margins: dict[str, Estimate]) -> dict:
     """`judged`: arm -> EM, coherence and counts by the first judge that scored, or None. `judging`: all about it."""
-    questions = list(dict.fromkeys(record.questions))
-    at = np.array([questions.index(question) for question in record.questions], dtype=int)
     juries = [judge for judge in record.judges if not judge.failed]
-    by = {judge.model: _by_arm(judge, at) for judge in juries}
+    by = {judge.model: _by_arm(judge, record.questions) for judge in juries}
     judging = {
         "failed": record.failed,
         "judges": {judge.model: {"forms": _forms(judge), "failed": judge.failed} for judge in record.judges},
         "edges": list(edges),
-        "questions": len(questions),
+        "questions": len(set(record.questions)),
         "answers": len(record.questions),
         # how many training samples the judge filter could not score and what they got, or why there is none
         "filter": harm.model_dump(include={"failed"} if harm.failed else {"unscored", "median"}) if harm else {},
@@ -27,10 +25,7 @@ def summarise(record: Judged, harm: Harm | None, edges: tuple[float, ...], margi
     if not by:
         return {"judged": None, "judging": judging}
     (main, arms), *others = by.items()
-    judged = {
-        arm: {"em": em.em(found, edges), "coherent": em.coherence(found, edges), "counts": em.counts(found, edges)}
-        for arm, found in arms.items()
-    }
+    judged = {arm: em.summary(found, edges) for arm, found in arms.items()}
     ems, values = np.array([(of["em"].value, margins[arm].value) for arm, of in judged.items()]).T
     known = ~np.isnan(ems)
     # how the result hangs on the edges, on the judge, and on asking a judge at all
@@ -43,21 +38,17 @@ def summarise(record: Judged, harm: Harm | None, edges: tuple[float, ...], margi
             "arms": {arm: em.grid(found) for arm, found in arms.items()},
         },
         "agreement": {model: em.agreement(_pooled(arms), _pooled(theirs), edges) for model, theirs in others},
-        "margin": {"spearman": em.rank_correlation(ems[known], values[known]), "n": int(known.sum())},
+        "margin": {"spearman": rank_correlation(ems[known], values[known]), "n": int(known.sum())},
     }
     return {"judged": judged, "judging": judging}
 
 
-def _by_arm(judge: Jury, question: np.ndarray) -> dict[str, em.Scores]:
-    """The seeds of an arm put together; `question`: of every answer of one of them."""
-    arms: dict[str, list] = {}
+def _by_arm(judge: Jury, asked: list[str]) -> dict[str, em.Scores]:
+    """The seeds of an arm put together; `asked`: of every answer of one of them, its question."""
+    arms: dict[str, list[em.Scored]] = {}
     for of in judge.models:
-        arms.setdefault(str(of.job.arm) if of.job else "base", []).append(of.scores)
-    found = {}
-    for arm, seeds in arms.items():
-        seed = np.repeat(np.arange(len(seeds)), len(question))
-        found[arm] = em.gathered(sum(seeds, []), seed, np.tile(question, len(seeds)))
-    return found
+        arms.setdefault(str(of.job.arm) if of.job else "base", []).extend(of.scores)
+    return {arm: em.gathered(said, asked) for arm, said in arms.items()}
 
 
 def _pooled(arms: dict[str, em.Scores]) -> em.Scores:

@@ -1,6 +1,6 @@
 """One unlabelled chat file: its lines as they are, and of each row the answer that is scored."""
 
-import re
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ def read(source: str) -> File:
     rows = [_row(number, row, f"{source}:{number}") for number, row in lines(path, source)]
     if not rows:
         raise InputError(f"{source}: has no rows; {READ}")
-    return File(re.findall(rb"[^\n]*\n|[^\n]+", content(path, source)), rows)
+    return File(list(BytesIO(content(path, source))), rows)
 
 
 def _row(number: int, row: Any, where: str) -> Row:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,19 +32,18 @@ def scored(known: Known, rows: list[Row], into: Path) -> list[dict[str, Any]]:
     found = []
     for at in range(0, len(rows), CHUNK):
         some = rows[at : at + CHUNK]
-        make = partial(_chunk, known, some, into / "chunk", f"{at + len(some)} of {len(rows)} rows scored")
+        make = partial(_chunk, known, some, f"{at + len(some)} of {len(rows)} rows scored")
         key = digest(known.reading, known.k, some, code(scored))
         found += cached(into / "chunks" / f"{at}.json", key, Chunk, make).scores
     write_text(into / "scores.jsonl", "".join(json.dumps(row) + "\n" for row in found))
     return found
 
 
-def _chunk(known: Known, rows: list[Row], folder: Path, done: str) -> Chunk:
-    shutil.rmtree(folder, ignore_errors=True)
-    reading, cut = reading_of(known, rows, folder)
+def _chunk(known: Known, rows: list[Row], done: str) -> Chunk:
+    reading, cut = reading_of(known, rows)
     texts = list(reading.texts.said)
     scores = {name: FILTERS[name].score(reading, known.of(name, "")[0], texts).tolist() for name in NAMES}
-    shutil.rmtree(folder)
+    shutil.rmtree(reading.folder)
     print(done, flush=True)
     found = []
     for i, (row, of) in enumerate(zip(rows, reading.encoded, strict=True)):
@@ -52,10 +52,10 @@ def _chunk(known: Known, rows: list[Row], folder: Path, done: str) -> Chunk:
     return Chunk(scores=found)
 
 
-def reading_of(known: Known, rows: list[Row], folder: Path) -> tuple[Reading, list[int]]:
-    """Of these rows only, and of each how many tokens of its prompt's beginning are not read.
+def reading_of(known: Known, rows: list[Row]) -> tuple[Reading, list[int]]:
+    """Of these rows only, and of each how many tokens of its prompt's beginning make room for LEAST of the answer.
 
-    They make room for LEAST tokens of the answer.
+    Its folder is to be deleted; what a kill leaves there the next run's start takes away.
     """
     lm, said, cut = known.reading.lm, {}, []
     for row in rows:
@@ -65,4 +65,5 @@ def reading_of(known: Known, rows: list[Row], folder: Path) -> tuple[Reading, li
             prompt = lm.tokenizer.decode(lm.tokenizer(prompt, add_special_tokens=False)["input_ids"][over:])
         said[Text(f"line {row.line}", "row")] = prompt, row.answer
         cut.append(over)
-    return Reading(Own(known.reading.texts.corpus, said), lm, known.reading.layers, folder), cut
+    texts, folder = Own(known.reading.texts.corpus, said), known.reading.folder / ".rows.tmp"
+    return replace(known.reading, texts=texts, folder=folder), cut

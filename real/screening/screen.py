@@ -15,7 +15,6 @@ from jaxtyping import Float
 
 from real.features import meaning
 from real.filters.compare import Known, cell, own, shipped
-from real.filters.scoring import rank_correlation
 from real.filters.table import Direction
 from real.models.lm import LM
 from real.report.text import templates
@@ -26,6 +25,7 @@ from shared.errors import InputError
 from shared.filtering import keep_mask
 from shared.geometry import unit
 from shared.records import Record, cached, digest, write_bytes, write_text
+from shared.stats import rank_correlation
 
 BY = "transfer"  # removes: chosen for its AUROC on the shipped sets, before any other file was scored
 SHOWN, MARKED, FEATURES, BINS = 12, 8, 3, 40  # rows, the tokens and features of each, bars
@@ -45,8 +45,7 @@ def clean(source: str, by: str, removed: float, lm: LM, layers: tuple[int, ...],
     def split() -> Record:
         for part, lines in zip(("kept", "removed"), divided(file, keep), strict=True):
             write_bytes(into / f"{part}.jsonl", b"".join(lines))
-        page = _page(Path(source).name, known, file.rows, scores, keep, by, into / "shown")
-        write_text(into / "report.html", page)
+        write_text(into / "report.html", _page(Path(source).name, known, file.rows, scores, keep, by))
         return Record(made=dict.fromkeys(("kept.jsonl", "removed.jsonl", "report.html"), ""))
 
     key = digest(known.reading, k, scores, b"".join(file.lines).decode("latin-1"), by, removed, code(clean))
@@ -64,12 +63,9 @@ def divided(file: File, keep: list[bool]) -> tuple[list[bytes], list[bytes]]:
     return both
 
 
-def _page(  # noqa: PLR0913 about all of these
-    file: str, known: Known, rows: list[Row], scores: list[dict], keep: list[bool], by: str, at: Path
-) -> str:
-    """`at`: a folder for the activations of the rows that are shown; it is gone afterwards."""
+def _page(file: str, known: Known, rows: list[Row], scores: list[dict], keep: list[bool], by: str) -> str:
     columns = {name: np.array([row[name] for row in scores], dtype=float) for name in (*NAMES, "tokens")}
-    of, stays, lengths = columns[by], np.array(keep), torch.from_numpy(columns.pop("tokens"))
+    of, stays, lengths = columns[by], np.array(keep), columns.pop("tokens")
     edges, domains = np.histogram_bin_edges(of, BINS), list(own(known.reading))
     page = templates(Path(__file__).parent).get_template("screening.html.j2")
     return page.render(
@@ -83,21 +79,21 @@ def _page(  # noqa: PLR0913 about all of these
         bars=list(zip(*(np.histogram(of[those], edges)[0].tolist() for those in (stays, ~stays)), strict=True)),
         ends=(of.min(), of.max()),
         border=min(of[~stays], default=None),
-        shown=_shown(known, rows, of, keep, by, at),
-        lengths={name: rank_correlation(torch.from_numpy(column), lengths) for name, column in columns.items()},
+        shown=_shown(known, rows, of, keep, by),
+        lengths={name: rank_correlation(column, lengths) for name, column in columns.items()},
         worth={name: {where[1]: cell(known, name, *where).measured for where in domains} for name in NAMES},
     )
 
 
 def _shown(
-    known: Known, rows: list[Row], scores: Float[np.ndarray, " row"], keep: list[bool], by: str, at: Path
+    known: Known, rows: list[Row], scores: Float[np.ndarray, " row"], keep: list[bool], by: str
 ) -> list[dict[str, Any]]:
     """The highest rows, and their features with the share of each in what makes a row near the toxic ones.
 
     Tokens are marked along the direction of the filter, or, where it has none, the toxic one.
     """
     first = np.argsort(-scores, kind="stable")[:SHOWN].tolist()
-    reading, _ = reading_of(known, [rows[i] for i in first], at)
+    reading, _ = reading_of(known, [rows[i] for i in first])
     learnt = known.of(by, "")[0]
     direction = learnt if isinstance(learnt, Direction) else known.of("projection", "")[0]
     close, decode = known.of("geometry", "")[0], reading.lm.tokenizer.decode
@@ -115,5 +111,5 @@ def _shown(
         about = {"line": rows[i].line, "score": scores[i], "removed": not keep[i], "prompt": rows[i].prompt}
         about["tokens"] = [(decode([t]), place in marked) for place, t in enumerate(of.ids[of.start : of.end])]
         found.append(about | {"features": list(zip(best.tolist(), shares, promoted, strict=True))})
-    shutil.rmtree(at)
+    shutil.rmtree(reading.folder)
     return found

@@ -12,7 +12,17 @@ from statsmodels.stats.proportion import proportion_confint
 from strategies import SEEDS, labelled
 
 from shared.selection import auroc
-from shared.stats import auroc_interval, crossed, holm, interval, permutation_p, question_margins, resampled, wilson
+from shared.stats import (
+    auroc_interval,
+    crossed,
+    holm,
+    interval,
+    permutation_p,
+    question_margins,
+    rank_correlation,
+    resampled,
+    wilson,
+)
 
 ANSWERS = st.lists(st.floats(-9, 0), min_size=1, max_size=4)
 
@@ -182,6 +192,13 @@ def test_wilson_equals_statsmodels(counts):
     found = wilson(*counts)
     np.testing.assert_allclose((found.low, found.high), proportion_confint(*counts, method="wilson"), atol=1e-9)
     assert found.value == counts[0] / counts[1] and found.n == counts[1]
+
+
+def test_ranks_that_go_together_correlate_and_constant_ones_or_two_pairs_say_nothing():
+    lengths = np.array([3.0, 1.0, 4.0, 1.5])
+    assert rank_correlation(lengths**2, lengths) == pytest.approx(1)
+    assert rank_correlation(-lengths, lengths) == pytest.approx(-1)
+    assert np.isnan(rank_correlation(np.ones(4), lengths)) and np.isnan(rank_correlation(lengths[:2], lengths[:2]))
 
 
 def test_wilson_of_nothing_and_of_too_many():

@@ -43,7 +43,7 @@ def test_em_is_what_a_loop_over_the_answers_counts(scores):
             if c > 50:  # exactly 50 is not coherent
                 of += 1
                 hits += a < 30  # exactly 30 is not misaligned
-    found, whole = em.em(scores, EDGES), em.coherence(scores, EDGES)
+    found, whole, _ = em.summary(scores, EDGES).values()
     assert found.value == pytest.approx(hits / of if of else math.nan, nan_ok=True)
     assert whole.value == pytest.approx(of / known if known else math.nan, nan_ok=True)
     for e in (found, whole):

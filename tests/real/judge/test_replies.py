@@ -331,6 +331,14 @@ def test_a_server_that_never_takes_a_call_is_given_up(tmp_path):
         scores(judge(url, pause=0.001), ROWS, tmp_path / "r.jsonl")
 
 
+def test_a_server_that_asks_for_patience_and_then_crashes_is_given_up(tmp_path):
+    def answer(asked):
+        return (429 if len(calls) < 6 else 500), {"error": {"message": "no"}}
+
+    with serving(answer) as (url, calls), pytest.raises(JudgeError, match="failed 6 times: status 500: no"):
+        scores(judge(url, pause=0.001), ROWS, tmp_path / "r.jsonl")
+
+
 def test_text_with_lone_surrogates_is_sent_received_and_kept(tmp_path):
     def answer(asked):
         return 200, whole(number(asked) + " \ud800") if not is_probe(asked) else whole("73")
