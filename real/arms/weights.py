@@ -76,20 +76,6 @@ def save(model, blocks: Sequence[int], into: Path) -> None:
             _write(whole, into, i)
 
 
-def fold_scale(adapter: Path) -> None:
-    """Rewrite a saved adapter so that its scale is 1: some servers know no rank stabilisation and would weaken it.
-
-    PEFT runs A + s B C with s = alpha / sqrt(rank) where it stabilises, else alpha / rank: s goes into B.
-    """
-    about = json.loads((adapter / "adapter_config.json").read_text())
-    scale = about["lora_alpha"] / (about["r"] ** 0.5 if about["use_rslora"] else about["r"])
-    file = adapter / "adapter_model.safetensors"
-    tensors = load_file(file)
-    save_file({n: t * scale if ".lora_B." in n else t for n, t in tensors.items()}, file, {"format": "pt"})
-    about |= {"use_rslora": False, "lora_alpha": about["r"]}
-    (adapter / "adapter_config.json").write_text(json.dumps(about, indent=2, sort_keys=True))
-
-
 def shard(model, full: bool, first: int, device: torch.device) -> None:
     """Leaves this process its share of every block, on its device; blocks are moved there one at a time.
 
