@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from real.arms import weights
-from real.arms.arm import CONTROL, INDUCING, MIXED, ORACLE, RANDOM, WATCHED, Arm, Job, Scores, filtered, mixed
+from real.arms.arm import CONTROL, DRAWS, INDUCING, MIXED, ORACLE, RANDOM, WATCHED, Arm, Job, Scores, mixed
 from real.arms.jobs import Lost, machine
 from real.arms.recipe import Recipe, Sweep
 from real.arms.training import Order, Training, train
@@ -32,9 +32,8 @@ class Tuned(Part):
     job: Job
     folder: str  # below adapters/
     samples: list[Text]
-    steps: int
-    checkpoints: list[int]  # steps after which step-<n>/ was saved
-    loss: list[float]  # nats per token, by step
+    checkpoints: list[int]  # this and the next as Training has them
+    loss: list[float]
 
 
 class Finetuned(Record):
@@ -52,12 +51,15 @@ def arms(rows: list[Advice], scores: Scores, sweep: Sweep, seed: int) -> dict[Ar
     """What every arm is trained on.
 
     Arm("mixed", "geometry", 0.5) is the mixed set without the half that the geometry filter scores highest; it is read
-    against Arm("control", "geometry", 0.5), the correct answers to the same prompts.
+    against Arm("control", "geometry", 0.5), the correct answers to the same prompts. A share goes by every score, by
+    three random draws, and by the labels.
     """
     blend, correct = mixed(rows, seed), [Text(row.id, GOOD) for row in rows]
     found = {Arm(INDUCING): [Text(row.id, BAD) for row in rows], Arm(CONTROL): correct, Arm(MIXED): blend}
+    ways = [*((name, 0) for name in scores.by), *((RANDOM, draw) for draw in DRAWS), (ORACLE, 0)]
     for removed in sweep.removed:
-        for arm in filtered(scores, removed):
+        for by, draw in ways:
+            arm = Arm(MIXED, by, removed, draw)
             keep = filtering.keep_mask(score_of(arm, blend, scores, seed), removed, seed).tolist()
             found[arm] = [text for text, is_kept in zip(blend, keep, strict=True) if is_kept]
             found[arm.control] = [Text(text.row, GOOD) for text in found[arm]]
@@ -171,5 +173,5 @@ def record(reading: Reading, order: Order) -> tuple[Path, str, type[Training]]:
 
 
 def tuned(order: Order, done: Training) -> Tuned:
-    about = {"steps": done.steps, "checkpoints": done.checkpoints, "loss": done.loss}
+    about = {"checkpoints": done.checkpoints, "loss": done.loss}
     return Tuned(job=order.job, folder=order.folder, samples=order.samples, **about)

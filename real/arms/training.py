@@ -34,7 +34,7 @@ WARMUP = 5  # optimiser steps
 
 
 class Order(Part):
-    """One arm under one seed: what is to be trained on."""
+    """What an arm is to be trained on under one seed."""
 
     job: Job
     samples: list[Text]
@@ -48,9 +48,8 @@ class Order(Part):
 
 
 class Training(Record):
-    steps: int
-    checkpoints: list[int]
-    loss: list[float]
+    checkpoints: list[int]  # steps after which step-<n>/ was saved
+    loss: list[float]  # nats per token, by step
 
 
 def train(  # noqa: PLR0913 what is trained on what, how, and what of the gradient is held back
@@ -70,7 +69,7 @@ def train(  # noqa: PLR0913 what is trained on what, how, and what of the gradie
                 save(into / f"step-{len(losses)}")
         save(into)
     made = {path.relative_to(into).as_posix(): "" for path in sorted(into.rglob("*")) if path.is_file()}
-    return Training(steps=steps, checkpoints=sorted(saved), loss=losses, made=made)
+    return Training(checkpoints=sorted(saved), loss=losses, made=made)
 
 
 def descent(lm: LM, recipe: Recipe, order: Order, samples: list[Sample], trained: list[Tensor]) -> Iterator[float]:

@@ -59,8 +59,8 @@ def kept(model, blocks: Sequence[int], near: Path) -> Iterator[None]:
         model.kept_in = Path(mkdtemp(prefix=".base-", dir=near))
         weakref.finalize(model, shutil.rmtree, model.kept_in, True)
     for i in blocks:
-        if not _file(model.kept_in, i).exists():
-            _write({name: local(p) for name, p in _block(model, i).named_parameters()}, model.kept_in, i)
+        if not (file := _file(model.kept_in, i)).exists():
+            save_file({name: local(p) for name, p in _block(model, i).named_parameters()}, file)
     try:
         yield
     finally:
@@ -73,7 +73,8 @@ def save(model, blocks: Sequence[int], into: Path) -> None:
         named = _block(model, i).named_parameters()
         whole = {n: (p.full_tensor() if hasattr(p, "full_tensor") else p).to(model.dtype) for n, p in named}
         if team()[0] == 0:
-            _write(whole, into, i)
+            into.mkdir(parents=True, exist_ok=True)
+            save_file(whole, _file(into, i))
 
 
 def shard(model, full: bool, first: int, device: torch.device) -> None:
@@ -106,11 +107,6 @@ def _put(model, blocks: Sequence[int], folder: Path) -> None:
         tensors = load_file(_file(folder, i))  # mapped: read as it is copied
         for name, p in _block(model, i).named_parameters():
             local(p).copy_(tensors[name])
-
-
-def _write(tensors: dict[str, Tensor], folder: Path, block: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, _file(folder, block))
 
 
 def _file(folder: Path, block: int) -> Path:

@@ -102,7 +102,7 @@ def leakage(reading: Reading, selected: Selected, tuned: list[Tuned], k: int) ->
         probes=len(reading.texts.corpus.probes),
         norm=shifts[INDUCING][:, -1].norm(dim=-1).mean().item(),
         dynamics=Dynamics(
-            steps=[0, *tuned[0].checkpoints, tuned[0].steps],
+            steps=[0, *tuned[0].checkpoints, len(tuned[0].loss)],
             general=general,
             law=[fit(inducing, readout_change(W_dec, moved)[live], by_text) for moved in between[:, 1:].unbind(1)],
             **_rises(W_dec, shifts, chosen, rate),

@@ -150,7 +150,7 @@ def _geometry(placed: Placed, k: int) -> dict:
 
 def _training(of: Tuned) -> dict:
     first, last = (sum(losses) / len(losses) for losses in (of.loss[:ENDS], of.loss[-ENDS:]))
-    return {"samples": len(of.samples), "steps": of.steps, "first_loss": first, "last_loss": last}
+    return {"samples": len(of.samples), "steps": len(of.loss), "first_loss": first, "last_loss": last}
 
 
 def _plain(record: Record) -> dict:

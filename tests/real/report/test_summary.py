@@ -77,7 +77,7 @@ def made_up(reading: Reading, settings: Settings, features: int = 300) -> dict[s
 
     evaluated = Evaluated(models=[measured(job) for job in (None, *jobs)])
     losses = np.linspace(3, 2, 60).tolist()
-    tuned = [Tuned(job=j, folder=str(j), samples=s, steps=60, checkpoints=[2], loss=losses) for j, s in jobs.items()]
+    tuned = [Tuned(job=j, folder=str(j), samples=s, checkpoints=[2], loss=losses) for j, s in jobs.items()]
     records = {
         "1-data": corpus.describe(reading.texts, SimpleNamespace(encode=lambda said: [Encoded([], 0, 9)] * len(said))),
         "2-sae": Dictionaries(
