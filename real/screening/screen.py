@@ -85,7 +85,7 @@ def _page(  # noqa: PLR0913 about all of these
         border=min(of[~stays], default=None),
         shown=_shown(known, rows, of, keep, by, at),
         lengths={name: rank_correlation(torch.from_numpy(column), lengths) for name, column in columns.items()},
-        worth={name: {where[1]: cell(known, name, *where).measured for where in domains} for name in NAMES},
+        worth={name: {where[1]: cell(known, name, *where) for where in domains} for name in NAMES},
     )
 
 
