@@ -78,6 +78,7 @@ def leakage(reading: Reading, selected: Selected, tuned: list[Tuned], k: int) ->
     live = rate > 0
     live[chosen["inducing"]] = False  # they make up the target
     live = live.nonzero()[:, 0]
+    groups = {**chosen, "live": live}
     last = {arm: readout_change(W_dec, shift[:, -1]) for arm, shift in shifts.items()}
     measured = {arm: moved[live] for arm, moved in {**last, MINUS: last[INDUCING] - last[CONTROL]}.items()}
 
@@ -95,10 +96,7 @@ def leakage(reading: Reading, selected: Selected, tuned: list[Tuned], k: int) ->
         by_gradient={arm: by_gradient[arm].tolist() for arm in last},
         is_toxic=torch.isin(live, chosen["toxic"]).tolist(),
         measured={arm: measured[arm].tolist() for arm in last},
-        rise={
-            arm: {name: moved[which].mean().item() for name, which in {**chosen, "live": live}.items()}
-            for arm, moved in last.items()
-        },
+        rise={arm: {name: moved[ids].mean().item() for name, ids in groups.items()} for arm, moved in last.items()},
         probes=len(reading.texts.corpus.probes),
         norm=shifts[INDUCING][:, -1].norm(dim=-1).mean().item(),
         dynamics=Dynamics(
@@ -144,11 +142,6 @@ def _rises(W_dec: Tensor, shifts: dict[str, Tensor], sets: dict[str, Tensor], ra
     directions = {name: target(W_dec, ids) for name, ids in sets.items()}
     picks = matched(sets["toxic"], sets["toxic"], rate, DRAWS, np.random.default_rng(0))
     random = torch.stack([target(W_dec, ids) for ids in torch.from_numpy(picks)])
-    over_seeds = {arm: moved.mean(0) for arm, moved in shifts.items()}
-    return {
-        "rise": {
-            arm: {name: (moved @ direction).tolist() for name, direction in directions.items()}
-            for arm, moved in over_seeds.items()
-        },
-        "random": {arm: (moved.mean(1) @ random.T).tolist() for arm, moved in over_seeds.items()},
-    }
+    means = {arm: moved.mean(0) for arm, moved in shifts.items()}  # over seeds
+    rise = {arm: {name: (moved @ d).tolist() for name, d in directions.items()} for arm, moved in means.items()}
+    return {"rise": rise, "random": {arm: (moved.mean(1) @ random.T).tolist() for arm, moved in means.items()}}
