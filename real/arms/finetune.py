@@ -22,18 +22,14 @@ from real.models import devices, loading
 from shared import filtering
 from shared.code import code
 from shared.errors import InputError
-from shared.records import Part, Record, cached, digest, whole
+from shared.records import Record, cached, digest, whole
 
 CHECKPOINTS = tuple(i / 20 for i in range(1, 20))  # of the steps of the arms whose dynamics are read
 FEW = (0.25, 0.5, 0.75)  # where each is as large as the blocks themselves
 
 
-class Tuned(Part):
-    job: Job
-    folder: str  # below adapters/
-    samples: list[Text]
-    checkpoints: list[int]  # this and the next as Training has them
-    loss: list[float]
+class Tuned(Order):
+    loss: list[float]  # nats per token, by step
 
 
 class Finetuned(Record):
@@ -80,7 +76,7 @@ def finetune(reading: Reading, scores: Scores, recipe: Recipe, sweep: Sweep) -> 
     """Step 6. Train every arm under every seed; an arm whose folder is whole is not trained again."""
     found, made, all_ = [], {}, orders(reading, scores, recipe, sweep)
     for o, done in zip(all_, trained(reading, all_, recipe), strict=True):
-        found.append(tuned(o, done))
+        found.append(Tuned(**dict(o), loss=done.loss))
         made |= {f"adapters/{o.folder}/{name}": "" for name in ("training.json", *done.made)}
     return Finetuned(jobs=found, made=made)
 
@@ -94,9 +90,10 @@ def orders(reading: Reading, scores: Scores, recipe: Recipe, sweep: Sweep) -> li
 
 def order(reading: Reading, job: Job, samples: list[Text], recipe: Recipe) -> Order:
     """Its key holds all that decides the weights, so that a changed setting never meets a stale adapter."""
-    checkpoints = (FEW if recipe.full else CHECKPOINTS) if job.arm in WATCHED else ()
     said, corpus = [reading.texts.said[text] for text in samples], reading.texts.corpus
     draws = recipe.epochs * len(corpus.advice[corpus.trained].train)
+    shares, steps = FEW if recipe.full else CHECKPOINTS, -(-draws // recipe.batch)
+    checkpoints = sorted({round(share * steps) for share in shares} - {0, steps}) if job.arm in WATCHED else []
     key = digest(reading.lm, recipe, job.seed, draws, checkpoints, said, code(tune))
     return Order(job=job, samples=samples, draws=draws, checkpoints=checkpoints, key=key)
 
@@ -170,8 +167,3 @@ def tune(reading: Reading, order: Order, recipe: Recipe) -> Training:
 def record(reading: Reading, order: Order) -> tuple[Path, str, type[Training]]:
     """Where a fine-tune is kept, and as what."""
     return reading.folder / "adapters" / order.folder / "training.json", order.key, Training
-
-
-def tuned(order: Order, done: Training) -> Tuned:
-    about = {"checkpoints": done.checkpoints, "loss": done.loss}
-    return Tuned(job=order.job, folder=order.folder, samples=order.samples, **about)

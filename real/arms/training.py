@@ -39,7 +39,7 @@ class Order(Part):
     job: Job
     samples: list[Text]
     draws: int  # samples that the optimiser sees in all, the same for every arm: fewer are passed over more often
-    checkpoints: tuple[float, ...]  # shares of the steps after which the weights are saved, too
+    checkpoints: list[int]  # steps after which the weights are saved, too
     key: str  # of all that decides the result
 
     @property
@@ -48,7 +48,6 @@ class Order(Part):
 
 
 class Training(Record):
-    checkpoints: list[int]  # steps after which step-<n>/ was saved
     loss: list[float]  # nats per token, by step
 
 
@@ -57,19 +56,17 @@ def train(  # noqa: PLR0913 what is trained on what, how, and what of the gradie
 ) -> Training:
     """One arm: linear decay of the learning rate, mean loss over the tokens of the answers and their end of turn.
 
-    What is trained goes to `into`, as it was after a share of the steps to `into`/step-<n>.
+    What is trained goes to `into`, as it was at a checkpoint to `into`/step-<n>.
     """
-    steps = -(-order.draws // recipe.batch)
-    saved = {round(share * steps) for share in order.checkpoints} - {0, steps}
     with trainable(lm, recipe, order.job.seed, into.parent) as (trained, save), stopping(lm.model, without):
         losses = []
         for loss in descent(lm, recipe, order, samples, trained):
             losses.append(loss)
-            if len(losses) in saved:
+            if len(losses) in order.checkpoints:
                 save(into / f"step-{len(losses)}")
         save(into)
     made = {path.relative_to(into).as_posix(): "" for path in sorted(into.rglob("*")) if path.is_file()}
-    return Training(checkpoints=sorted(saved), loss=losses, made=made)
+    return Training(loss=losses, made=made)
 
 
 def descent(lm: LM, recipe: Recipe, order: Order, samples: list[Sample], trained: list[Tensor]) -> Iterator[float]:

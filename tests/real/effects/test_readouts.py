@@ -20,7 +20,7 @@ def world(tmp_path):
     corpus = tiny.advice(8)._replace(questions=tiny.questions(3, aligned=2).questions, probes=["3 4 5", "6 7"])
     reading, recipe = tiny.reading(corpus, folder=tmp_path), Recipe(rank=2, train=8, batch=2, lr=1e-2)
     texts = [Text(f"h{i}", BAD) for i in range(8)]
-    order = Order(job=Job(Arm(INDUCING), 0), samples=texts, draws=8, checkpoints=(0.5,), key="")
+    order = Order(job=Job(Arm(INDUCING), 0), samples=texts, draws=8, checkpoints=[2], key="")
     train(reading.lm, recipe, order, reading.samples(texts), tmp_path / "arm")
     return reading, tmp_path / "arm"
 
