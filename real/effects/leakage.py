@@ -56,7 +56,6 @@ class Leaked(Record):
     is_toxic: list[bool]
     measured: dict[str, list[float]]  # change of every live feature's readout
     rise: dict[str, dict[str, float]]  # arm -> set -> mean change
-    probes: int
     norm: float  # mean length of the inducing arm's shift
     dynamics: Dynamics
 
@@ -97,7 +96,6 @@ def leakage(reading: Reading, selected: Selected, tuned: list[Tuned], k: int) ->
         is_toxic=torch.isin(live, chosen["toxic"]).tolist(),
         measured={arm: measured[arm].tolist() for arm in last},
         rise={arm: {name: moved[ids].mean().item() for name, ids in groups.items()} for arm, moved in last.items()},
-        probes=len(reading.texts.corpus.probes),
         norm=shifts[INDUCING][:, -1].norm(dim=-1).mean().item(),
         dynamics=Dynamics(
             steps=[0, *tuned[0].checkpoints, len(tuned[0].loss)],

@@ -120,7 +120,7 @@ def _measured(reading: Reading, settings: Settings, records: dict[str, Record]) 
         moved = _plain(records["leakage"])
         laws, gradient = moved["laws"], moved["gradient_laws"]
         arms_laws = {arm: laws[arm] for arm in ("control", MINUS)}
-        about = {"arms": arms_laws, "gradient": gradient, "rise": moved["rise"], "probes": moved["probes"]}
+        about = {"arms": arms_laws, "gradient": gradient, "rise": moved["rise"], "probes": records["data"].probes}
         found |= {"leakage": laws["inducing"] | about, "dynamics": estimates.dynamics(records["leakage"])}
     if "causes" in records:
         found["causes"] = estimates.causes(records["causes"], reading.layer)

@@ -139,7 +139,6 @@ def leaked_of(sweep: Sweep, rng, features: int, said) -> Leaked:
         gradient_laws=laws,
         predicted=predicted.tolist(),
         measured=moved,
-        probes=48,
         by_gradient=dict.fromkeys(lift, predicted.tolist()),
         is_toxic=(np.arange(features) % 40 == 0).tolist(),
         rise={arm: {"toxic": 0.02, "inducing": 0.05, "control": -0.01, "live": 0.0} for arm in lift},
