@@ -180,7 +180,7 @@ def _adapter(lm: LM, rank: int, seed: int):
 
     peft = adapted(lm, rank, seed)
     config = peft.peft_config["default"]
-    scale = config.lora_alpha / rank**0.5
+    scale = config.lora_alpha / rank**0.5  # that the adapters, which have read this already, run with
     config.lora_alpha, config.use_rslora = rank, False  # as is saved: a scale of 1
 
     def save(into: Path) -> None:
