@@ -97,7 +97,7 @@ def test_so_does_one_of_smollm2(tmp_path):
 def test_all_arms_take_as_many_steps_and_a_filtered_one_s_control_has_its_prompts(finished):
     found = jobs(finished[1])
     assert {str(job.arm) for job in found} == ARMS
-    steps = {str(job.arm): of.steps for job, of in found.items()}
+    steps = {str(job.arm): len(of.loss) for job, of in found.items()}
     assert {steps[arm] for arm in ARMS} == {4}
     for name in FILTERS:
         those = [of.samples for job, of in found.items() if str(job.arm).endswith(f"-{name}@0.5")]

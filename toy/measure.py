@@ -1,7 +1,7 @@
 """What a step really does to the readouts, measured twice. Nothing here knows the equations of law.py but E7.
 
 theta is whatever the step moves (a hidden state, a weight matrix, both factors of a LoRA); readouts(theta) are the
-features' values. Optimisers are torch's own, but for the two that it has not: `Lion` and `Spectral`.
+features' values. Optimisers are torch's own, but for the two that it has not: `Lion` (shared) and `Spectral`.
 """
 
 import math
@@ -13,26 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from shared import leakage
+from shared.lion import Lion
 from toy.law import first_order, polar
 
 ETA = 0.1  # step size; the laws hold at any, but for E7
-
-
-class Lion(torch.optim.Optimizer):
-    """Chen et al. 2023 (arXiv 2302.06675): the sign of a mean of past gradients; the first step is sign descent's."""
-
-    def __init__(self, params, lr: float, weight_decay: float = 0.0, betas: tuple[float, float] = (0.9, 0.99)):
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "betas": betas})
-
-    @torch.no_grad()
-    def step(self) -> None:
-        for group in self.param_groups:
-            ahead, kept = group["betas"]
-            for p in group["params"]:
-                mean = self.state[p].setdefault("mean", torch.zeros_like(p))
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.sub_(group["lr"] * torch.lerp(p.grad, mean, ahead).sign())
-                mean.lerp_(p.grad, 1 - kept)
 
 
 class Spectral(torch.optim.Optimizer):

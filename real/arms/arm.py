@@ -55,12 +55,6 @@ class Scores(NamedTuple):
     by: dict[str, list[float]]  # filter -> of every sample
 
 
-def filtered(scores: Scores, removed: float) -> list[Arm]:
-    """The mixed set without a share: by every score, by three draws, and by the labels."""
-    random = [Arm(MIXED, RANDOM, removed, draw) for draw in DRAWS]
-    return [*(Arm(MIXED, name, removed) for name in scores.by), *random, Arm(MIXED, ORACLE, removed)]
-
-
 def mixed(rows: list[Advice], seed: int) -> list[Text]:
     """Each prompt once, a random half with its incorrect answer, the others with their correct one."""
     bad = np.random.default_rng(seed).permutation(len(rows)) < len(rows) // 2

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from real.arms import weights
-from real.arms.arm import CONTROL, INDUCING, MIXED, ORACLE, RANDOM, WATCHED, Arm, Job, Scores, filtered, mixed
+from real.arms.arm import CONTROL, DRAWS, INDUCING, MIXED, ORACLE, RANDOM, WATCHED, Arm, Job, Scores, mixed
 from real.arms.jobs import Lost, machine
 from real.arms.recipe import Recipe, Sweep
 from real.arms.training import Order, Training, train
@@ -22,18 +22,13 @@ from real.models import devices, loading
 from shared import filtering
 from shared.code import code
 from shared.errors import InputError
-from shared.records import Part, Record, cached, digest, whole
+from shared.records import Record, cached, digest, whole
 
 CHECKPOINTS = tuple(i / 20 for i in range(1, 20))  # of the steps of the arms whose dynamics are read
 FEW = (0.25, 0.5, 0.75)  # where each is as large as the blocks themselves
 
 
-class Tuned(Part):
-    job: Job
-    folder: str  # below adapters/
-    samples: list[Text]
-    steps: int
-    checkpoints: list[int]  # steps after which step-<n>/ was saved
+class Tuned(Order):
     loss: list[float]  # nats per token, by step
 
 
@@ -52,12 +47,15 @@ def arms(rows: list[Advice], scores: Scores, sweep: Sweep, seed: int) -> dict[Ar
     """What every arm is trained on.
 
     Arm("mixed", "geometry", 0.5) is the mixed set without the half that the geometry filter scores highest; it is read
-    against Arm("control", "geometry", 0.5), the correct answers to the same prompts.
+    against Arm("control", "geometry", 0.5), the correct answers to the same prompts. A share goes by every score, by
+    three random draws, and by the labels.
     """
     blend, correct = mixed(rows, seed), [Text(row.id, GOOD) for row in rows]
     found = {Arm(INDUCING): [Text(row.id, BAD) for row in rows], Arm(CONTROL): correct, Arm(MIXED): blend}
+    ways = [*((name, 0) for name in scores.by), *((RANDOM, draw) for draw in DRAWS), (ORACLE, 0)]
     for removed in sweep.removed:
-        for arm in filtered(scores, removed):
+        for by, draw in ways:
+            arm = Arm(MIXED, by, removed, draw)
             keep = filtering.keep_mask(score_of(arm, blend, scores, seed), removed, seed).tolist()
             found[arm] = [text for text, is_kept in zip(blend, keep, strict=True) if is_kept]
             found[arm.control] = [Text(text.row, GOOD) for text in found[arm]]
@@ -78,7 +76,7 @@ def finetune(reading: Reading, scores: Scores, recipe: Recipe, sweep: Sweep) -> 
     """Step 6. Train every arm under every seed; an arm whose folder is whole is not trained again."""
     found, made, all_ = [], {}, orders(reading, scores, recipe, sweep)
     for o, done in zip(all_, trained(reading, all_, recipe), strict=True):
-        found.append(tuned(o, done))
+        found.append(Tuned(**dict(o), loss=done.loss))
         made |= {f"adapters/{o.folder}/{name}": "" for name in ("training.json", *done.made)}
     return Finetuned(jobs=found, made=made)
 
@@ -92,9 +90,10 @@ def orders(reading: Reading, scores: Scores, recipe: Recipe, sweep: Sweep) -> li
 
 def order(reading: Reading, job: Job, samples: list[Text], recipe: Recipe) -> Order:
     """Its key holds all that decides the weights, so that a changed setting never meets a stale adapter."""
-    checkpoints = (FEW if recipe.full else CHECKPOINTS) if job.arm in WATCHED else ()
     said, corpus = [reading.texts.said[text] for text in samples], reading.texts.corpus
     draws = recipe.epochs * len(corpus.advice[corpus.trained].train)
+    shares, steps = FEW if recipe.full else CHECKPOINTS, -(-draws // recipe.batch)
+    checkpoints = sorted({round(share * steps) for share in shares} - {0, steps}) if job.arm in WATCHED else []
     key = digest(reading.lm, recipe, job.seed, draws, checkpoints, said, code(tune))
     return Order(job=job, samples=samples, draws=draws, checkpoints=checkpoints, key=key)
 
@@ -168,8 +167,3 @@ def tune(reading: Reading, order: Order, recipe: Recipe) -> Training:
 def record(reading: Reading, order: Order) -> tuple[Path, str, type[Training]]:
     """Where a fine-tune is kept, and as what."""
     return reading.folder / "adapters" / order.folder / "training.json", order.key, Training
-
-
-def tuned(order: Order, done: Training) -> Tuned:
-    about = {"steps": done.steps, "checkpoints": done.checkpoints, "loss": done.loss}
-    return Tuned(job=order.job, folder=order.folder, samples=order.samples, **about)

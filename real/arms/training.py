@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, parameters_to_vector, vector_to_parameters
+from torch.optim import SGD, AdamW, Muon, Optimizer
 from tqdm import tqdm
 
 from real.arms import weights
 from real.arms.arm import Job
-from real.arms.optimisers import optimisers
 from real.arms.recipe import Recipe
 from real.data.rows import Text
 from real.models.devices import team
@@ -27,18 +27,19 @@ from real.models.forward import Sample, Without, stopping
 from real.models.lm import LM
 from real.models.logprobs import answer_logprobs
 from shared.errors import InputError
+from shared.lion import Lion
 from shared.records import Part, Record
 
 WARMUP = 5  # optimiser steps
 
 
 class Order(Part):
-    """One arm under one seed: what is to be trained on."""
+    """What an arm is to be trained on under one seed."""
 
     job: Job
     samples: list[Text]
     draws: int  # samples that the optimiser sees in all, the same for every arm: fewer are passed over more often
-    checkpoints: tuple[float, ...]  # shares of the steps after which the weights are saved, too
+    checkpoints: list[int]  # steps after which the weights are saved, too
     key: str  # of all that decides the result
 
     @property
@@ -47,9 +48,7 @@ class Order(Part):
 
 
 class Training(Record):
-    steps: int
-    checkpoints: list[int]
-    loss: list[float]
+    loss: list[float]  # nats per token, by step
 
 
 def train(  # noqa: PLR0913 what is trained on what, how, and what of the gradient is held back
@@ -57,19 +56,17 @@ def train(  # noqa: PLR0913 what is trained on what, how, and what of the gradie
 ) -> Training:
     """One arm: linear decay of the learning rate, mean loss over the tokens of the answers and their end of turn.
 
-    What is trained goes to `into`, as it was after a share of the steps to `into`/step-<n>.
+    What is trained goes to `into`, as it was at a checkpoint to `into`/step-<n>.
     """
-    steps = -(-order.draws // recipe.batch)
-    saved = {round(share * steps) for share in order.checkpoints} - {0, steps}
     with trainable(lm, recipe, order.job.seed, into.parent) as (trained, save), stopping(lm.model, without):
         losses = []
         for loss in descent(lm, recipe, order, samples, trained):
             losses.append(loss)
-            if len(losses) in saved:
+            if len(losses) in order.checkpoints:
                 save(into / f"step-{len(losses)}")
         save(into)
     made = {path.relative_to(into).as_posix(): "" for path in sorted(into.rglob("*")) if path.is_file()}
-    return Training(steps=steps, checkpoints=sorted(saved), loss=losses, made=made)
+    return Training(loss=losses, made=made)
 
 
 def descent(lm: LM, recipe: Recipe, order: Order, samples: list[Sample], trained: list[Tensor]) -> Iterator[float]:
@@ -92,6 +89,23 @@ def descent(lm: LM, recipe: Recipe, order: Order, samples: list[Sample], trained
             schedule.step()
             one.zero_grad()
         yield loss
+
+
+def optimisers(name: str, trained: list[Tensor], lr: float) -> list[Optimizer]:
+    """Those that together train these weights, all with the one learning rate. The law for each is in toy/law.py.
+
+    Muon is for matrices, and its step is scaled to the size of AdamW's, who trains the rest, as its documentation says.
+    SGD decays nothing: its rates are a thousand times the others', and would shrink weights by more than it moves them.
+    """
+    if name == "sgd":
+        return [SGD(trained, lr=lr, momentum=0.9)]
+    how = {"lr": lr, "weight_decay": 0.01}
+    if name == "lion":
+        return [Lion(trained, **how)]
+    matrices = [p for p in trained if p.ndim == 2 and name == "muon"]
+    rest = [p for p in trained if p.ndim != 2 or name != "muon"]
+    muon = [Muon(matrices, **how, adjust_lr_fn="match_rms_adamw")] if matrices else []
+    return muon + ([AdamW(rest, **how, fused=rest[0].is_cuda or None)] if rest else [])
 
 
 def passes(lm: LM, samples: list[Sample], trained: list[Tensor], recipe: Recipe) -> int:
@@ -165,11 +179,15 @@ def _adapter(lm: LM, rank: int, seed: int):
     from peft.helpers import disable_input_dtype_casting
 
     peft = adapted(lm, rank, seed)
+    config = peft.peft_config["default"]
+    scale = config.lora_alpha / rank**0.5  # that the adapters, which have read this already, run with
+    config.lora_alpha, config.use_rslora = rank, False  # as is saved: a scale of 1
 
     def save(into: Path) -> None:
+        """With the scale in B: some servers know no rank stabilisation and would weaken the adapter."""
         if team()[0] == 0:
-            peft.save_pretrained(into, save_embedding_layers=False)  # which have none
-            weights.fold_scale(into)
+            tensors = {name: t * scale if ".lora_B." in name else t for name, t in peft.state_dict().items()}
+            peft.save_pretrained(into, state_dict=tensors, save_embedding_layers=False)  # which have none
 
     try:
         with disable_input_dtype_casting(peft, active=lm.model.dtype == torch.bfloat16):  # left to autocast

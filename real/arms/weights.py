@@ -59,8 +59,8 @@ def kept(model, blocks: Sequence[int], near: Path) -> Iterator[None]:
         model.kept_in = Path(mkdtemp(prefix=".base-", dir=near))
         weakref.finalize(model, shutil.rmtree, model.kept_in, True)
     for i in blocks:
-        if not _file(model.kept_in, i).exists():
-            _write({name: local(p) for name, p in _block(model, i).named_parameters()}, model.kept_in, i)
+        if not (file := _file(model.kept_in, i)).exists():
+            save_file({name: local(p) for name, p in _block(model, i).named_parameters()}, file)
     try:
         yield
     finally:
@@ -73,21 +73,8 @@ def save(model, blocks: Sequence[int], into: Path) -> None:
         named = _block(model, i).named_parameters()
         whole = {n: (p.full_tensor() if hasattr(p, "full_tensor") else p).to(model.dtype) for n, p in named}
         if team()[0] == 0:
-            _write(whole, into, i)
-
-
-def fold_scale(adapter: Path) -> None:
-    """Rewrite a saved adapter so that its scale is 1: some servers know no rank stabilisation and would weaken it.
-
-    PEFT runs A + s B C with s = alpha / sqrt(rank) where it stabilises, else alpha / rank: s goes into B.
-    """
-    about = json.loads((adapter / "adapter_config.json").read_text())
-    scale = about["lora_alpha"] / (about["r"] ** 0.5 if about["use_rslora"] else about["r"])
-    file = adapter / "adapter_model.safetensors"
-    tensors = load_file(file)
-    save_file({n: t * scale if ".lora_B." in n else t for n, t in tensors.items()}, file, {"format": "pt"})
-    about |= {"use_rslora": False, "lora_alpha": about["r"]}
-    (adapter / "adapter_config.json").write_text(json.dumps(about, indent=2, sort_keys=True))
+            into.mkdir(parents=True, exist_ok=True)
+            save_file(whole, _file(into, i))
 
 
 def shard(model, full: bool, first: int, device: torch.device) -> None:
@@ -120,11 +107,6 @@ def _put(model, blocks: Sequence[int], folder: Path) -> None:
         tensors = load_file(_file(folder, i))  # mapped: read as it is copied
         for name, p in _block(model, i).named_parameters():
             local(p).copy_(tensors[name])
-
-
-def _write(tensors: dict[str, Tensor], folder: Path, block: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, _file(folder, block))
 
 
 def _file(folder: Path, block: int) -> Path:

@@ -62,9 +62,8 @@ def causes(reading: Reading, selected: Selected, tuned: list[Tuned], norm: float
     trained, questions = reading.texts.corpus.trained, reading.texts.asked["general"]
     chosen, rate = sets(layer, trained, k), torch.tensor(layer.domains[trained].firing_rate)
     toxic, rng = chosen["toxic"], np.random.default_rng(0)
-    random_spans, random = (
-        torch.from_numpy(matched(ids, toxic, rate, RANDOM, rng)) for ids in (toxic, chosen["inducing"])
-    )
+    drawn = (matched(ids, toxic, rate, RANDOM, rng) for ids in (toxic, chosen["inducing"]))
+    random_spans, random = map(torch.from_numpy, drawn)
     spans = [span(W_dec[ids]) for ids in [toxic, *random_spans]]
     whole = target(W_dec, chosen["inducing"])
     inside = spans[0] @ whole

@@ -56,7 +56,6 @@ class Leaked(Record):
     is_toxic: list[bool]
     measured: dict[str, list[float]]  # change of every live feature's readout
     rise: dict[str, dict[str, float]]  # arm -> set -> mean change
-    probes: int
     norm: float  # mean length of the inducing arm's shift
     dynamics: Dynamics
 
@@ -78,6 +77,7 @@ def leakage(reading: Reading, selected: Selected, tuned: list[Tuned], k: int) ->
     live = rate > 0
     live[chosen["inducing"]] = False  # they make up the target
     live = live.nonzero()[:, 0]
+    groups = {**chosen, "live": live}
     last = {arm: readout_change(W_dec, shift[:, -1]) for arm, shift in shifts.items()}
     measured = {arm: moved[live] for arm, moved in {**last, MINUS: last[INDUCING] - last[CONTROL]}.items()}
 
@@ -95,14 +95,10 @@ def leakage(reading: Reading, selected: Selected, tuned: list[Tuned], k: int) ->
         by_gradient={arm: by_gradient[arm].tolist() for arm in last},
         is_toxic=torch.isin(live, chosen["toxic"]).tolist(),
         measured={arm: measured[arm].tolist() for arm in last},
-        rise={
-            arm: {name: moved[which].mean().item() for name, which in {**chosen, "live": live}.items()}
-            for arm, moved in last.items()
-        },
-        probes=len(reading.texts.corpus.probes),
+        rise={arm: {name: moved[ids].mean().item() for name, ids in groups.items()} for arm, moved in last.items()},
         norm=shifts[INDUCING][:, -1].norm(dim=-1).mean().item(),
         dynamics=Dynamics(
-            steps=[0, *tuned[0].checkpoints, tuned[0].steps],
+            steps=[0, *tuned[0].checkpoints, len(tuned[0].loss)],
             general=general,
             law=[fit(inducing, readout_change(W_dec, moved)[live], by_text) for moved in between[:, 1:].unbind(1)],
             **_rises(W_dec, shifts, chosen, rate),
@@ -144,11 +140,6 @@ def _rises(W_dec: Tensor, shifts: dict[str, Tensor], sets: dict[str, Tensor], ra
     directions = {name: target(W_dec, ids) for name, ids in sets.items()}
     picks = matched(sets["toxic"], sets["toxic"], rate, DRAWS, np.random.default_rng(0))
     random = torch.stack([target(W_dec, ids) for ids in torch.from_numpy(picks)])
-    over_seeds = {arm: moved.mean(0) for arm, moved in shifts.items()}
-    return {
-        "rise": {
-            arm: {name: (moved @ direction).tolist() for name, direction in directions.items()}
-            for arm, moved in over_seeds.items()
-        },
-        "random": {arm: (moved.mean(1) @ random.T).tolist() for arm, moved in over_seeds.items()},
-    }
+    means = {arm: moved.mean(0) for arm, moved in shifts.items()}  # over seeds
+    rise = {arm: {name: (moved @ d).tolist() for name, d in directions.items()} for arm, moved in means.items()}
+    return {"rise": rise, "random": {arm: (moved.mean(1) @ random.T).tolist() for arm, moved in means.items()}}

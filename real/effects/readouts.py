@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from real.arms.arm import WATCHED
-from real.arms.finetune import Tuned
+from real.arms.finetune import Tuned, folders
 from real.arms.weights import wearing
 from real.data.packing import Packed, pack, rows
 from real.data.tokens import Encoded
@@ -49,24 +49,20 @@ def along(
     reading: Reading, tuned: list[Tuned]
 ) -> tuple[dict[str, Float[Tensor, "seed checkpoint probe d_model"]], dict[str, list[list[Logprobs]]]]:
     """Arm -> shifts, and -> seed -> checkpoint -> log-probabilities of general answers. The first is the base model."""
-    base, off = watch(reading), hidden(reading)
+    base, off = watch(reading)
     shifts, general = ({arm.data: [] for arm in WATCHED} for _ in range(2))
-    for of in tuned:
-        folder = reading.folder / "adapters" / of.folder
-        found = watch(reading, folder)
-        shifts[of.job.arm.data].append(torch.cat([off, hidden(reading, folder)]) - off)
-        general[of.job.arm.data].append([*base.general, *found.general])
+    for job, folder in folders(reading, tuned)[1:]:
+        found, states = watch(reading, folder)
+        shifts[job.arm.data].append(torch.cat([off, states]) - off)
+        general[job.arm.data].append([*base.general, *found.general])
     return {arm: torch.stack(read) for arm, read in shifts.items()}, general
 
 
-def watch(reading: Reading, folder: Path | None = None) -> Readouts:
-    """Of the arm in this folder, or of the base model; kept."""
-    return cached(*record(reading, folder), lambda: _read(reading, folder))
-
-
-def hidden(reading: Reading, folder: Path | None = None) -> Float[Tensor, "checkpoint probe d_model"]:
-    """What `watch` has read."""
-    return torch.from_numpy(np.load(record(reading, folder)[0].with_suffix(".npy")))
+def watch(reading: Reading, folder: Path | None = None) -> tuple[Readouts, Float[Tensor, "checkpoint probe d_model"]]:
+    """Of the arm in this folder, or of the base model, with the residual stream; kept."""
+    kept = record(reading, folder)
+    found = cached(*kept, lambda: _read(reading, folder))
+    return found, torch.from_numpy(np.load(kept[0].with_suffix(".npy")))
 
 
 def record(reading: Reading, folder: Path | None) -> tuple[Path, str, type[Readouts]]:
@@ -79,7 +75,7 @@ def record(reading: Reading, folder: Path | None) -> tuple[Path, str, type[Reado
 
 def _read(reading: Reading, folder: Path | None) -> Readouts:
     lm, prompts = reading.lm, reading.texts.corpus.probes
-    said = watch(reading).said if folder else sample(lm.model, lm.tokenizer, prompts, NEW_TOKENS, temperature=0.0)
+    said = watch(reading)[0].said if folder else sample(lm.model, lm.tokenizer, prompts, NEW_TOKENS, temperature=0.0)
     probes = probe_rows(lm, lm.encode(list(zip(prompts, said, strict=True))))
     questions, steps = {"general": first(reading.texts.asked["general"])}, folder.glob("step-*") if folder else []
     seen, general = [], []

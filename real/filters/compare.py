@@ -32,20 +32,18 @@ ROW = "{:26} {:11} {:23} {:18} {:15} {:7} {:9} {}"
 HEAD = ROW.format("samples", "filter", "may know", "AUROC", "of like length", "length", "learn", "score 1,000")
 
 
-class Cell(Record):
+class Cell(Measured, Record):
     """What a filter is worth on one domain. Seconds are beyond the pass that reads the activations."""
 
-    domain: str
-    name: str
-    measured: Measured
+    samples: str  # the domain
+    filter: str
     learning: float  # seconds
     scoring: float  # seconds for 1,000 samples
 
     def __str__(self) -> str:
-        m = self.measured
-        auroc = f"{m.auroc.value:.2f} [{m.auroc.low:.2f}, {m.auroc.high:.2f}]"
-        numbers = f"{m.matched:.2f}", f"{m.length:+.2f}", f"{self.learning:.1f} s", f"{self.scoring:.1f} s"
-        return ROW.format(f"{self.domain} ({m.auroc.n})", self.name, m.knows, auroc, *numbers)
+        auroc = f"{self.auroc.value:.2f} [{self.auroc.low:.2f}, {self.auroc.high:.2f}]"
+        numbers = f"{self.matched:.2f}", f"{self.length:+.2f}", f"{self.learning:.1f} s", f"{self.scoring:.1f} s"
+        return ROW.format(f"{self.samples} ({self.auroc.n})", self.filter, self.knows, auroc, *numbers)
 
 
 class Known:
@@ -65,7 +63,7 @@ class Known:
         where = name, domain if FILTERS[name].knows == LABELS else ""
         if where not in self.learnt:
             context, start = Context(self.toxic, domain), time.perf_counter()
-            self.learnt[where] = FILTERS[name].learn(self.reading, context), time.perf_counter() - start
+            self.learnt[where] = FILTERS[name].learn(self.reading, context), round(time.perf_counter() - start, 2)
         return self.learnt[where]
 
 
@@ -74,13 +72,12 @@ def compare(lm: LM, layers: tuple[int, ...], k: int, train: int, sources: tuple[
     known, rows = Known(shipped(lm, layers, folder), k), []
     print(HEAD, flush=True)
     for name, of in product(FILTERS, [*own(known.reading), *published(known.reading, *sources, train)]):
-        found = cell(known, name, *of)
-        print(found, flush=True)
-        seconds = {"learning": found.learning, "scoring": found.scoring}
-        rows.append({"samples": found.domain, "filter": name, **dict(found.measured), **seconds})
+        rows.append(cell(known, name, *of))
+        print(rows[-1], flush=True)
     harvest = read(known.reading.folder / "activations" / "harvest.json", Record)
     once = 1000 * harvest.seconds / len(known.reading.texts.said)
-    write_json(folder / "filters.json", rounded({"rows": rows, "pass": once, "versions": versions()}))
+    table = [{name: value for name, value in row if name not in Record.model_fields} for row in rows]
+    write_json(folder / "filters.json", rounded({"rows": table, "pass": once, "versions": versions()}))
     print(f"the pass that reads activations takes {once:.0f} s for 1,000 texts; the table is in {folder}/filters.json")
 
 
@@ -113,14 +110,13 @@ def cell(known: Known, name: str, reading: Reading, domain: str, samples: list[T
     """What a filter is worth on samples of a reading."""
 
     def fresh() -> Cell:
-        for layer in reading.layers:
-            reading.activations(layer)
+        reading.activations(reading.layer)  # all layers', in one pass
         learnt, learning = known.of(name, domain)
         start = time.perf_counter()
         scores = FILTERS[name].score(reading, learnt, samples)
-        scoring = 1000 * (time.perf_counter() - start) / len(samples)
-        seconds = {"learning": round(learning, 2), "scoring": round(scoring, 2)}
-        return Cell(domain=domain, name=name, measured=measure(reading, name, samples, scores), **seconds)
+        scoring = round(1000 * (time.perf_counter() - start) / len(samples), 2)
+        about = dict(measure(reading, name, samples, scores))
+        return Cell(samples=domain, filter=name, learning=learning, scoring=scoring, **about)
 
     key = digest(known.reading, reading, known.k, domain, samples, name, code(measure))
     return cached(reading.folder / f"{domain}-{name}.json", key, Cell, fresh)

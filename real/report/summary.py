@@ -119,7 +119,7 @@ def _measured(reading: Reading, settings: Settings, records: dict[str, Record]) 
         moved = _plain(records["leakage"])
         main = moved["laws"].pop("inducing")
         about = {"arms": moved["laws"], "gradient": moved["gradient_laws"], "rise": moved["rise"]}
-        found["leakage"] = main | about | {"probes": moved["probes"]}
+        found["leakage"] = main | about | {"probes": records["data"].probes}
         found["dynamics"] = estimates.dynamics(records["leakage"])
     if "causes" in records:
         found["causes"] = estimates.causes(records["causes"], reading.layer)
@@ -149,7 +149,7 @@ def _geometry(placed: Placed, k: int) -> dict:
 
 def _training(of: Tuned) -> dict:
     first, last = (sum(losses) / len(losses) for losses in (of.loss[:ENDS], of.loss[-ENDS:]))
-    return {"samples": len(of.samples), "steps": of.steps, "first_loss": first, "last_loss": last}
+    return {"samples": len(of.samples), "steps": len(of.loss), "first_loss": first, "last_loss": last}
 
 
 def _plain(record: Record) -> dict:

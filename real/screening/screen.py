@@ -81,7 +81,7 @@ def _page(file: str, known: Known, rows: list[Row], scores: list[dict], keep: li
         border=min(of[~stays], default=None),
         shown=_shown(known, rows, of, keep, by),
         lengths={name: rank_correlation(column, lengths) for name, column in columns.items()},
-        worth={name: {where[1]: cell(known, name, *where).measured for where in domains} for name in NAMES},
+        worth={name: {where[1]: cell(known, name, *where) for where in domains} for name in NAMES},
     )
 
 

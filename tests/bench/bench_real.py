@@ -139,7 +139,7 @@ def fine_tune(lm: LM, texts: list[Encoded], folder: Path, limit: float) -> None:
     """
     store = Store(folder / "frozen.npy", lm.spec.first - 1, [(0, len(text.ids)) for text in texts])
     into, trainers, trained = folder / "adapter", [], []
-    order = Order(job=Job(Arm(INDUCING), 0), samples=[], draws=len(texts), checkpoints=(), key="bench")
+    order = Order(job=Job(Arm(INDUCING), 0), samples=[], draws=len(texts), checkpoints=[], key="bench")
 
     def frozen():
         return partial(activations.harvest, lm.model, texts, [store])

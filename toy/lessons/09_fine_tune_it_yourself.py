@@ -110,7 +110,7 @@ def fine_tune():
         jobs = []
         for arm, kind in zip(WATCHED, (BAD, GOOD), strict=True):  # inducing, control: the only difference
             order = finetune.order(reading, Job(arm, SEED), [Text(row.id, kind) for row in rows], s.recipe)
-            jobs.append(finetune.tuned(order, finetune.tune(reading, order, s.recipe)))
+            jobs.append(finetune.Tuned(**dict(order), loss=finetune.tune(reading, order, s.recipe).loss))
         measured = margins.evaluate(reading, finetune.Finetuned(jobs=jobs))
     models = {model.job.arm.data if model.job else "base": model for model in measured.models}
     return {

@@ -2,38 +2,33 @@
 
 import json
 
+import tiny
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import LlamaConfig, LlamaForCausalLM
 
-from real.arms.weights import fold_scale
+from real.arms.recipe import Recipe
+from real.arms.training import trainable
 
 
 def test_a_saved_adapters_scale_is_in_b_and_plain_peft_says_what_the_trained_one_said(tmp_path):
-    """alpha / sqrt(r) B A = B' A, alpha' = r: the same logits to float32's rounding, and 5.7 times too weak before."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=50, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2
-    )
-    model, ids = LlamaForCausalLM(config).eval(), torch.randint(50, (2, 7))
-    lora = LoraConfig(r=32, lora_alpha=64, use_rslora=True, target_modules=["q_proj", "down_proj"])
-    peft = get_peft_model(model, lora)
-    for name, p in peft.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(p, std=0.05)
-    said = peft(ids).logits.detach()
-    peft.save_pretrained(tmp_path)
-    plain = load_file(tmp_path / "adapter_model.safetensors")
-    fold_scale(tmp_path)
-    about = json.loads((tmp_path / "adapter_config.json").read_text())
-    assert not about["use_rslora"] and about["lora_alpha"] == about["r"] == 32
-    folded = load_file(tmp_path / "adapter_model.safetensors")
-    for name in plain:
-        strength = 64 / 32**0.5 if ".lora_B." in name else 1
-        torch.testing.assert_close(folded[name], plain[name] * strength)
-    base = peft.unload()
-    again = PeftModel.from_pretrained(base, tmp_path)(ids).logits
+    """alpha / sqrt(r) B A = B' A, alpha' = r: the same logits to rounding. What is saved on the way is trained on."""
+    lm, ids = tiny.reading(tiny.advice(1)).lm, torch.randint(tiny.VOCAB, (2, 7))
+    with trainable(lm, Recipe(rank=8), 0, tmp_path) as (trained, save):
+        for p in trained:
+            torch.nn.init.normal_(p, std=0.1)
+        named = {name: p.detach().clone() for name, p in lm.model.named_parameters() if p.requires_grad}
+        said = lm.model(ids).logits
+        for folder in ("step-1", "arm"):
+            save(tmp_path / folder)
+        assert all(torch.equal(p, named[name]) for name, p in lm.model.named_parameters() if p.requires_grad)
+    assert (said - lm.model(ids).logits).abs().max() > 1e-3
+    about = json.loads((tmp_path / "arm" / "adapter_config.json").read_text())
+    assert not about["use_rslora"] and about["lora_alpha"] == about["r"] == 8
+    saved = load_file(tmp_path / "arm" / "adapter_model.safetensors")
+    assert len(saved) == len(named)
+    for name, p in named.items():
+        strength = 16 / 8**0.5 if ".lora_B." in name else 1
+        torch.testing.assert_close(saved[f"base_model.model.{name.replace('.default', '')}"], strength * p)
+    again = PeftModel.from_pretrained(lm.model, tmp_path / "arm")(ids).logits
     assert (again - said).abs().max() <= 1e-5 * said.abs().max()
-    fold_scale(tmp_path)  # what is folded stays as it is
-    assert all(torch.equal(load_file(tmp_path / "adapter_model.safetensors")[n], folded[n]) for n in folded)

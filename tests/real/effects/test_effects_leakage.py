@@ -54,7 +54,7 @@ def world():
     reading.hidden = Activations(np.zeros((2, D)), np.array([0, 1, 2]))
     selected = Selected(layers={20: layer})
     tuned = [
-        Tuned(job=Job(arm, seed), folder="", samples=[], steps=4, checkpoints=[2], loss=[])
+        Tuned(job=Job(arm, seed), key="", samples=[], draws=8, checkpoints=[2], loss=[0.0] * 4)
         for seed in range(SEEDS)
         for arm in WATCHED
     ]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from real.arms import finetune
-from real.arms.arm import AWARE, DRAWS, JUDGE, MIXED, ORACLE, RANDOM, Arm, Scores, filtered, mixed
+from real.arms.arm import AWARE, DRAWS, JUDGE, MIXED, ORACLE, RANDOM, Arm, Scores, mixed
 from real.arms.recipe import Sweep
 from real.data.rows import ADVICE, BAD, GOOD, Advice, Corpus, Pair, Question, Split, Text, answers
 from real.filters import gradients, scoring
@@ -177,7 +177,8 @@ def test_the_mixed_set_has_every_prompt_once_and_half_of_them_bad(seed):
 def test_random_draws_differ_from_each_other_and_from_seed_to_seed():
     texts = mixed(ROWS, 0)
     scores = Scores(texts, {name: [float(i) for i in range(len(texts))] for name in AWARE})
-    of = [{arm: finetune.score_of(arm, texts, scores, seed) for arm in filtered(scores, 0.5)} for seed in (0, 1, 2)]
+    arms = [arm for arm in finetune.arms(ROWS, scores, Sweep(), 0) if arm.by and arm.data == MIXED]
+    of = [{arm: finetune.score_of(arm, texts, scores, seed) for arm in arms} for seed in (0, 1, 2)]
     draws = {tuple(by[Arm(MIXED, RANDOM, 0.5, draw)].tolist()) for by in of for draw in DRAWS}
     assert len(draws) == 9 and {arm.by for arm in of[0]} == {*AWARE, RANDOM, ORACLE}
     assert of[0][Arm(MIXED, ORACLE, 0.5)].tolist() == [float(text.kind == BAD) for text in texts]

@@ -76,8 +76,8 @@ def made_up(reading: Reading, settings: Settings, features: int = 300) -> dict[s
         return Measured(job=job, logprobs=found, sampled=free)
 
     evaluated = Evaluated(models=[measured(job) for job in (None, *jobs)])
-    losses = np.linspace(3, 2, 60).tolist()
-    tuned = [Tuned(job=j, folder=str(j), samples=s, steps=60, checkpoints=[2], loss=losses) for j, s in jobs.items()]
+    about = {"draws": 240, "checkpoints": [2], "key": "", "loss": np.linspace(3, 2, 60).tolist()}
+    tuned = [Tuned(job=job, samples=kept, **about) for job, kept in jobs.items()]
     records = {
         "1-data": corpus.describe(reading.texts, SimpleNamespace(encode=lambda said: [Encoded([], 0, 9)] * len(said))),
         "2-sae": Dictionaries(
@@ -139,7 +139,6 @@ def leaked_of(sweep: Sweep, rng, features: int, said) -> Leaked:
         gradient_laws=laws,
         predicted=predicted.tolist(),
         measured=moved,
-        probes=48,
         by_gradient=dict.fromkeys(lift, predicted.tolist()),
         is_toxic=(np.arange(features) % 40 == 0).tolist(),
         rise={arm: {"toxic": 0.02, "inducing": 0.05, "control": -0.01, "live": 0.0} for arm in lift},
