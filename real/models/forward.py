@@ -147,16 +147,12 @@ def stopping(model, without: Without | None):
     That component is what (E1) says moves the span's readouts: nothing at or below the block is trained along it.
     """
 
-    def project(gradient: Tensor) -> Tensor:
-        P = without.P.to(gradient.device)
-        return gradient - (gradient.to(P.dtype) @ P).to(gradient.dtype)
+    def project(block, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        gradient, P = gradients[0], without.P.to(gradients[0].device)
+        return gradient - (gradient.to(P.dtype) @ P).to(gradient.dtype), *gradients[1:]
 
-    def hook(module, args, out) -> None:
-        resid = out[0] if isinstance(out, tuple) else out
-        if resid.requires_grad:
-            resid.register_hook(project)
-
-    with model.get_decoder().layers[without.layer].register_forward_hook(hook) if without else nullcontext():
+    block = without and model.get_decoder().layers[without.layer]
+    with block.register_full_backward_pre_hook(project) if block else nullcontext():
         yield
 
 
