@@ -105,7 +105,7 @@ class Reading:
         Raises InputError when a published one does not fit the model.
         """
         if self.lm.spec.sae != TRAIN:
-            return dictionaries.published(self.lm.spec.sae, layer, self.lm.shape.d_model)
+            return dictionaries.published(self.lm.spec.sae, layer, self.lm.spec.shape.d_model)
         where = self.folder / "dictionaries" / f"block-{layer}"
 
         def train() -> Record:
