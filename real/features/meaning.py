@@ -58,7 +58,7 @@ def top_snippets(reading: Reading, ids: Int[Tensor, " k"]) -> list[list[Snippet]
     sae, read = reading.sae(reading.layer), reading.activations(reading.layer)
     texts = reading.indices(reading.texts.train)
     peaks = [sae.encode(read.text(i))[:, ids].max(0) for i in texts]
-    value, where = (torch.stack([getattr(peak, name) for peak in peaks]) for name in ("values", "indices"))
+    value, where = map(torch.stack, zip(*peaks, strict=True))
     best = value.topk(SNIPPETS, dim=0).indices
     return [
         [_snippet(reading, texts[i], where[i, n], value[i, n]) for i in best[:, n] if value[i, n] > 0]
