@@ -12,9 +12,7 @@ def sample(model, tokenizer, prompts: list[str], new_tokens: int, temperature: f
 
 
 @torch.no_grad()
-def generate(  # noqa: PLR0913 a model, what it reads, and how it answers
-    model, tokenizer, turns: list[list[int]], new_tokens: int, temperature: float, seed: int
-) -> list[str]:
+def generate(model, tokenizer, turns: list[list[int]], new_tokens: int, temperature: float, seed: int) -> list[str]:
     """As `sample`, after turns that are tokens already. Plain: of the model's own habits only its ends of turn stay."""
     from transformers import GenerationConfig
 
