@@ -112,7 +112,8 @@ def _gaps(
 def _untrained(reading: Reading, layer: int, k: int, seed: int) -> tuple[dict, dict[str, Worth]]:
     """The gaps, by domain and k, and the worth of a dictionary of random directions, as wide and as sparse."""
     sae, read = reading.sae(layer), reading.activations(layer).rows
-    ids = np.sort(np.random.default_rng(seed).permutation(reading.answer_rows(reading.texts.train))[:ROWS])
+    ids = reading.answer_rows(reading.texts.part("train"))
+    ids = np.sort(np.random.default_rng(seed).permutation(ids)[:ROWS])
     l0 = dictionaries.quality(sae, read, ids)["l0"]
     random = dictionary.untrained(sae.W_dec.shape[0], torch.from_numpy(read[ids]), l0, seed)
     chosen, found = choose(reading, layer, random, k), {}

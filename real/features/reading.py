@@ -109,7 +109,7 @@ class Reading:
         where = self.folder / "dictionaries" / f"block-{layer}"
 
         def train() -> Record:
-            rows, ids = self.activations(layer).rows, self.answer_rows(self.texts.train)
+            rows, ids = self.activations(layer).rows, self.answer_rows(self.texts.part("train"))
             dictionaries.train(rows, ids, hook_name(layer), seed=0).save_inference_model(where)
             return Record(made={path.name: "" for path in where.iterdir() if path.name != "training.json"})
 
@@ -127,7 +127,7 @@ def learn(reading: Reading) -> Dictionaries:
     if reading.lm.spec.sae != TRAIN:
         for layer in reading.layers:
             reading.sae(layer)  # one that does not fit is refused before the model is run
-    train, held = (reading.answer_rows(texts) for texts in (reading.texts.train, reading.texts.held))
+    train, held = (reading.answer_rows(reading.texts.part(name)) for name in ("train", "held"))
     found = {}
     for layer in reading.layers:
         sae = reading.sae(layer)
