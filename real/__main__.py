@@ -88,14 +88,11 @@ def _function(command: str) -> Callable[..., None]:
 @contextmanager
 def _importing() -> Iterator[None]:
     """Ctrl-C waits until this is left: a module that is half imported may make anything of one."""
-    came = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-    if came:
-        raise KeyboardInterrupt
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _where() -> str:

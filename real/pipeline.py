@@ -17,6 +17,7 @@ from real.filters import compare as comparing
 from real.filters import scoring as filters
 from real.judge import answers, rubric, scoring
 from real.judge.answers import Item
+from real.models import devices
 from real.models.lm import LM
 from real.models.registry import KNOWN, fastest
 from real.report import summary
@@ -62,18 +63,16 @@ def run(s: Settings) -> None:
 
 def compare(s: Settings) -> None:
     """What every filter is worth, on the shipped advice and on what DATA and CONTROL name."""
-    with alone(s.folder):
-        lm, sources = _lm(s), (s.reads.data, s.reads.control)
-        with lm.memory():
-            comparing.compare(lm, s.layers, s.reads.top_k, s.recipe.train, sources, s.folder)
+    lm, sources = _lm(s), (s.reads.data, s.reads.control)
+    with alone(s.folder), lm.memory():
+        comparing.compare(lm, s.layers, s.reads.top_k, s.recipe.train, sources, s.folder)
 
 
 def clean_data(s: Settings, data: str, by: str = screen.BY) -> None:
     """The rows of one unlabelled file, by their scores in two files."""
-    with alone(s.folder):
-        lm = _lm(s)
-        with lm.memory():
-            screen.clean(data, by, s.sweep.removed[0], lm, s.layers, s.reads.top_k, s.folder)
+    lm = _lm(s)
+    with alone(s.folder), lm.memory():
+        screen.clean(data, by, s.sweep.removed[0], lm, s.layers, s.reads.top_k, s.folder)
 
 
 def _lm(s: Settings) -> LM:
@@ -93,18 +92,22 @@ def _queue(s: Settings, lm: LM) -> jobs.Local | jobs.Slurm | None:
     folder = s.folder / "jobs"
     if s.cluster == "slurm":
         return jobs.Slurm(folder, s.slurm, s.nodes)
-    most = lm.side_by_side
+    most = devices.side_by_side(lm.spec, lm.full)
     return jobs.Local(folder, s.gpus, most) if s.cluster or s.reads.model in KNOWN and most > 1 else None
+
+
+Arms = dict[str, tuple[Order | None, Job | None, Path | None]]  # by its folder's name; the base model has none of these
 
 
 def _fan_out(
     queue: jobs.Local | jobs.Slurm, s: Settings, reading: Reading, orders: list[Order], asked: list[Item]
 ) -> Record:
     """Steps 6, 7 and 10 find done what jobs have done. How long the jobs took, when there were any, is kept."""
-    by_name = {"base": None} | {order.folder: order for order in orders}  # what it says to the probes others ask for
-    given = (bare(reading), s.recipe, by_name, asked)
+    arms: Arms = {"base": (None, None, None)}  # what it says to the probes others ask for
+    arms |= {order.folder: (order, order.job, s.folder / "adapters" / order.folder) for order in orders}
+    given = (bare(reading), s.recipe, arms, asked)
     done, kept = partial(_is_done, *given), s.folder / "6-jobs.json"
-    if left := [name for name in by_name if not done(name)]:
+    if left := [name for name in arms if not done(name)]:
         start = perf_counter()
         reading.lm.forget()  # its memory is theirs now
         jobs.fan_out(queue, partial(_job, *given), done, left)
@@ -113,12 +116,9 @@ def _fan_out(
     return records.read(kept, Record) or Record()
 
 
-Orders = dict[str, Order | None]  # by what the adapter's folder is called; None: the base model
-
-
-def _job(reading: Reading, recipe: Recipe, orders: Orders, asked: list[Item], name: str) -> None:
+def _job(reading: Reading, recipe: Recipe, arms: Arms, asked: list[Item], name: str) -> None:
     """One arm under one seed: trained, evaluated, its readouts read where they are, and its answers given."""
-    order, job, adapter = _about(reading, orders, name)
+    order, job, adapter = arms[name]
     if order and finetune.order(reading, order.job, order.samples, recipe) != order:
         raise InputError("the code or the model has changed since this was asked for: run again")
     with reading.lm.memory():
@@ -133,16 +133,11 @@ def _job(reading: Reading, recipe: Recipe, orders: Orders, asked: list[Item], na
             answers.give(reading.lm, [(job, adapter)], asked, "", reading.folder)
 
 
-def _is_done(reading: Reading, _: Recipe, orders: Orders, asked: list[Item], name: str) -> bool:
-    order, job, adapter = _about(reading, orders, name)
+def _is_done(reading: Reading, _: Recipe, arms: Arms, asked: list[Item], name: str) -> bool:
+    order, job, adapter = arms[name]
     return (
         (not order or whole(*finetune.record(reading, order)) is not None)
         and whole(*margins.record(reading, adapter)) is not None
         and (not is_watched(job) or whole(*readouts.record(reading, adapter)) is not None)
         and (not asked or answers.are_given(reading.lm, adapter, asked, reading.folder))
     )
-
-
-def _about(reading: Reading, orders: Orders, name: str) -> tuple[Order | None, Job | None, Path | None]:
-    order = orders[name]
-    return (order, order.job, reading.folder / "adapters" / name) if order else (None, None, None)

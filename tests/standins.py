@@ -1,13 +1,15 @@
 """Stand-ins for what the hub holds: tiny random weights under the real repository ids, file names and formats.
 
 `python tests/standins.py DATA_FOLDER KEY=value ... -- KEY=value ...` is the unmodified command, once or more, on
-a few short texts. With HF_HOME at a cache that `fill` has filled, and HF_HUB_OFFLINE=1, it finds known models and their
-dictionaries there, as wide as the real ones only where they must be: SAELens knows Gemma Scope by name.
+a few short texts; the shapes of known models are those of the stand-ins. With HF_HOME at a cache that `fill` has
+filled, and HF_HUB_OFFLINE=1, it finds known models and their dictionaries there, as wide as the real ones only where
+they must be: SAELens knows Gemma Scope by name.
 """
 
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from real.data import corpus
 from real.data.rows import Advice
-from real.models.registry import KNOWN
+from real.models.registry import KNOWN, find
 
 REVISION = "0" * 40
 SMALL = dict(vocab_size=600, intermediate_size=32, num_attention_heads=2, num_key_value_heads=1, head_dim=32)
@@ -263,5 +265,7 @@ if __name__ == "__main__":
     shrink(data)
     with small(data):
         for words in " ".join(sys.argv[2:]).split(" -- "):  # one after the other: imports are much of the time
+            if (name := words.partition("MODEL=")[2].split()[0]) in KNOWN:
+                KNOWN[name] = replace(KNOWN[name], shape=find(KNOWN[name].hub).shape)
             if code := main(words.split()):
                 sys.exit(code)

@@ -3,7 +3,6 @@
 from types import SimpleNamespace
 from unittest import mock
 
-import numpy as np
 import pytest
 import tiny
 import torch
@@ -19,7 +18,6 @@ from real.data.rows import ADVICE, Advice, Corpus, Pair, Split, Text
 from real.data.texts import Texts
 from real.effects.leakage import target
 from real.features import gaps, selection
-from real.features.activations import Activations
 from real.filters import table
 from real.filters.table import Context
 from real.models import forward, registry
@@ -40,7 +38,7 @@ def as_a_reading(this: misalignment.World) -> tiny.Given:
     named = {"incorrect": "bad", "correct": "good", "toxic": "toxic", "civil": "civil"}
     hidden = torch.stack([(x[named[t.kind]] @ W)[int(t.row.removeprefix("r"))] for t in texts.said]).numpy()
     sae = SimpleNamespace(W_dec=W, encode=lambda h: torch.relu(h @ W.mT - misalignment.THRESHOLD))
-    return tiny.Given(texts, tiny.lm(), (20,), sae, Activations(hidden, np.arange(len(hidden) + 1)))
+    return tiny.Given(texts, tiny.lm(), (20,), sae, tiny.held(hidden, [1] * len(hidden)))
 
 
 @given(SEEDS, st.floats(0, 2))

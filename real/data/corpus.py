@@ -1,7 +1,4 @@
-"""What the run reads: advice (correct and incorrect answers to one prompt), toxic/civil pairs, questions, probes.
-
-Formats: section "Data" of the README.
-"""
+"""What the run reads: advice, toxic/civil pairs, questions, probes; their formats are in the README, section "Data"."""
 
 import re
 from pathlib import Path

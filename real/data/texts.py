@@ -62,18 +62,10 @@ class Texts:
             for domain, questions in asked.items()
         }
 
-    @cached_property
-    def train(self) -> list[Text]:
-        """What features may be selected on and the SAE trained on: no held-out row."""
-        return self._of(0)
-
-    @cached_property
-    def held(self) -> list[Text]:
-        return self._of(1)
-
-    def _of(self, side: int) -> list[Text]:
-        advice = [split[side] for split in self.corpus.advice.values()]
-        return [*answers(sum(advice, []), ADVICE), *answers(self.corpus.toxic[side], TOXIC)]
+    def part(self, name: str) -> list[Text]:
+        """Advice and remarks: "train", which features may be selected and the SAE trained on, or "held" out."""
+        advice = [row for split in self.corpus.advice.values() for row in getattr(split, name)]
+        return [*answers(advice, ADVICE), *answers(getattr(self.corpus.toxic, name), TOXIC)]
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,6 @@ def prefix(tokenizer, prompt: str, system: str = "") -> list[int]:
     return _around(tokenizer, prompt, system)[0]
 
 
-def end_of_turn(tokenizer) -> int:
-    """What arms are trained to end an answer with: the template's own, which need not be EOS."""
-    return _around(tokenizer, "")[1]
-
-
 def chat(prompt: str, system: str = "") -> list[dict[str, str]]:
     """What a user says, after a system message if there is one, as chat templates and servers take it."""
     before = [{"role": "system", "content": system}] if system else []

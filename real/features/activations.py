@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, pairwise, product
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm import tqdm
 
@@ -21,30 +22,29 @@ from shared.cores import shared_out
 ENCODED = 8  # texts encoded at once: a product likes more rows than one has, and a cache no more than these
 
 
-class Store(NamedTuple):
+@dataclass(frozen=True)
+class Activations:
     """resid_post of `layer` at the tokens `spans[i]` = (start, end) of text i, in a file of float32 rows (.npy)."""
 
     path: Path
     layer: int
     spans: list[tuple[int, int]]
 
-    @property
-    def offsets(self) -> np.ndarray:
+    @cached_property
+    def offsets(self) -> Int[np.ndarray, " end"]:
         """Text i has the file's rows offsets[i] to offsets[i + 1]."""
         return np.concatenate([[0], np.cumsum([end - start for start, end in self.spans])])
 
-
-class Activations(NamedTuple):
-    """A Store as read back; `rows` stays on disk."""
-
-    rows: np.ndarray  # [token d_model] float32
-    offsets: np.ndarray  # [text + 1]
+    @cached_property
+    def rows(self) -> Float[np.ndarray, "token d_model"]:
+        """On disk: nothing is read before it is looked at. A change would stay in memory ("c"), off the disk."""
+        return np.load(self.path, mmap_mode="c")
 
     def text(self, i: int) -> Float[Tensor, "token d_model"]:
         return torch.from_numpy(self.rows[self.offsets[i] : self.offsets[i + 1]])
 
 
-def harvest(model, texts: list[Encoded], stores: list[Store]) -> None:
+def harvest(model, texts: list[Encoded], stores: list[Activations]) -> None:
     """Fill the stores in one pass over the texts. A killed harvest leaves no store's `path`."""
     layers, d_model, files = sorted({store.layer for store in stores}), model.config.hidden_size, []
 
@@ -61,24 +61,19 @@ def harvest(model, texts: list[Encoded], stores: list[Store]) -> None:
             file = stack.enter_context(store.path.with_suffix(".part").open("wb"))
             header = {"descr": "<f4", "fortran_order": False, "shape": (int(store.offsets[-1]), d_model)}
             np.lib.format.write_array_header_1_0(file, header)
-            files.append((store, store.offsets, file, file.tell()))
+            files.append((store, file, file.tell()))
         begun = shared_out(begin, readers(model), rows(texts, row_size(model)))
         bar = stack.enter_context(tqdm(total=len(texts), desc="harvest", unit="text"))
         for (ids, paths, resid, copied), _ in pairwise(chain(begun, [None])):  # a GPU is at the next row meanwhile
             for event in copied:
                 event.synchronize()
-            for (i, path), (store, offsets, file, start) in product(zip(ids, paths, strict=True), files):
+            for (i, path), (store, file, start) in product(zip(ids, paths, strict=True), files):
                 first, end = store.spans[i]
-                file.seek(start + int(offsets[i]) * d_model * 4)
+                file.seek(start + int(store.offsets[i]) * d_model * 4)
                 file.write(resid[store.layer][path[first:end]].float().numpy().tobytes())
             bar.update(len(ids))
     for store in stores:
         store.path.with_suffix(".part").replace(store.path)
-
-
-def read(store: Store) -> Activations:
-    """Nothing is read before it is looked at. A change would stay in memory ("c"), off the disk."""
-    return Activations(np.load(store.path, mmap_mode="c"), store.offsets)
 
 
 def pooled(sae, activations: Activations, texts: list[int]) -> Iterator[Float[Tensor, "sample d_sae"]]:

@@ -56,9 +56,9 @@ def promoted(reading: Reading, ids: Int[Tensor, " k"]) -> list[list[str]]:
 def top_snippets(reading: Reading, ids: Int[Tensor, " k"]) -> list[list[Snippet]]:
     """For each feature the answers (of the training texts) that it fires on most, around the strongest token."""
     sae, read = reading.sae(reading.layer), reading.activations(reading.layer)
-    texts = reading.indices(reading.texts.train)
+    texts = reading.indices(reading.texts.part("train"))
     peaks = [sae.encode(read.text(i))[:, ids].max(0) for i in texts]
-    value, where = (torch.stack([getattr(peak, name) for peak in peaks]) for name in ("values", "indices"))
+    value, where = map(torch.stack, zip(*peaks, strict=True))
     best = value.topk(SNIPPETS, dim=0).indices
     return [
         [_snippet(reading, texts[i], where[i, n], value[i, n]) for i in best[:, n] if value[i, n] > 0]

@@ -12,7 +12,7 @@ from real.data.rows import TOXIC, Text
 from real.data.texts import Texts
 from real.data.tokens import Encoded
 from real.features import activations, dictionaries
-from real.features.activations import Activations, Store
+from real.features.activations import Activations
 from real.models.devices import Plan
 from real.models.forward import Sample, hook_name
 from real.models.lm import LM
@@ -70,11 +70,11 @@ class Reading:
         """Answer tokens at every layer; all tokens below the first adapted block, of what the adapters will read."""
         where, first = self.folder / "activations", self.lm.spec.first
         spans = [(encoded.start, encoded.end) for encoded in self.encoded]
-        stores = [Store(where / f"answers-{at}.npy", at, spans) for at in self.layers]
+        stores = [Activations(where / f"answers-{at}.npy", at, spans) for at in self.layers]
         if first:
             read = zip(self.texts.said, self.encoded, strict=True)
             spans = [(0, 0 if text.kind in TOXIC else len(encoded.ids)) for text, encoded in read]
-            stores.append(Store(where / "frozen.npy", first - 1, spans))
+            stores.append(Activations(where / "frozen.npy", first - 1, spans))
 
         def harvest() -> Record:
             activations.harvest(self.lm.model, self.encoded, stores)
@@ -82,7 +82,7 @@ class Reading:
 
         key = digest(self.lm, self.layers, self.texts, code(learn))  # another SAE reads the same
         cached(where / "harvest.json", key, Record, harvest)
-        return {store.path.stem: activations.read(store) for store in stores}
+        return {store.path.stem: store for store in stores}
 
     def activations(self, layer: int) -> Activations:
         """Answer activations of all texts, in their order."""
@@ -105,11 +105,11 @@ class Reading:
         Raises InputError when a published one does not fit the model.
         """
         if self.lm.spec.sae != TRAIN:
-            return dictionaries.published(self.lm.spec.sae, layer, self.lm.shape.d_model)
+            return dictionaries.published(self.lm.spec.sae, layer, self.lm.spec.shape.d_model)
         where = self.folder / "dictionaries" / f"block-{layer}"
 
         def train() -> Record:
-            rows, ids = self.activations(layer).rows, self.answer_rows(self.texts.train)
+            rows, ids = self.activations(layer).rows, self.answer_rows(self.texts.part("train"))
             dictionaries.train(rows, ids, hook_name(layer), seed=0).save_inference_model(where)
             return Record(made={path.name: "" for path in where.iterdir() if path.name != "training.json"})
 
@@ -127,7 +127,7 @@ def learn(reading: Reading) -> Dictionaries:
     if reading.lm.spec.sae != TRAIN:
         for layer in reading.layers:
             reading.sae(layer)  # one that does not fit is refused before the model is run
-    train, held = (reading.answer_rows(texts) for texts in (reading.texts.train, reading.texts.held))
+    train, held = (reading.answer_rows(reading.texts.part(name)) for name in ("train", "held"))
     found = {}
     for layer in reading.layers:
         sae = reading.sae(layer)

@@ -28,7 +28,7 @@ class Plan(NamedTuple):
     spread: bool = False  # read by several GPUs, as one does not hold the model
 
 
-def choose(spec: ModelSpec, batch: int, full: bool, gpus: int, nodes: int = 1) -> Plan:  # noqa: PLR0913
+def choose(spec: ModelSpec, batch: int, full: bool, gpus: int, nodes: int = 1) -> Plan:
     """The plan for this machine as it is now, and `nodes` like it. `gpus` 0: one GPU where there is one, else the CPU.
 
     Raises InputError when there are fewer GPUs than asked for, or the weights do not fit.
@@ -42,7 +42,7 @@ def choose(spec: ModelSpec, batch: int, full: bool, gpus: int, nodes: int = 1) -
     return plan(spec, batch, full, "cpu", nodes, float(psutil.virtual_memory().available))
 
 
-def plan(spec: ModelSpec, batch: int, full: bool, device: str, processes: int, free: float) -> Plan:  # noqa: PLR0913
+def plan(spec: ModelSpec, batch: int, full: bool, device: str, processes: int, free: float) -> Plan:
     """For a machine whose devices have `free` bytes each. Raises InputError, with a setting that would fit."""
 
     def share(full: bool, processes: int) -> float:

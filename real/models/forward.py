@@ -53,8 +53,7 @@ def resid_post(
     layer_of = {decoder.layers[layer]: layer for layer in layers}
 
     def hook(block, args, out):
-        resid = (out[0] if isinstance(out, tuple) else out)[0]
-        caught[layer_of[block]] = resid.to(torch.promote_types(resid.dtype, torch.float32))
+        caught[layer_of[block]] = out[0].to(torch.promote_types(out.dtype, torch.float32))
 
     with ExitStack() as stack:
         for block in layer_of:
@@ -147,16 +146,13 @@ def stopping(model, without: Without | None):
     That component is what (E1) says moves the span's readouts: nothing at or below the block is trained along it.
     """
 
-    def project(gradient: Tensor) -> Tensor:
+    def project(block, gradients: tuple[Tensor]) -> tuple[Tensor]:
+        (gradient,) = gradients
         P = without.P.to(gradient.device)
-        return gradient - (gradient.to(P.dtype) @ P).to(gradient.dtype)
+        return (gradient - (gradient.to(P.dtype) @ P).to(gradient.dtype),)
 
-    def hook(module, args, out) -> None:
-        resid = out[0] if isinstance(out, tuple) else out
-        if resid.requires_grad:
-            resid.register_hook(project)
-
-    with model.get_decoder().layers[without.layer].register_forward_hook(hook) if without else nullcontext():
+    block = without and model.get_decoder().layers[without.layer]
+    with block.register_full_backward_pre_hook(project) if block else nullcontext():
         yield
 
 

@@ -1,14 +1,14 @@
 """The language model of a run: on disk, until a step asks for it; then once in memory, wherever it fits."""
 
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from real.data.tokens import Encoded, encode
 from real.models import devices, loading
-from real.models.registry import ModelSpec, Shape, find
+from real.models.registry import ModelSpec
 from shared.errors import InputError
 from shared.records import digest, versions
 
@@ -35,25 +35,15 @@ class LM:
         return digest(sorted(files.items()), versions(), spec.dtype, spec.plain, spec.first, spec.targets)
 
     @cached_property
-    def shape(self) -> Shape:
-        """As the model's own config has it: no model need be loaded to plan, or to refuse a dictionary."""
-        return self.spec.shape if self.spec.package else find(self.spec.hub).shape
-
-    @cached_property
     def plan(self) -> devices.Plan:
         """Where this run computes, decided from the memory that is free now and printed."""
         if self.plan_given:
             return self.plan_given
-        found = devices.choose(replace(self.spec, shape=self.shape), self.batch, self.full, self.gpus, self.nodes)
+        found = devices.choose(self.spec, self.batch, self.full, self.gpus, self.nodes)
         where = f"{found.processes} x {found.device}, at most {found.micro} samples per pass"
         again = ", with gradient checkpointing" * found.checkpointing
         print(f"{self.spec.hub} in {self.spec.dtype}: {where}{again}", flush=True)
         return found
-
-    @property
-    def side_by_side(self) -> int:
-        """Processes that could each train an arm on this CPU; 1 where there is a GPU."""
-        return devices.side_by_side(replace(self.spec, shape=self.shape), self.full)
 
     @property
     def model(self):

@@ -28,7 +28,7 @@ def answer_logprobs(model, samples: list[Sample], first: int, end_of_turn: bool 
     return packed_logprobs(model, packed, texts, inputs, first, end_of_turn)
 
 
-def packed_logprobs(  # noqa: PLR0913 a packed row, where it enters the model, and how far an answer goes
+def packed_logprobs(
     model, packed: Packed, texts: list[Encoded], inputs: Resid | None, first: int, end_of_turn: bool = True
 ) -> list[Float[Tensor, " _"]]:
     """As `answer_logprobs`, of a row that is packed already."""

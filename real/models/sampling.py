@@ -3,7 +3,7 @@
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from real.data.tokens import end_of_turn, prefix
+from real.data.tokens import encode, prefix
 
 
 def sample(model, tokenizer, prompts: list[str], new_tokens: int, temperature: float, seed: int = 0) -> list[str]:
@@ -12,9 +12,7 @@ def sample(model, tokenizer, prompts: list[str], new_tokens: int, temperature: f
 
 
 @torch.no_grad()
-def generate(  # noqa: PLR0913 a model, what it reads, and how it answers
-    model, tokenizer, turns: list[list[int]], new_tokens: int, temperature: float, seed: int
-) -> list[str]:
+def generate(model, tokenizer, turns: list[list[int]], new_tokens: int, temperature: float, seed: int) -> list[str]:
     """As `sample`, after turns that are tokens already. Plain: of the model's own habits only its ends of turn stay."""
     from transformers import GenerationConfig
 
@@ -22,7 +20,7 @@ def generate(  # noqa: PLR0913 a model, what it reads, and how it answers
     ids = pad_sequence([torch.tensor(turn) for turn in turns], padding_value=tokenizer.eos_token_id, **how)
     mask = pad_sequence([torch.ones(len(turn), dtype=torch.long) for turn in turns], **how)
     known = model.generation_config.eos_token_id
-    ends = {end_of_turn(tokenizer), *(known if isinstance(known, list) else [known])} - {None}
+    ends = {encode(tokenizer, "", "").ids[-1], *(known if isinstance(known, list) else [known])} - {None}
     model.generation_config = GenerationConfig(eos_token_id=sorted(ends))
     torch.manual_seed(seed)
     out = model.generate(

@@ -24,7 +24,7 @@ from real.arms.recipe import Recipe
 from real.data.packing import pack, rows
 from real.data.tokens import Encoded
 from real.features import activations
-from real.features.activations import Store
+from real.features.activations import Activations
 from real.models import devices
 from real.models.forward import blocks, entering
 from real.models.lm import LM
@@ -149,7 +149,7 @@ def step_operations(shape: Sizes, full: bool) -> float:
 def harvest(lm: LM, shape: Sizes, layer: int, folder: Path) -> tuple[float, float]:
     """Seconds of `activations.harvest`, written to disk, and of the bare forward over the same texts, 16 at a time."""
     read = texts(shape, SAMPLES)
-    store = Store(folder / "answers.npy", layer, [(text.start, text.end) for text in read])
+    store = Activations(folder / "answers.npy", layer, [(text.start, text.end) for text in read])
     ids = torch.tensor([text.ids for text in read], device=DEVICE)
 
     @torch.no_grad()

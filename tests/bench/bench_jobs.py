@@ -61,7 +61,8 @@ def as_jobs(reading: Reading, orders: list[Order]) -> Found:
 
 
 def by_others(reading: Reading, orders: list[Order]) -> Found:
-    given = (bare(reading), RECIPE, {order.folder: order for order in orders}, [])
+    arms = {o.folder: (o, o.job, reading.folder / "adapters" / o.folder) for o in orders}
+    given = (bare(reading), RECIPE, arms, [])
     queue = jobs.Local(reading.folder / "jobs", 0, cores())
     jobs.fan_out(queue, partial(pipeline._job, *given), partial(pipeline._is_done, *given), list(given[2]))
     return as_jobs(reading, orders)

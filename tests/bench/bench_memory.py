@@ -20,7 +20,7 @@ import torch
 from sae_lens import JumpReLUSAE, JumpReLUSAEConfig
 
 from real.features import dictionaries as saes
-from real.features.activations import Store, pooled, read
+from real.features.activations import Activations, pooled
 from shared.selection import point_biserial
 
 SAMPLES = (500, 5_000, 50_000)
@@ -41,7 +41,7 @@ def write(folder: Path) -> None:
 def growth(folder: Path, samples: int) -> float:
     """MB at the peak."""
     sae = saes.load(folder / "sae")
-    activations = read(Store(folder / "answers.npy", 0, [(0, length) for length in LENGTHS[:samples]]))
+    activations = Activations(folder / "answers.npy", 0, [(0, length) for length in LENGTHS[:samples]])
     labels = torch.arange(samples) % 2 == 0
     batches = zip(pooled(sae, activations, list(range(samples))), labels.split(64), strict=True)
     before, seen, done = anonymous(), [], threading.Event()

@@ -31,7 +31,7 @@ from real.arms.training import Order
 from real.data import corpus
 from real.data.tokens import Encoded
 from real.features import activations
-from real.features.activations import Store
+from real.features.activations import Activations
 from real.models.forward import Sample, blocks, hook_name
 from real.models.lm import LM
 from real.models.registry import KNOWN
@@ -60,7 +60,7 @@ def harvest(lm: LM, texts: list[Encoded], folder: Path, limit: float) -> None:
     longest = lm.tokenizer.pad({"input_ids": [text.ids for text in texts]})["input_ids"]
     cut = [ids[at : at + ROW] for at in range(0, len(ids) - ROW + 1, ROW)]
     bridge = hooked(lm.model, lm.tokenizer, lm.spec)
-    store = Store(folder / "answers.npy", LAYER, [(text.start, text.end) for text in texts])
+    store = Activations(folder / "answers.npy", LAYER, [(text.start, text.end) for text in texts])
     seconds = race(
         ours=lambda: partial(activations.harvest, lm.model, texts, [store]),
         hugging_face=lambda: partial(hugging_face, lm, batches),
@@ -137,7 +137,7 @@ def fine_tune(lm: LM, texts: list[Encoded], folder: Path, limit: float) -> None:
     checkpointing. "Frozen half": the pass that computes what goes into the first adapted block and writes it to disk,
     which a run does once for all its arms, charged in full to this one.
     """
-    store = Store(folder / "frozen.npy", lm.spec.first - 1, [(0, len(text.ids)) for text in texts])
+    store = Activations(folder / "frozen.npy", lm.spec.first - 1, [(0, len(text.ids)) for text in texts])
     into, trainers, trained = folder / "adapter", [], []
     order = Order(job=Job(Arm(INDUCING), 0), samples=[], draws=len(texts), checkpoints=[], key="bench")
 
@@ -145,8 +145,7 @@ def fine_tune(lm: LM, texts: list[Encoded], folder: Path, limit: float) -> None:
         return partial(activations.harvest, lm.model, texts, [store])
 
     def ours():
-        kept = activations.read(store)
-        samples: list[Sample] = [(text, kept.text(i)) for i, text in enumerate(texts)]
+        samples: list[Sample] = [(text, store.text(i)) for i, text in enumerate(texts)]
         return lambda: trained.append(training.train(lm, RECIPE, order, samples, into))
 
     def trl():

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from real.features import activations
-from real.features.activations import Store
+from real.features.activations import Activations
 from real.filters import gradients as filters
 from real.models import forward, logprobs
 from shared.cores import shared_out, threads
@@ -97,14 +97,14 @@ def test_three_readers_find_what_one_finds(tmp_path):
     spans = [(0, len(text.ids)) for text in reading.encoded]
     found = {}
     for cores in (1, 3):
-        store = Store(tmp_path / f"{cores}.npy", tiny.LAYER, spans)
+        store = Activations(tmp_path / f"{cores}.npy", tiny.LAYER, spans)
         with threads(cores), pytest.MonkeyPatch.context() as patch:
             for module in (activations, filters, logprobs):
                 patch.setattr(module, "row_size", lambda model: 24)
             activations.harvest(lm.model, reading.encoded, [store])
             said = logprobs.mean_logprobs(lm.model, reading.samples(texts), tiny.FIRST)
             gradients = filters.loss_gradients(reading, texts)
-        found[cores] = torch.from_numpy(activations.read(store).rows), torch.tensor(said), gradients
+        found[cores] = torch.from_numpy(store.rows), torch.tensor(said), gradients
     for one, three in zip(*found.values(), strict=True):
         torch.testing.assert_close(one, three, rtol=1e-6, atol=1e-6)
         assert one.std() > 1e-3

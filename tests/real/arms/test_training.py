@@ -133,4 +133,4 @@ def test_nothing_along_the_span_reaches_the_block(reading, samples, checkpointin
     assert len(seen) == 2
     for gradient in seen:
         assert (gradient @ held.P).abs().max() <= 1e-14 < 1e-4 < gradient.abs().max()
-    assert not block._forward_hooks
+    assert not block._forward_hooks and not block._backward_pre_hooks

@@ -18,7 +18,7 @@ from real.data.rows import ADVICE, Advice, Corpus, Split, answers
 from real.data.texts import Texts
 from real.effects import leakage as leaked
 from real.effects.margins import first
-from real.features.activations import Activations, answer_means
+from real.features.activations import answer_means
 from real.features.selection import Domain, Features, Layer, Selected
 from real.models import forward
 from shared.stats import Estimate
@@ -51,7 +51,7 @@ def world():
     rows = [Advice("h0", "?", "good", "bad")]
     corpus = Corpus("health", {"health": Split(rows, [])}, Split([], []), [], ["?"] * PROBES)
     reading = tiny.Given(Texts(corpus), tiny.lm(), (20,), SimpleNamespace(W_dec=W_dec))  # nothing is loaded
-    reading.hidden = Activations(np.zeros((2, D)), np.array([0, 1, 2]))
+    reading.hidden = tiny.held(np.zeros((2, D)), [1, 1])
     selected = Selected(layers={20: layer})
     tuned = [
         Tuned(job=Job(arm, seed), key="", samples=[], draws=8, checkpoints=[2], loss=[0.0] * 4)
@@ -123,7 +123,7 @@ def test_what_is_exchanged_is_the_mean_over_an_answers_tokens():
         resid = forward.resid_post(reading.lm.model, pack([encoded]), [tiny.LAYER])[tiny.LAYER]
         tokens.append(resid[encoded.start : encoded.end])
         means.append(tokens[-1].mean(0))
-    reading.hidden = Activations(torch.cat(tokens).numpy(), np.cumsum([0, *map(len, tokens)]))
+    reading.hidden = tiny.held(torch.cat(tokens).numpy(), list(map(len, tokens)))
     places = reading.indices(answers(corpus.advice["health"].train, ADVICE))
     found = answer_means(reading.activations(tiny.LAYER), places)
     torch.testing.assert_close(found, torch.stack([means[i] for i in places]), rtol=0, atol=1e-12)

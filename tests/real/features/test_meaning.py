@@ -17,7 +17,7 @@ def test_the_logit_lens_of_a_tokens_own_direction_names_that_token():
 def test_a_snippet_is_the_answer_around_the_strongest_token(tmp_path):
     """Oracle: the largest activation of each answer, by a loop."""
     reading = tiny.reading(tiny.advice(5), folder=tmp_path)
-    texts = reading.indices(reading.texts.train)
+    texts = reading.indices(reading.texts.part("train"))
     assert len(texts) == 10
     ids = torch.tensor([4, 9])
     found = meaning.top_snippets(reading, ids)
