@@ -53,7 +53,8 @@ def resid_post(
     layer_of = {decoder.layers[layer]: layer for layer in layers}
 
     def hook(block, args, out):
-        caught[layer_of[block]] = out[0].to(torch.promote_types(out.dtype, torch.float32))
+        resid = (out[0] if isinstance(out, tuple) else out)[0]
+        caught[layer_of[block]] = resid.to(torch.promote_types(resid.dtype, torch.float32))
 
     with ExitStack() as stack:
         for block in layer_of:
@@ -146,10 +147,9 @@ def stopping(model, without: Without | None):
     That component is what (E1) says moves the span's readouts: nothing at or below the block is trained along it.
     """
 
-    def project(block, gradients: tuple[Tensor]) -> tuple[Tensor]:
-        (gradient,) = gradients
-        P = without.P.to(gradient.device)
-        return (gradient - (gradient.to(P.dtype) @ P).to(gradient.dtype),)
+    def project(block, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        gradient, P = gradients[0], without.P.to(gradients[0].device)
+        return gradient - (gradient.to(P.dtype) @ P).to(gradient.dtype), *gradients[1:]
 
     block = without and model.get_decoder().layers[without.layer]
     with block.register_full_backward_pre_hook(project) if block else nullcontext():

@@ -83,8 +83,9 @@ KNOWN = {
     "llama-3.1-8b-instruct": _known(
         "meta-llama/Llama-3.1-8B-Instruct", (7, 15, 19), ANDYRDT.format("llama-3.1-8b-instruct", 1)
     ),
-    # its experts are stacked parameters, not modules: adapters go on the attention only
-    "gpt-oss-20b": _known("openai/gpt-oss-20b", (7, 11, 15), ANDYRDT.format("gpt-oss-20b", 0), targets=LINEAR[:4]),
+    "gpt-oss-20b": _known(  # its experts are stacked parameters, not modules: adapters go on the attention only
+        "openai/gpt-oss-20b", (7, 11, 15), ANDYRDT.format("gpt-oss-20b", 0), targets=LINEAR[:4]
+    ),
     "gemma-3-270m": _known("google/gemma-3-270m", (5, 9, 12), SCOPE_2.format("270m-pt"), plain=True),
     "gemma-3-270m-it": _known("google/gemma-3-270m-it", (5, 9, 12), SCOPE_2.format("270m-it")),
     "gemma-3-1b": _known("google/gemma-3-1b-pt", (7, 13, 17), SCOPE_2.format("1b-pt"), plain=True),
