@@ -28,8 +28,11 @@ def few(monkeypatch):
     for module in (superposition, superposition_figure):
         monkeypatch.setattr(module, "PROBABILITIES", PROBABILITIES)
         monkeypatch.setattr(module, "IMPORTANCES", IMPORTANCES)
-    monkeypatch.setattr(rescaling, "COUNTS", rescaling.COUNTS[:: len(rescaling.COUNTS) - 1])
-    monkeypatch.setattr(equal_loss, "COUNTS", equal_loss.COUNTS[:: len(equal_loss.COUNTS) - 1])
+    for module in (rescaling, equal_loss):
+        monkeypatch.setattr(module, "COUNTS", module.COUNTS[:: len(module.COUNTS) - 1])
+    monkeypatch.setattr(rescaling, "WAYS", {name: rescaling.WAYS[name] for name in ("sgd", "lora 4, spectral")})
+    rates = {rule: equal_loss.RATES[rule] for rule in ("sgd", "lion", "spectral")}
+    monkeypatch.setattr(equal_loss, "RATES", rates)
 
 
 def test_the_summary_reports_the_worst_instance_and_the_worst_way():

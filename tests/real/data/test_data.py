@@ -3,8 +3,6 @@
 import gzip
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
+from real.__main__ import main
 from real.data import corpus as data
 from real.data import files
 from shared.errors import InputError
@@ -193,8 +192,8 @@ CASES = (
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_bad_input_on_the_command_line_is_one_line_and_exit_2(case, tmp_path):
+def test_bad_input_on_the_command_line_is_one_line_and_exit_2(case, tmp_path, capsys):
     words, message = commands(tmp_path)[case]
-    done = subprocess.run([sys.executable, "-m", "real", *words], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2
-    assert message in done.stderr and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1 and "Traceback" not in said

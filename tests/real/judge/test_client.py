@@ -30,7 +30,7 @@ from real.judge.replies import Replies
 ROOT = Path(__file__).parents[3]
 KEY = "sk-test-0123456789abcdefghij"
 FORKS = multiprocessing.get_context("forkserver")  # so that ten processes do not import ten times
-FORKS.set_forkserver_preload(["real.judge", "openai"])
+FORKS.set_forkserver_preload(["real.judge.calls", "openai"])
 TEMPLATE = "How good is {answer} as an answer to {question}?"
 
 
