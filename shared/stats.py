@@ -44,7 +44,8 @@ def resampled(
     """Means of the table with its rows and its columns drawn anew, each with repetition: for ratios of such means.
 
     The same `seed` and shape draw the same, so what is made of two tables' draws is paired. Few seeds understate their
-    own noise: with 4, and nothing else varying, 95 % intervals cover 79 %; those of `crossed` cover what they say.
+    own noise: with 4, and nothing else varying, 95 % intervals cover 79 %; those of `crossed` 92 % or more, and of two
+    seeds that differ as much as questions do 89 %.
     """
     rng = np.random.default_rng(seed)
     seeds, questions = (rng.multinomial(n, np.full(n, 1 / n), size=draws) / n for n in values.shape)
@@ -57,8 +58,9 @@ def crossed(
     """Mean of a table whose rows and whose columns are both drawn at random, with its 95 % t interval; n is questions.
 
     Of the variance of the mean, (MS_seed + MS_question - MS_rest) / cells is unbiased; degrees of freedom by
-    Satterthwaite (1946). With one seed the interval is over questions, for that seed. `draws`: of one seed, when the
-    values are something's differences from the draws' mean, and another training would change it as much as a draw
+    Satterthwaite (1946), but never fewer than any part has: where something is subtracted, his can be next to none.
+    With one seed the interval is over questions, for that seed. `draws`: of one seed, when the values are something's
+    differences from the draws' mean, and another training would change it as much as a draw
     differs from the next: that variance, (MS_draw - MS_rest) / questions, is added for all of them.
     """
     (seeds, questions), value = values.shape, float(values.mean())
@@ -77,7 +79,7 @@ def crossed(
         whole = parts[0][0]
     if whole == 0:
         return Estimate(value, value, value, questions)
-    free = whole**2 / sum(part**2 / free for part, free in parts)
+    free = max(whole**2 / sum(part**2 / free for part, free in parts), min(free for _, free in parts))
     half = float(t.ppf(0.975, free)) * (whole / values.size) ** 0.5
     return Estimate(value, value - half, value + half, questions)
 

@@ -68,6 +68,7 @@ WORLDS = {  # seeds, questions, and the spread of seeds, of questions and of wha
     "both": (3, 40, (0.3, 1.0, 1.0)),
     "one seed": (1, 40, (0.0, 1.0, 1.0)),
     "twelve seeds": (12, 250, (0.1, 0.5, 1.0)),
+    "neither": (3, 8, (0.0, 0.0, 1.0)),
 }
 
 
@@ -79,15 +80,19 @@ def planted(rng, seeds, questions, spread):
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_the_crossed_interval_covers_the_planted_mean_95_times_in_100(world):
-    """400 worlds. Were coverage 0.95, fewer than 362 would have chance 1e-4; one over all numbers covers far less."""
-    rng, covered, naive = np.random.default_rng(0), 0, 0
+    """400 worlds. Were coverage 0.95, fewer than 362 would have chance 1e-4; one over all numbers covers far less.
+
+    And no interval is another order of magnitude than the next.
+    """
+    rng, covered, naive, widths = np.random.default_rng(0), 0, 0, []
     for _ in range(400):
         x = planted(rng, *WORLDS[world])
         found = crossed(x)
         covered += found.low <= 0.2 <= found.high
+        widths.append(found.high - found.low)
         naive += abs(x.mean() - 0.2) < 1.96 * x.std() / np.sqrt(x.size)
-    assert covered >= 362
-    if x.shape[0] > 1:
+    assert covered >= 362 and max(widths) < 10 * np.median(widths)
+    if x.shape[0] > 1 and world != "neither":
         assert covered - naive > 30
 
 
