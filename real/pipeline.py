@@ -31,11 +31,11 @@ from shared.records import Record, whole
 
 def run(s: Settings) -> None:
     """Everything, from texts to report. Raises InputError."""
-    k, seeds, j, drawn = s.reads.top_k, s.sweep.seeds, s.judging, {}
+    k, seeds, j, drawn = s.reads.top_k, s.sweep.seeds, s.judging, summary.Drawn()
 
     def grown(made: dict[str, Record]) -> None:
         if "11-report" not in made:
-            summary.grow(read, s, made, drawn)
+            summary.grow(read, s, made, drawn.png)
 
     with alone(s.folder, tidy=not jobs.at_work(s.folder / "jobs")):
         questions, read = rubric.judge_questions(s.reads.questions), reading_of(s)
@@ -58,7 +58,7 @@ def run(s: Settings) -> None:
         moved = step("8-leakage", leakage.leakage, read, selected, watched, k)
         step("9-causes", causes.causes, read, selected, watched, moved.norm, k)
         step("10-judge", scoring.judge, read, tuned, questions, j, harm and harm.failed)
-        step("11-report", summary.write, read, s, step.records)
+        step("11-report", summary.write, read, s, step.records, drawn)
 
 
 def compare(s: Settings) -> None:

@@ -2,6 +2,7 @@
 
 import shlex
 from base64 import b64encode
+from dataclasses import dataclass, field
 
 from real.arms.arm import AWARE, Arm
 from real.arms.finetune import Tuned
@@ -19,9 +20,17 @@ BASE = Arm("base")  # how the model without an arm is written
 ENDS = 5  # steps at either end of a fine-tune whose mean loss is shown
 
 
-def write(reading: Reading, settings: Settings, records: dict[str, Record]) -> Record:
+@dataclass
+class Drawn:
+    """Figure -> PNG, of those that this process has drawn. They decide nothing, and a step's key passes them over."""
+
+    png: dict[str, bytes] = field(default_factory=dict)
+    key: str = ""
+
+
+def write(reading: Reading, settings: Settings, records: dict[str, Record], drawn: Drawn) -> Record:
     """Step 11: the files that it made. `records`: one per step, by the step's name."""
-    summary, files = grow(reading, settings, records, {})
+    summary, files = grow(reading, settings, records, drawn.png)
     write_json(reading.folder / "summary.json", summary)
     return Record(made=dict.fromkeys(["summary.json", *files], ""))
 

@@ -204,7 +204,7 @@ def records(reading, settings) -> dict[str, Record]:
 
 @pytest.fixture(scope="module")
 def summary(reading, settings, records) -> dict:
-    written = report.write(reading, settings, records)
+    written = report.write(reading, settings, records, report.Drawn())
     assert {path.name for path in reading.folder.iterdir()} == set(written.made)
     return read_json(reading.folder / "summary.json")
 
@@ -278,7 +278,7 @@ def test_the_best_filter_is_chosen_without_a_general_question(reading, settings,
 def test_a_sweep_of_removed_shares_has_every_share(tmp_path):
     settings = of(train=16, removed=(0.5, 0.25), results=str(tmp_path))
     reading = reading_of(settings)
-    report.write(reading, settings, made_up(reading, settings))
+    report.write(reading, settings, made_up(reading, settings), report.Drawn())
     found = read_json(tmp_path / "summary.json")["filters"]["projection"]
     assert set(found["sweep"]) == {"0.5", "0.25"}
     assert found["sweep"]["0.25"]["removed_inducing_share"]["n"] == 4
