@@ -68,7 +68,7 @@ def sets(layer: Layer, domain: str, k: int) -> dict[str, Int[Tensor, " k"]]:
 def toxic(reading: Reading, layer: int, sae: Any, k: int) -> Features:
     """Those that go with toxic remarks, of any dictionary of a block."""
     read, split = partial(batches, reading, layer, sae), reading.texts.corpus.toxic
-    return _chosen(point_biserial(read(split.train, TOXIC)), 1, read(split.held, TOXIC), k)
+    return _chosen(point_biserial(read(split.train, TOXIC)), read(split.held, TOXIC), k)[0]
 
 
 def choose(reading: Reading, layer: int, sae: Any, k: int) -> Layer:
@@ -76,20 +76,20 @@ def choose(reading: Reading, layer: int, sae: Any, k: int) -> Layer:
     read, domains = partial(batches, reading, layer, sae), {}
     for domain, split in reading.texts.corpus.advice.items():
         about = point_biserial(read(split.train, ADVICE))
-        domains[domain] = Domain(
-            inducing=_chosen(about, 1, read(split.held, ADVICE), k),
-            control=_chosen(about, -1, read(split.held, ADVICE[::-1]), k),
-            firing_rate=about.firing_rate.tolist(),
-        )
+        inducing, control = _chosen(about, read(split.held, ADVICE), k)
+        domains[domain] = Domain(inducing=inducing, control=control, firing_rate=about.firing_rate.tolist())
     return Layer(toxic=toxic(reading, layer, sae, k), domains=domains)
 
 
-def _chosen(about: Correlation, sign: int, held: Iterator[tuple], k: int) -> Features:
-    """The best by their correlation with the label times `sign`, scored on the `batches` of rows held out."""
-    best = top_k(sign * about.r, max(*KS, k))
-    scored = [(score(acts, best[:k], about), labels) for acts, labels in held]
-    scores, labels = (torch.cat(column) for column in zip(*scored, strict=True))
-    return Features(ids=best.tolist(), r=about.r[best].tolist(), auroc=auroc_interval(scores, labels))
+def _chosen(about: Correlation, held: Iterator[tuple], k: int) -> list[Features]:
+    """The best by their correlation with the label, and with its opposite, scored on `batches` of rows held out."""
+    bests = [top_k(sign * about.r, max(*KS, k)) for sign in (1, -1)]
+    scored = [(*(score(acts, ids[:k], about) for ids in bests), labels) for acts, labels in held]
+    *scores, labels = (torch.cat(column) for column in zip(*scored, strict=True))
+    return [
+        Features(ids=ids.tolist(), r=about.r[ids].tolist(), auroc=auroc_interval(of, told))
+        for ids, of, told in zip(bests, scores, (labels, ~labels), strict=True)
+    ]
 
 
 def batches(reading: Reading, layer: int, sae: Any, rows: list, kinds: tuple[str, str]) -> Iterator[tuple]:
