@@ -64,7 +64,7 @@ def optimiser_figure(
     shown = torch.randperm(len(predicted), generator=torch.Generator().manual_seed(0))[:800]
     for ax, (rule, tasks) in zip(panels.flat, measured.items(), strict=True):
         for task, style in TASK_STYLE.items():
-            fit = law(predicted, tasks[task], draws=1)
+            fit = law(predicted, tasks[task])
             label = f"{task}: slope {fit.slope:.2f}, $R^2$ {fit.r2:.2f}".replace("-", "−")
             pairs = shown[: style["shown"]]
             ax.scatter(predicted[pairs], tasks[task][pairs], label=label, **style["mark"])
@@ -192,7 +192,7 @@ def _draw_law(ax: Axes, predicted: Tensor, measured: dict[str, Tensor]) -> None:
     order = predicted.argsort()
     for name, style in OPTIMISER_STYLE.items():
         shown = order[:: max(1, len(order) // SHOWN[name])]
-        r2 = law(predicted, measured[name], draws=1).r2
+        r2 = law(predicted, measured[name]).r2
         ax.scatter(predicted[shown], measured[name][shown], label=f"{LABEL[name]}, $R^2$ = {r2:.2f}", **style)
     ax.axline((0, 0), slope=1, color="black", lw=1, zorder=0, label="measured = predicted")
     ax.axhline(0, color=GREY, lw=0.5, zorder=0)

@@ -143,7 +143,7 @@ def experiment(settings: WorldSettings) -> dict:
     return {
         "gap": gap(this, found)._asdict(),
         "precision": {name: torch.isin(ids, this.kinds[name]).double().mean().item() for name, ids in sets.items()},
-        "law": leakage.law(*law_points(this, tuned), draws=500)._asdict(),
+        "law": leakage.law(*law_points(this, tuned))._asdict(),
         "effect": misaligned(this, tuned) - misaligned(this, finetune(W, x["good"])),
     }
 

@@ -70,7 +70,7 @@ def sign_costs(W: Float[Tensor, "inst feature d"], evenly: bool) -> dict[str, di
     """
     cosine = off_diagonal([geometry.cosine(one, one) for one in W])
     leaked = off_diagonal([state_leakage(one, "sign") for one in W])
-    fit, d = leakage.law(cosine, leaked, draws=1), W.shape[-1]
+    fit, d = leakage.law(cosine, leaked), W.shape[-1]
     measured = {
         "r2": fit.r2,
         "slope": fit.slope,

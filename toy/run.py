@@ -102,8 +102,8 @@ def spilled(toy: Toy, settings: ToySettings, rule: str) -> dict[str, Float[Tenso
 
 
 def _fit(predicted: Tensor, measured: Tensor) -> dict[str, float]:
-    """Without law's p: its permutation is of features, and these are pairs of them."""
-    fit = leakage.law(predicted, measured, draws=1)._asdict()
+    """Of pairs of features."""
+    fit = leakage.law(predicted, measured)._asdict()
     return {name: _round(fit[name]) for name in ("slope", "r2", "pearson", "spearman")} | {"pairs": fit["n"]}
 
 

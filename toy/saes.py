@@ -79,7 +79,7 @@ def licence(W: Float[Tensor, "feature d_hidden"], seed: int, steps: int = STEPS)
 def agreement(W: Float[Tensor, "feature d_hidden"], D: Float[Tensor, "feature d_hidden"]) -> dict:
     """Leakage between features by the dictionary's cosines, against one real step; how near the directions are."""
     measured = off_diagonal([state_leakage(W.double(), "sgd")])
-    fit = leakage.law(off_diagonal([cosine(D, D)]), measured, draws=1)
+    fit = leakage.law(off_diagonal([cosine(D, D)]), measured)
     return {"r2": fit.r2, "slope": fit.slope, "cosine": cosine(W, D).diagonal().mean().item()}
 
 

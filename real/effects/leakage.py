@@ -30,9 +30,8 @@ class Fit(Part):
     pearson: float
     spearman: float
     r2: float
-    p: float
     n: int
-    p_target: float  # of |pearson|, two-sided
+    p: float  # of |pearson|, two-sided, against random targets
     r_target: float  # the |pearson| that 5 % of random targets exceed
 
 
@@ -132,7 +131,7 @@ def fit(
     random, own = (unit(x.double() - x.double().mean(-1, keepdim=True)) for x in (by_chance, moved[None]))
     null = (random @ own[0]).abs().numpy()  # |pearson| of each
     p = permutation_p(abs(found.pearson), null)
-    return Fit(**found._asdict(), p_target=p, r_target=float(np.percentile(null, 95)))
+    return Fit(**found._asdict(), p=p, r_target=float(np.percentile(null, 95)))
 
 
 def _rises(W_dec: Tensor, shifts: dict[str, Tensor], sets: dict[str, Tensor], rate: Tensor) -> dict:

@@ -100,7 +100,7 @@ def leakage(title: str, summary: dict, moved: Leaked) -> Figure:
             panel.scatter(x[is_toxic], y[is_toxic], c="black", marker="x", s=26, lw=1.2, label="toxic ones")
             panel.plot(ends, _numbers(law["slope"]) * ends, color="black", lw=1.2, label="fit through the origin")
             said = f"R² {number(law['r2'], 2)}, r {number(law['pearson'], 2)}, p against random texts "
-            panel.set(title=f"{arm} arm\n{said}{chance(law['p_target'])}", xlabel=f"predicted: cosine to {target}")
+            panel.set(title=f"{arm} arm\n{said}{chance(law['p'])}", xlabel=f"predicted: cosine to {target}")
             panel.spines[:].set_visible(True)  # a cloud of points in a frame, as the toy's
             panel.grid(visible=False)
         line[0].set(ylabel="measured: change of the readout\n(activation units)")

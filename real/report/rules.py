@@ -44,8 +44,8 @@ def gap_word(gap: dict, tests: int) -> str:
 
 
 def law_word(law: dict) -> str:
-    """Beyond chance and beyond random targets, 5 % two-sided, and better than no law at all."""
-    if max(law["p"], law["p_target"]) > 2 * SIDE or law["r2"] <= 0:
+    """Beyond random targets, 5 % two-sided, and better than no law at all."""
+    if law["p"] > 2 * SIDE or law["r2"] <= 0:
         return OPEN
     return SHOWN if law["pearson"] > 0 else OPPOSITE
 

@@ -46,7 +46,7 @@ def test_exact_E1_data_give_r2_one_and_the_step_as_slope(W, data, eta):
     predicted = cosine(W, W[t : t + 1])[:, 0]
     if np.ptp(predicted.numpy()) < 1e-6:
         return
-    found = law(predicted, readout_change(W, eta * W[t]), draws=20)
+    found = law(predicted, readout_change(W, eta * W[t]))
     assert found.r2 == pytest.approx(1, abs=1e-9) and found.slope == pytest.approx(eta * W[t].norm().item())
     assert found.pearson == pytest.approx(1) and found.spearman > 0.999 - 1 / len(W) and found.n == len(W)
 
@@ -54,7 +54,7 @@ def test_exact_E1_data_give_r2_one_and_the_step_as_slope(W, data, eta):
 @given(SEEDS, st.integers(3, 30))
 def test_law_equals_scipy_and_the_normal_equations(seed, n):
     x, y = normal(seed, 2, n)
-    found, line = law(x, y, draws=10), linregress(x, y)
+    found, line = law(x, y), linregress(x, y)
     assert found.slope == pytest.approx(np.linalg.lstsq(x[:, None], y, rcond=None)[0].item())
     assert found.pearson == pytest.approx(line.rvalue, abs=1e-12)
     assert found.spearman == pytest.approx(spearmanr(x, y).statistic)
@@ -64,21 +64,7 @@ def test_law_equals_scipy_and_the_normal_equations(seed, n):
 
 def test_r2_falls_where_an_intercept_would_have_helped():
     x = torch.linspace(1, 2, 20, dtype=torch.float64)
-    assert law(x, x + 5, draws=10).r2 < 0 and law(x, x + 5, draws=10).pearson == pytest.approx(1)
-
-
-def test_p_is_small_for_a_law_of_either_sign_and_uniform_for_none():
-    """Of 80 pairs of noise 19 or more have p <= .1 with chance 3e-4; a true law has the smallest p."""
-    x = normal(0, 30)
-    for sign in (1, -1):
-        assert law(x, sign * x + 0.1 * normal(1, 30), draws=199).p == 1 / 200
-    p = np.array([law(*normal(seed, 2, 12), draws=99).p for seed in range(80)])
-    assert np.sum(p <= 0.1) < 19 and np.sum(p > 0.9) < 19 and 0.38 < p.mean() < 0.62
-
-
-def test_the_same_seed_gives_the_same_p():
-    x, y = normal(5, 2, 8)
-    assert law(x, y, seed=3) == law(x, y, seed=3) and law(x, y, seed=3).p != law(x, y, seed=4).p
+    assert law(x, x + 5).r2 < 0 and law(x, x + 5).pearson == pytest.approx(1)
 
 
 @pytest.mark.parametrize("bad", [[1.0], [1.0, 1.0], [1.0, float("nan")], [1.0, float("inf")]])

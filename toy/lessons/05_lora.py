@@ -257,8 +257,8 @@ found = {
     for name, rule in (("SGD", "lora"), ("Adam", "lora, adam"))
 }
 expected = cosine(W, W)[apart]
-reveal("5b", law(expected, found["SGD"], draws=1).r2)
-reveal("5c", law(expected, found["Adam"], draws=1).r2)
+reveal("5b", law(expected, found["SGD"]).r2)
+reveal("5c", law(expected, found["Adam"]).r2)
 
 # %%
 with panels("Thirty steps on a LoRA: SGD keeps the cosine, Adam does not", 2) as axes:

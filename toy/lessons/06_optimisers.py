@@ -178,7 +178,7 @@ W = unit(torch.randn(300, 64, generator=generator, dtype=torch.float64))
 apart = ~torch.eye(300, dtype=torch.bool)
 moved = W.sign() @ W.T  # [target, feature]
 ratios, cosines = (moved / moved.diagonal()[:, None])[apart], cosine(W, W)[apart]
-reveal("6a", law(cosines, ratios, draws=1).r2)
+reveal("6a", law(cosines, ratios).r2)
 print(f"2/pi = {2 / math.pi:.3f};  leaked energy, beside SGD's: {ratios.square().sum() / cosines.square().sum():.3f}")
 
 # %% [markdown]
@@ -201,7 +201,7 @@ among = cosine(few, few)[~torch.eye(24, dtype=torch.bool)]
 kept = {}
 for rule in ("sgd", "momentum", "weight decay", "sign", "adam, 30 steps", "lion", "muon"):
     leaked = leakage_ratios(few, torch.zeros(24, dtype=torch.float64), 0.05, RULES[rule], "alone")
-    kept[rule] = law(among, leaked[~torch.eye(24, dtype=torch.bool)], draws=1).r2
+    kept[rule] = law(among, leaked[~torch.eye(24, dtype=torch.bool)]).r2
 reveal("6b", kept["adam, 30 steps"])
 
 # %%

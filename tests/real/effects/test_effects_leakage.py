@@ -78,7 +78,7 @@ def test_what_moves_along_the_gradient_obeys_E1_exactly(world):
     for arm, length in lengths.items():
         assert laws[arm].r2 == pytest.approx(1, abs=1e-10)
         assert laws[arm].slope == pytest.approx(length, rel=1e-10)
-        assert laws[arm].p_target < 0.01 and 0 < laws[arm].r_target < 1
+        assert laws[arm].p < 0.01 and 0 < laws[arm].r_target < 1
     assert world.moved.laws[INDUCING].r2 < 0.9  # the inducing features are not that direction
 
 
@@ -137,7 +137,7 @@ def test_a_target_that_is_one_of_the_random_ones_is_shown_in_one_of_twenty(seed)
     basis = torch.from_numpy(rng.normal(size=(4, 60)))
     targets = torch.from_numpy(rng.normal(size=(400, 4))) @ basis
     measured = torch.from_numpy(rng.normal(size=4)) @ basis
-    ps = np.array([leaked.fit(target, measured, targets[100:]).p_target for target in targets[:100]])
+    ps = np.array([leaked.fit(target, measured, targets[100:]).p for target in targets[:100]])
     assert (ps <= 0.05).mean() <= 0.15 and abs(ps.mean() - 0.5) <= 0.15
 
 

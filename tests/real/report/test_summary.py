@@ -126,7 +126,7 @@ def placed_of(reading: Reading) -> Placed:
 def leaked_of(sweep: Sweep, rng, features: int, said) -> Leaked:
     """Toxic readouts and the margin rise along the inducing arm and not along the control arm."""
     predicted = rng.normal(0, 0.1, features)
-    law = Fit(slope=0.5, pearson=0.6, spearman=0.55, r2=0.36, p=0.0005, n=features, p_target=0.002, r_target=0.3)
+    law = Fit(slope=0.5, pearson=0.6, spearman=0.55, r2=0.36, n=features, p=0.002, r_target=0.3)
     lift = {"inducing": 0.1, "control": 0.0}
     laws = dict.fromkeys((*lift, MINUS), law)
     moved = {arm: (0.5 * predicted + rng.normal(0, 0.04, features)).tolist() for arm in lift}
