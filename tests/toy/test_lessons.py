@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import traceback
 from importlib import import_module
 from pathlib import Path
 
@@ -106,6 +107,32 @@ def test_a_wrong_answer_is_told_what_is_wrong_with_it(number, name):
         said.add(str(caught.value))
         assert str(caught.value).startswith(name.replace("_", ".") + ": "), kind
     assert len(said) == len(WRONG[number][name]) >= 2
+
+
+@pytest.mark.parametrize(("number", "name"), EXERCISES)
+def test_an_error_in_a_students_code_shows_no_line_of_the_check(number, name):
+    """Its lines hold the answer. A notebook leaves out a frame that says __tracebackhide__."""
+    check = getattr(CHECKS[number], f"check_{name}")
+    assert "__tracebackhide__" in check.__code__.co_varnames
+
+    def broken(*_):
+        raise KeyError("mine")
+
+    if name in ("2_4", "2_5"):  # these ask for a value
+        return
+    with pytest.raises(KeyError, match="mine") as caught:
+        check(broken)
+    frames = [frame for frame, _ in traceback.walk_tb(caught.tb) if "toy/checks" in frame.f_code.co_filename]
+    assert frames and all(frame.f_locals.get("__tracebackhide__") for frame in frames)
+
+
+def test_an_answer_of_lists_or_arrays_is_right_and_told_that_cells_below_want_a_tensor(capsys):
+    for of, says in ((lambda x: x, False), (lambda x: x.tolist(), True), (lambda x: x.numpy(), True), (list, True)):
+        CHECKS["1"].check_1_1(lambda W, h, of=of: of(W @ h))
+        CHECKS["3"].check_3_4(lambda W, t, k, of=of: of(W[k] * (W[t] @ W[k]) / (W[k] @ W[k]) - W[t]))
+        assert capsys.readouterr().out.count("go on with a tensor") == 2 * says
+    CHECKS["1"].check_1_3(lambda n, d: (n - d) / (d * (n - 1)))
+    assert capsys.readouterr().out == "1.3: right\n"
 
 
 def test_a_prediction_comes_before_the_number_and_stays(capsys):

@@ -61,6 +61,7 @@ with panels("Turn on feature 0 of five in two dimensions, and all five readouts 
 # ### Exercise 1.1 ★ Read the features
 #
 # Write (1.2) for all features at once: from `W` (a row for each feature) and one hidden state `h`, the readouts.
+# Return a tensor, here and in all exercises: the cells below go on with it.
 #
 # <details><summary>Hint 1</summary>
 #
