@@ -53,7 +53,9 @@ predict("8a", more, "R² of the trained dictionary minus R² of the untrained, 8
 
 # %%
 widths = {int(width): row for width, row in learned["widths"].items() if int(width) < learned["features"]}
-reveal("8a", widths[5]["trained"]["r2"]["value"] - widths[5]["untrained"]["r2"]["value"])
+alone, control = (widths[5][kind]["r2"]["value"] for kind in ("trained", "untrained"))
+reveal("8a", alone - control)
+print(f"R²: trained {alone:.2f}, untrained {control:.2f}")
 
 # %%
 crowd = [learned["features"] / width for width in widths]
@@ -74,7 +76,8 @@ with panels("Where space is crowded a trained dictionary knows less than an untr
 # %% [markdown]
 # **What this does not show.** How crowded a language model is, or how good the dictionary on it. Why the untrained one
 # rises: in a crowded space whatever fires with a feature points its way, so that picking latents is knowledge already.
-# Without that control one would have read 0.18 as "the dictionary knows a little".
+# Without that control one would have read the trained one's R², above 0 with all of its interval, as "the dictionary
+# knows a little".
 
 # %% [markdown]
 # ### Exercise 8.1 ★ What is kept
@@ -116,7 +119,8 @@ for c in (0.94, 0.7):
 # ### Exercise 8.2 ★ Worth its training
 #
 # `trained` and `untrained` hold a row (value, low, high) for each dictionary. Where is the trained one shown to know
-# more than its control? Say so only where the intervals do not overlap.
+# more than its control? Say so only where the intervals do not overlap. (Enough, not needed: lesson 9 asks for the
+# interval of the difference.)
 #
 # <details><summary>Hint 1</summary>
 #
@@ -319,10 +323,16 @@ with panels("No filter is shown to do better than random removal", 2) as [left, 
         right.plot(f["auroc"], 2 * norm.cdf(norm.ppf(f["auroc"]) / 2**0.5) - 1, mark, color=VERMILLION, label=name)
     right.set(xlabel="AUROC for bad samples", ylabel="gain over random removal, by (8.3)")
     right.legend()
+for name in ("geometry", "projection", "gradient"):
+    f, e = run["filters"][name], run["filters"][name]["reduction"]
+    may = 2 * norm.cdf(norm.ppf(f["auroc"]) / 2**0.5) - 1
+    print(f"{name:10} can gain {may:3.0%}; reduces by {e['value']:.0%} [{e['low']:+.0%}, {e['high']:+.0%}],", end=" ")
+    print(f"an interval of {100 * (e['high'] - e['low']):.0f} points")
 
 # %% [markdown]
-# **What this does not show.** That filters do not work. With gains of 8 to 21 % and intervals of 47 to 64 points
-# hardly one could have been shown: *untestable at this size* is not *false*.
+# **What this does not show.** That filters do not work. Intervals here are twice as wide as what such scores can gain,
+# or wider, so that hardly one could have been shown: *untestable at this size* is not *false*. Projection's interval
+# lies above 0; the title is about its difference from random removal, which is another interval.
 #
 # ## The table, claim by claim
 #
@@ -339,7 +349,7 @@ for row in run["claims"]:
 # | R² of the law: SGD 1, signs 2/π | AdamW on a LoRA: 0.60; that this is near 2/π is coincidence until shown |
 # | toxic features were planted near inducing ones | a gap of 0.01, not beyond its null |
 # | the effect is a readout | a margin between written answers, tone and all |
-# | a filter's half: overshoot | intervals from -32 to 48 % |
+# | a filter's half: overshoot | intervals half as wide as the effect, or wider |
 #
 # ## What to take along
 #
