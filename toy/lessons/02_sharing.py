@@ -213,11 +213,11 @@ reveal("2c", tried[(second < -0.5).numpy()].max())
 
 # %%
 with panels("Trained models share for longer than two fixed solutions say") as [ax]:
-    ax.plot(tried, second, "o-", color=BLUE, label="second feature, trained (first: near +1)")
+    ax.plot(tried, second, "o-", color=BLUE, label="second feature (first: near +1)")
     ax.axvline(4 / 9, color=VERMILLION, ls="--", label="equal costs, (2.3) and (2.4)")
     ax.axhline(0, color=GREY, lw=0.8)
     ax.set(xlabel="probability that a feature is on", ylabel="place on the one axis", ylim=(-1.3, 0.6))
-    ax.legend(frameon=False, loc="upper left", fontsize=8)
+    ax.legend(frameon=False, loc="upper right", fontsize=8)
 
 # %% [markdown]
 # **What this does not show.** That training always finds the least loss: four models were trained at each `p` and the
@@ -291,7 +291,7 @@ check_2_5(W_other)
 print("shares:", dimensionality(W_other).numpy().round(3))
 
 # %% [markdown]
-# Equal shares are a necessary sign of an even polytope, never a proof. To name a shape, look at the angles, as 2a
+# Equal shares are a necessary sign of an even shape, never a proof. To name a shape, look at the angles, as 2a
 # did.
 #
 # ## What to take along
