@@ -1,5 +1,6 @@
 """The course as its readers meet it: teachers' notebooks run in their own folder, students' stop at every exercise."""
 
+import importlib.util
 import os
 import re
 import shutil
@@ -172,6 +173,10 @@ def test_the_first_cell_finds_the_project_above_or_fetches_it(tmp_path, monkeypa
     assert first_cell(notebooks.LESSONS / "deeper" / "still")["root"] == notebooks.ROOT
     with pytest.raises(RuntimeError, match="set REPO"):
         first_cell(tmp_path)
+    with monkeypatch.context() as another, pytest.raises(ModuleNotFoundError, match="^missing: torch; open .* .venv"):
+        find = importlib.util.find_spec
+        another.setattr("importlib.util.find_spec", lambda name: None if name == "torch" else find(name))
+        first_cell(notebooks.LESSONS)
     project = tmp_path / "project"
     (project / "toy").mkdir(parents=True)
     (project / "toy" / "law.py").touch()
