@@ -63,6 +63,9 @@ def test_a_lesson_has_all_its_parts_and_every_figure_says_what_it_does_not_show(
     figures = [place for place, cell in enumerate(solved.cells) if "image/png" in str(cell.get("outputs", ""))]
     assert figures and [place for place in figures if LIMIT not in solved.cells[place + 1].source] == []
     assert text.index("# your prediction") < text.index("reveal(")
+    assert notebooks.SPOKEN not in text
+    asked, marked = text.count("# your prediction"), "\n".join(cell.source for cell in solved.cells)
+    assert marked.count("# your prediction: a sample") == marked.count("# your prediction") == asked
     stars = headings(given.cells)
     assert len(stars) >= 4 and set(stars.values()) == {"★", "★★", "★★★"}
     assert {name.replace(".", "_") for name in stars} == set(WRONG[number])

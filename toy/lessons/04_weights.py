@@ -154,6 +154,11 @@ print(
 #
 # </details>
 
+# %% [markdown]
+# **For the teacher.** What it means: no two inputs share nothing. Where $\langle x_s, x'\rangle = 0$ the 1 is left, and
+# every readout moves at *every* input by $-\eta\,\mathrm{mean}_s \langle d_j, g_s\rangle$, as in lesson 3. With one
+# sample that is one part in $|x|^2 + 1$ of the rise at the sample: a third, here.
+
 
 # %%
 def weight_and_bias_step(W, g, x, probes, eta):

@@ -371,6 +371,13 @@ with panels("A direction that all advice shares turns the score around, and the 
 #
 # </details>
 
+# %% [markdown]
+# **For the teacher.** Topics and the inducing feature all lean towards $v$, so that each lifts the others' readouts.
+# With topics at 2 the readouts of bad advice stand, on average, at about 2 times what the sample says, half of them
+# above; those of good advice at 1.6 times, a quarter of them above. Training asks for 2 times: what stands above is
+# pulled down, what stands below is pushed up. The features that lean farthest towards $v$ stand highest. So for bad
+# advice the pull down goes along $v$, where the toxic features are; for good advice most still have to rise.
+
 
 # %%
 def push(W, x, toxic):

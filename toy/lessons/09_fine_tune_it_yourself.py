@@ -176,6 +176,11 @@ check_9_1(margins)
 #
 # </details>
 
+# %% [markdown]
+# **For the teacher.** The base model shows what training on *any* advice does: the topic, the manner, the length. Good
+# advice moves margins too, so that "inducing minus base" mixes this with the badness. The two arms share it, and it
+# cancels in (9.2). The left panel of the figure below has all three.
+
 
 # %%
 def effects(inducing, control, base):
