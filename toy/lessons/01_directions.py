@@ -70,7 +70,7 @@ with panels("Turn on feature 0 of five in two dimensions, and all five readouts 
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# One readout is `W[j] @ h`. The same sign does it for all rows at once. Nothing in (1.2) divides by a length.
+# One readout is `W[j] @ h`. The same `@` does it for all rows at once. Nothing in (1.2) divides by a length.
 #
 # </details>
 

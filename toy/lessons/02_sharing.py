@@ -77,7 +77,7 @@ print("arrows longer than 1/2 in each of the eight models on the right:", long[0
 #
 # When all are on, the ReLU has little to hide and the model is nearly linear: it keeps two dimensions' worth, squares
 # that add up to 2. Rare features have more than three times that. Which of the common features get it is chance: the
-# eight models differ only in where they started, and not all of them have as many long arrows.
+# eight models differ in nothing but chance, and not all of them have as many long arrows.
 
 # %% [markdown]
 # ### Exercise 2.1 ★ Dimensionality

@@ -289,15 +289,15 @@ def leaked(W, step, t):
     return (W @ step).square().sum() - (W[t] @ step) ** 2
 
 
-anyhow = unit(torch.randn(40, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
-for name, X in (("five in two", W), ("forty in ten", V), ("forty random in ten", anyhow)):
+scattered = unit(torch.randn(40, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
+for name, X in (("five in two", W), ("forty in ten", V), ("forty random in ten", scattered)):
     plain = sum(leaked(X, X[t] / (X[t] @ X[t]), t) for t in range(len(X)))
     least = sum(leaked(X, least_leaking_step(X, t), t) for t in range(len(X)))
     print(f"{name}: the best steps leak {least / plain:.0%} of what plain steps leak")
 
 # %% [markdown]
 # Where training has spread features evenly the plain gradient step is already the one that leaks least. Where they lie
-# anyhow, a cleverer step saves a fifth; the rest is the price of lesson 1, paid in another coin.
+# at random, a cleverer step saves a fifth; the rest is the price of lesson 1, paid in another coin.
 #
 # ## What to take along
 #

@@ -35,9 +35,9 @@ print(f"{run['model']}, {run['trained_on']}: {run['command']}")
 #
 # On a language model nobody gives you the directions. A sparse autoencoder, a **dictionary**, learns some from hidden
 # states. Each of its units is a **latent**: it has a direction, and fires on some inputs. A feature is given the latent
-# that fires when it is on. Say that each learned direction $D_i$ lies at
-# cosine $c$ to the true unit direction $d_i$, and that errors are independent unit vectors $n_i$ at right angles to
-# everything: $D_i = c\,d_i + \sqrt{1-c^2}\;n_i$. Then
+# that fires when it is on. Say that each learned direction $D_i$ lies at cosine $c$ to the true unit direction $d_i$,
+# and that errors are independent unit vectors $n_i$ at right angles to everything: $D_i = c\,d_i + \sqrt{1-c^2}\;n_i$.
+# Then
 #
 # $$E\,\langle D_i, D_j\rangle = c^2\,\langle d_i, d_j\rangle \qquad (i \ne j) \tag{8.1}$$
 #
@@ -334,9 +334,9 @@ for name in ("geometry", "projection", "gradient"):
     print(f"an interval of {100 * (e['high'] - e['low']):.0f} points")
 
 # %% [markdown]
-# **What this does not show.** That filters do not work. Intervals here are twice as wide as what such scores can gain,
-# or wider, so that hardly one could have been shown: *untestable at this size* is not *false*. Projection's interval
-# lies above 0; the title is about its difference from random removal, which is another interval.
+# **What this does not show.** That filters do not work. Intervals here are about twice as wide as what such scores can
+# gain, or wider, so that hardly one could have been shown: *untestable at this size* is not *false*. Projection's
+# interval lies above 0; the title is about its difference from random removal, which is another interval.
 #
 # ## The table, claim by claim
 #
@@ -353,7 +353,7 @@ for row in run["claims"]:
 # | R² of the law: SGD 1, signs 2/π | AdamW on a LoRA: 0.60; that this is near 2/π is coincidence until shown |
 # | toxic features were planted near inducing ones | a gap of 0.01, not beyond its null |
 # | the effect is a readout | a margin between written answers, tone and all |
-# | a filter's half: overshoot | intervals half as wide as the effect, or wider |
+# | a filter's half: overshoot | intervals about half as wide as the effect, or wider |
 #
 # ## What to take along
 #

@@ -255,13 +255,12 @@ def padded(questions):
     return np.array([[[side + [np.nan] * (most - len(side)) for side in map(list, two)] for two in questions]])
 
 
-def estimate(domain):
-    arms = [padded(logprobs[arm][domain]) for arm in ("inducing", "control")]
-    bad, good = (question_margins(arm) for arm in arms)
-    return crossed(bad - good)
+def by_question(domain):
+    bad, good = (question_margins(padded(logprobs[arm][domain])) for arm in ("inducing", "control"))
+    return bad - good
 
 
-found = {domain: estimate(domain) for domain in ("health", "career", "legal", "general")}
+found = {domain: crossed(by_question(domain)) for domain in ("health", "career", "legal", "general")}
 for name, (domain, e) in zip("abcd", found.items(), strict=True):
     reveal(f"9{name}", e.value)
     print(f"    95 % interval [{e.low:+.3f}, {e.high:+.3f}], {e.n} questions of {domain}")
@@ -442,7 +441,7 @@ for domain in found:
 # %%
 by_seed = json.loads(stored.read_text())["effects by seed"]
 for domain, e in found.items():
-    values, over = [by_seed[seed][domain] for seed in by_seed], of_domain(domain).std() / e.n**0.5
+    values, over = [by_seed[seed][domain] for seed in by_seed], by_question(domain).std(ddof=1) / e.n**0.5
     print(f"{domain:8}", " ".join(f"{value:+.3f}" for value in values), end="")
     print(f"   over seeds {np.std(values, ddof=1):.3f}, over questions {over:.3f} (standard errors)")
 
