@@ -12,7 +12,9 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import nbformat
+import numpy as np
 import pytest
+import torch
 
 from toy import notebooks
 from toy.checks import predictions
@@ -137,6 +139,14 @@ def test_an_answer_of_lists_or_arrays_is_right_and_told_that_cells_below_want_a_
         assert capsys.readouterr().out.count("go on with a tensor") == 2 * says
     CHECKS["1"].check_1_3(lambda n, d: (n - d) / (d * (n - 1)))
     assert capsys.readouterr().out == "1.3: right\n"
+
+
+@pytest.mark.parametrize("method", ["linear", "lower", "higher", "nearest", "weibull", "median_unbiased"])
+def test_any_definition_of_a_percentile_is_right(method, capsys):
+    ends = lambda means: torch.tensor(np.percentile(means, [2.5, 97.5], method=method))  # noqa: E731
+    CHECKS["9"].check_9_4(lambda effects, picks: ends(effects[picks].mean(1)))
+    CHECKS["9"].check_9_5(lambda a, b, i, j: ends(a[i].mean(1) - b[j].mean(1)))
+    assert capsys.readouterr().out == "9.4: right\n9.5: right\n"
 
 
 def test_a_prediction_comes_before_the_number_and_stays(capsys):
