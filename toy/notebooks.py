@@ -1,7 +1,8 @@
 """python -m toy.notebooks [FOLDER]: write every lesson twice, for students and for teachers (results/lessons).
 
     student/   a line that fails for every solution, `...` for every prediction; solutions are folded below the checks
-    teacher/   solved, with outputs: every lesson is run, in that folder; lesson 9 on a stored fine-tune
+    teacher/   solved, with outputs: every lesson is run, in that folder; lesson 9 on a stored fine-tune; predictions
+               are marked as samples, and what exercises ask to be said in words is answered
 
 A lesson is a script, lessons/NN_name.py; each notebook finds the project above it by the cell in lessons/first_cell.py.
 The markers ### BEGIN SOLUTION and ### END SOLUTION and the cells' metadata are nbgrader's.
@@ -34,6 +35,7 @@ HEADING = re.compile(r"^### Exercise (\d+\.\d+) (★+)", re.M)
 REGION = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n(.*?)^[ \t]*### END SOLUTION[ \t]*$", re.M | re.S)
 MARKERS = re.compile(r"^[ \t]*### (BEGIN|END) SOLUTION[ \t]*\n?", re.M)
 PREDICTION = re.compile(r"^(\w+ = ).*?(  # your prediction)", re.M)
+SPOKEN = "**For the teacher.**"  # begins a cell that students do not get
 PLACEHOLDER = """\
 {indent}# your code here, in place of the next line
 {indent}raise NotImplementedError("exercise {exercise}: your code goes here; then run the check below")"""
@@ -60,7 +62,7 @@ def write(out: Path) -> None:
         with tqdm(total=len(paths), desc="lessons", unit="lesson") as bar:
 
             def solve(path: Path) -> None:
-                notebook = read(path)
+                notebook = teacher(read(path))
                 run(notebook, out / "teacher")
                 nbformat.write(notebook, out / "teacher" / f"{path.stem}.ipynb")
                 bar.update()
@@ -90,10 +92,19 @@ def read(path: Path) -> NotebookNode:
     return notebook
 
 
+def teacher(notebook: NotebookNode) -> NotebookNode:
+    """What `read` returns, with the predictions marked: they are the authors' samples, no answers."""
+    for cell in notebook.cells:
+        cell.source = PREDICTION.sub(r"\g<0>: a sample, by the authors", cell.source)
+    return notebook
+
+
 def student(notebook: NotebookNode) -> NotebookNode:
-    """What `read` returns, without solutions and predictions; each solution is folded below its check."""
+    """What `read` returns, without solutions, predictions, spoken answers; each solution is folded below its check."""
     cells, exercise, solved = [], None, ""
     for cell in notebook.cells:
+        if cell.source.startswith(SPOKEN):
+            continue
         cells.append(cell)
         if cell.cell_type == "markdown":
             exercise = found[1] if (found := HEADING.search(cell.source)) else exercise

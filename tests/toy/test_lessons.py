@@ -1,16 +1,20 @@
 """The course as its readers meet it: teachers' notebooks run in their own folder, students' stop at every exercise."""
 
+import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
+import traceback
 from importlib import import_module
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import nbformat
+import numpy as np
 import pytest
+import torch
 
 from toy import notebooks
 from toy.checks import predictions
@@ -61,6 +65,9 @@ def test_a_lesson_has_all_its_parts_and_every_figure_says_what_it_does_not_show(
     figures = [place for place, cell in enumerate(solved.cells) if "image/png" in str(cell.get("outputs", ""))]
     assert figures and [place for place in figures if LIMIT not in solved.cells[place + 1].source] == []
     assert text.index("# your prediction") < text.index("reveal(")
+    assert notebooks.SPOKEN not in text
+    asked, marked = text.count("# your prediction"), "\n".join(cell.source for cell in solved.cells)
+    assert marked.count("# your prediction: a sample") == marked.count("# your prediction") == asked
     stars = headings(given.cells)
     assert len(stars) >= 4 and set(stars.values()) == {"★", "★★", "★★★"}
     assert {name.replace(".", "_") for name in stars} == set(WRONG[number])
@@ -108,6 +115,40 @@ def test_a_wrong_answer_is_told_what_is_wrong_with_it(number, name):
     assert len(said) == len(WRONG[number][name]) >= 2
 
 
+@pytest.mark.parametrize(("number", "name"), EXERCISES)
+def test_an_error_in_a_students_code_shows_no_line_of_the_check(number, name):
+    """Its lines hold the answer. A notebook leaves out a frame that says __tracebackhide__."""
+    check = getattr(CHECKS[number], f"check_{name}")
+    assert "__tracebackhide__" in check.__code__.co_varnames
+
+    def broken(*_):
+        raise KeyError("mine")
+
+    if name in ("2_4", "2_5"):  # these ask for a value
+        return
+    with pytest.raises(KeyError, match="mine") as caught:
+        check(broken)
+    frames = [frame for frame, _ in traceback.walk_tb(caught.tb) if "toy/checks" in frame.f_code.co_filename]
+    assert frames and all(frame.f_locals.get("__tracebackhide__") for frame in frames)
+
+
+def test_an_answer_of_lists_or_arrays_is_right_and_told_that_cells_below_want_a_tensor(capsys):
+    for of, says in ((lambda x: x, False), (lambda x: x.tolist(), True), (lambda x: x.numpy(), True), (list, True)):
+        CHECKS["1"].check_1_1(lambda W, h, of=of: of(W @ h))
+        CHECKS["3"].check_3_4(lambda W, t, k, of=of: of(W[k] * (W[t] @ W[k]) / (W[k] @ W[k]) - W[t]))
+        assert capsys.readouterr().out.count("go on with a tensor") == 2 * says
+    CHECKS["1"].check_1_3(lambda n, d: (n - d) / (d * (n - 1)))
+    assert capsys.readouterr().out == "1.3: right\n"
+
+
+@pytest.mark.parametrize("method", ["linear", "lower", "higher", "nearest", "weibull", "median_unbiased"])
+def test_any_definition_of_a_percentile_is_right(method, capsys):
+    ends = lambda means: torch.tensor(np.percentile(means, [2.5, 97.5], method=method))  # noqa: E731
+    CHECKS["9"].check_9_4(lambda effects, picks: ends(effects[picks].mean(1)))
+    CHECKS["9"].check_9_5(lambda a, b, i, j: ends(a[i].mean(1) - b[j].mean(1)))
+    assert capsys.readouterr().out == "9.4: right\n9.5: right\n"
+
+
 def test_a_prediction_comes_before_the_number_and_stays(capsys):
     predictions._kept.clear()
     for say in (lambda: predictions.predict("a", ..., "how many"), lambda: predictions.reveal("a", 3)):
@@ -145,6 +186,10 @@ def test_the_first_cell_finds_the_project_above_or_fetches_it(tmp_path, monkeypa
     assert first_cell(notebooks.LESSONS / "deeper" / "still")["root"] == notebooks.ROOT
     with pytest.raises(RuntimeError, match="set REPO"):
         first_cell(tmp_path)
+    with monkeypatch.context() as another, pytest.raises(ModuleNotFoundError, match="^missing: torch; open .* .venv"):
+        find = importlib.util.find_spec
+        another.setattr("importlib.util.find_spec", lambda name: None if name == "torch" else find(name))
+        first_cell(notebooks.LESSONS)
     project = tmp_path / "project"
     (project / "toy").mkdir(parents=True)
     (project / "toy" / "law.py").touch()

@@ -18,12 +18,14 @@ WRONG = {
     "1_3": {
         "with itself": (lambda n, d: 1 / d, "itself"),
         "over n^2": (lambda n, d: (n**2 / d - n) / n**2, "divided by n"),
+        "half the pairs": (lambda n, d: (n**2 / d - n) / (n * (n - 1) / 2), "without an order"),
         "the root": (lambda n, d: ((n - d) / (d * (n - 1))) ** 0.5, "root"),
     },
     "1_4": {
         "all are 1": (lambda d, threshold: int(d * threshold**2), "not all 1"),
         "square of the mean": (lambda d, threshold: int(d * threshold**2 / 0.5**2), "mean of the square"),
         "not squared": (lambda d, threshold: int(3 * d * threshold), "square it"),
+        "rounded": (lambda d, threshold: round(3 * d * threshold**2), "rounded up"),
         "not whole": (lambda d, threshold: 3 * d * threshold**2, "whole number"),
     },
 }

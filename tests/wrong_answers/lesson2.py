@@ -39,7 +39,8 @@ WRONG = {
         "fixed arrows": (0.47, "W stayed"),
         "equal importance": (1.0, "equal importance"),
         "ignoring not weighed": (0.51, "weighed by the importance"),
-        "the last that shares": (0.48, "not yet"),
+        "the last that shares": (0.48, "the last at which it pays"),
+        "too far": (0.6, "not yet"),
     },
     "2_5": {
         "a turned pentagon": (PENTAGON, "still a pentagon"),

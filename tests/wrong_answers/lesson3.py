@@ -33,6 +33,7 @@ WRONG = {
         "sign": (lambda W, t, k: W[t] - (W[t] @ W[k]) / (W[k] @ W[k]) * W[k], "sign is flipped"),
         "length factor": (lambda W, t, k: -(W[t] - (W[t] @ W[k]) * W[k]), "length factor is forgotten"),
         "other square": (lambda W, t, k: -(W[t] - (W[t] @ W[k]) / (W[t] @ W[t]) * W[k]), "|d_t|^2"),
+        "spares t": (lambda W, t, k: -(W[k] - (W[k] @ W[t]) / (W[t] @ W[t]) * W[t]), "k that is to be spared"),
         "nothing": (lambda W, t, k: 0 * W[t], "nothing moves"),
         "length, not squared": (lambda W, t, k: -(W[t] - (W[t] @ W[k]) / W[k].norm() * W[k]), "still moves"),
     },

@@ -50,6 +50,7 @@ WRONG = {
             lambda f, theta, step: torch.func.jvp(f, (theta + step,), (step,))[1],
             "slope at the new place",
         ),
+        "the pair": (lambda f, theta, step: torch.func.jvp(f, (theta,), (step,)), "return that alone"),
         "value": (lambda f, theta, step: torch.func.jvp(f, (theta,), (step,))[0], "value first"),
         "sign": (lambda f, theta, step: torch.func.jvp(f, (theta,), (-step,))[1], "sign is flipped"),
         "gradient of the sum": (lambda f, theta, step: torch.func.grad(lambda at: f(at).sum())(theta) * step, "shape"),

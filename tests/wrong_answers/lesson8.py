@@ -23,6 +23,7 @@ WRONG = {
     "8_2": {
         "above 0": (lambda trained, untrained: trained[:, 1] > 0, "control is forgotten"),
         "points": (lambda trained, untrained: trained[:, 0] > untrained[:, 0], "points alone"),
+        "value above": (lambda trained, untrained: trained[:, 0] > untrained[:, 2], "value is not enough"),
         "reversed": (lambda trained, untrained: untrained[:, 1] > trained[:, 2], "untrained one is better"),
         "lower ends": (lambda trained, untrained: trained[:, 1] > untrained[:, 1], "lower ends"),
     },

@@ -75,7 +75,7 @@ WRONG = {
         "one-sided": (needed(norm.ppf(0.95) + POWER), "one-sided"),
         "no square": (lambda sd, size: math.ceil((Z + POWER) * sd / size), "square is forgotten"),
         "not whole": (lambda sd, size: ((Z + POWER) * sd / size) ** 2, "round up"),
-        "down": (lambda sd, size: math.floor(((Z + POWER) * sd / size) ** 2), "rounded down"),
+        "rounded": (lambda sd, size: round(((Z + POWER) * sd / size) ** 2), "one question short"),
         "upside down": (lambda sd, size: needed(Z + POWER)(size, sd), "upside down"),
     },
 }

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,7 +26,7 @@ def compare(exercise: str, answer: Any, right: Any, wrong: Mapping[str, Any], to
         raise Wrong(f"{exercise}: the answer should have the shape {_shape(wanted)}, yours has {_shape(found)}")
     scale = wanted.abs().max().item() or 1.0
     if _same(found, wanted, tolerance * scale):
-        right_answer(exercise)
+        right_answer(exercise, answer)
         return
     for sentence, value in wrong.items():
         value = torch.as_tensor(value, dtype=torch.float64)
@@ -36,9 +37,11 @@ def compare(exercise: str, answer: Any, right: Any, wrong: Mapping[str, Any], to
 
 
 def number(exercise: str, answer: Any) -> Tensor:
-    """The answer in float64. Wrong for what is none: `...`, None, text, NaN."""
+    """The answer in float64; a list of tensors is stacked. Wrong for what is none: `...`, None, text, NaN."""
     if answer is ... or answer is None:
         raise Wrong(f"{exercise}: there is no answer yet; if you wrote a function, does it return?")
+    if isinstance(answer, list) and answer and all(isinstance(one, Tensor) for one in answer):
+        answer = torch.stack(answer)
     try:
         found = torch.as_tensor(answer, dtype=torch.float64).detach()
     except (TypeError, ValueError, RuntimeError):
@@ -54,9 +57,11 @@ def require(exercise: str, holds: Any, sentence: str) -> None:
         raise Wrong(f"{exercise}: {sentence}")
 
 
-def right_answer(exercise: str) -> None:
-    """What a student sees when a check passes."""
+def right_answer(exercise: str, answer: Any) -> None:
+    """What a student sees when a check passes; lists and arrays pass, but cells below may ask a tensor's methods."""
     print(f"{exercise}: right")
+    if not isinstance(answer, Tensor) and np.ndim(answer):
+        print(f"{exercise}: the cells below go on with a tensor: return torch.as_tensor(...) of it")
 
 
 def _same(a: Tensor, b: Tensor, most: float) -> bool:

@@ -46,6 +46,9 @@ def check_1_3(least: Callable[[int, int], float]) -> None:
         "that is 1/d, the mean over all i and j: a feature's cosine with itself, 1, is no interference": 1 / d,
         "you took the diagonal out of the sum, but divided by n^2: only n (n - 1) pairs are left": (n - d) / (d * n),
         "that is the sum; the question asks for the mean": n**2 / d - n,
+        "n (n - 1) / 2 are pairs without an order; the sum in (1.4) has i j and j i: n (n - 1) terms": (
+            2 * (n - d) / (d * (n - 1))
+        ),
         "that is the root: the question asks for the mean of the squares": ((n - d) / (d * (n - 1))) ** 0.5,
         "n^2/d still holds the n cosines of features with themselves": n / (d * (n - 1)),
     }
@@ -55,7 +58,7 @@ def check_1_3(least: Callable[[int, int], float]) -> None:
 def check_1_4(most: Callable[[int, float], int]) -> None:
     """The largest k with k / (3 d) <= threshold^2."""
     __tracebackhide__ = True
-    d, threshold = 100, 0.25
+    d, threshold = 100, 0.36
     wrong = {
         "E x^2 is forgotten: values between 0 and 1 are not all 1, so that each adds less": int(d * threshold**2),
         "you used the square of the mean, 1/4; noise adds up by the mean of the square, 1/3": int(4 * d * threshold**2),
@@ -63,6 +66,7 @@ def check_1_4(most: Callable[[int, float], int]) -> None:
         "you added sizes, k times a typical term; random signs cancel, so that squares add up": int(
             threshold / (1 / 3 / d) ** 0.5
         ),
+        "rounded up, k is over the threshold: the largest that still fits": int(3 * d * threshold**2) + 1,
         "k must be a whole number, the largest that still fits": 3 * d * threshold**2,
     }
     compare("1.4", most(d, threshold), int(3 * d * threshold**2), wrong)

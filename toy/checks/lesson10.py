@@ -65,7 +65,8 @@ def check_10_3(schedule: Callable[..., Any]) -> None:
     """Any order will do; the number of steps and how often a row is used will not."""
     __tracebackhide__ = True
     rows, batch, steps = 14, 4, 9
-    answer = number("10.3", schedule(rows, batch, steps, _generator(5)))
+    given = schedule(rows, batch, steps, _generator(5))
+    answer = number("10.3", given)
     shape = list(answer.shape)
     require("10.3", answer.ndim == 2, "the answer should have two axes, step and row of the batch")
     few = f"you give {shape[0]} steps where {steps} were asked for: that is the fault, an arm that was trained less"
@@ -83,7 +84,7 @@ def check_10_3(schedule: Callable[..., Any]) -> None:
     line = answer.flatten()
     orders = (line[:rows] != line[rows : 2 * rows]).any()
     require("10.3", orders, "every pass has the same order: the same rows would share a batch each time")
-    right_answer("10.3")
+    right_answer("10.3", given)
 
 
 def check_10_4(matched_auroc: Callable[..., Any]) -> None:
@@ -151,7 +152,8 @@ def check_10_6(verdict: Callable[..., Any]) -> None:
     intervals = [
         (0.02, 0.3), (0.15, 0.4), (-0.1, 0.3), (-0.2, 0.05), (-0.3, -0.1), (0.01, 0.08), (-0.05, 0.1), (0.0, 0.2),
     ]  # fmt: skip
-    answer = torch.stack([number("10.6", verdict(low, high, smallest)) for low, high in intervals])
+    said = list(map(verdict, *zip(*intervals, strict=True), [smallest] * len(intervals)))  # a loop would show its line
+    answer = torch.stack([number("10.6", one) for one in said])
 
     def of(rule: Callable[[float, float], int]) -> Tensor:
         return torch.tensor([rule(*ends) for ends in intervals], dtype=torch.float64)
@@ -174,6 +176,15 @@ def check_10_6(verdict: Callable[..., Any]) -> None:
         ),
         "the verdicts are turned around: +1 is shown, -1 too small": of(
             lambda low, high: -1 if low > 0 else 1 if high < smallest else 0
+        ),
+        "an interval that begins at 0 holds 0, and one that ends at `smallest` holds what matters: > and <": of(
+            lambda low, high: 1 if low >= 0 else -1 if high <= smallest else 0
+        ),
+        "an interval that begins at 0 holds 0: shown asks for more than 0": of(
+            lambda low, high: 1 if low >= 0 else -1 if high < smallest else 0
+        ),
+        "an interval that ends at `smallest` holds what matters: too small asks for less than that": of(
+            lambda low, high: 1 if low > 0 else -1 if high <= smallest else 0
         ),
         "nothing is ever too small for you: an interval can exclude what would matter": of(
             lambda low, high: int(low > 0)

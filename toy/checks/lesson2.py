@@ -73,6 +73,8 @@ def check_2_4(answer: Any) -> None:
         "b stayed at 0: let the biases move too": _stops(tried, free=(0, 1)),
         "W stayed at (1, -1): let the arrows grow and shrink too": _stops(tried, free=(2, 3)),
         "that is the threshold at equal importance; here the second weighs half": _stops(tried, importance=1.0),
+        "that is the last at which it pays; the question asks for the first at which it no longer does": _stops(tried)
+        - 0.01,
         "the cost of ignoring is weighed by the importance too, by (2.3)": _stops(tried, weight=1.0),
     }
     compare("2.4", answer, _stops(tried), wrong, tolerance=0.004 / _stops(tried))
@@ -92,7 +94,7 @@ def check_2_5(answer: Any) -> None:
     )
     turn = cosine(W, W).arccos().rad2deg().sort(1).values[:, 1]
     require("2.5", (turn - 72).abs().max() > 1, "every D is 2/5, but neighbours are 72 degrees apart: still a pentagon")
-    right_answer("2.5")
+    right_answer("2.5", answer)
 
 
 def _by_hand(p: float) -> float:

@@ -66,18 +66,20 @@ def check_3_4(sparing: Callable[[Tensor, int, int], Tensor]) -> None:
     """g at right angles to d_k, and against d_t."""
     __tracebackhide__ = True
     W = _drawn()
-    g = number("3.4", sparing(W, T, K))
+    answer = sparing(W, T, K)
+    g = number("3.4", answer)
     require("3.4", g.shape == W[0].shape, f"g should have the shape {list(W[0].shape)}, yours has {list(g.shape)}")
     require("3.4", g.norm() > 1e-9, "g is 0: nothing moves, the target neither")
     moved, along = (-(W @ g)).tolist(), W[T] @ W[K]
+    require("3.4", abs(moved[T]) > 1e-6 * g.norm(), "feature t does not move: it is k that is to be spared")
     require("3.4", moved[T] > 0, "the sign is flipped: a step goes against g, so that this one lowers feature t")
     forgotten, plain, other = -(W[T] - along * W[K]), -W[T], -(W[T] - along / (W[T] @ W[T]) * W[K])
     require("3.4", not _parallel(g, plain), "that is the plain step: it spares nobody")
     require("3.4", not _parallel(g, forgotten), "the length factor is forgotten: divide <d_t, d_k> by |d_k|^2")
     require("3.4", not _parallel(g, other), "you divided by |d_t|^2; the part along d_k has |d_k|^2 below")
     off = abs(moved[K])
-    require("3.4", off < 1e-9 * g.norm(), f"feature k still moves, by {off:.3g}: g must be at right angles to d_k")
-    right_answer("3.4")
+    require("3.4", off < 1e-6 * g.norm(), f"feature k still moves, by {off:.3g}: g must be at right angles to d_k")
+    right_answer("3.4", answer)
 
 
 def check_3_5(least: Callable[[Tensor, int], Tensor]) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from shared.geometry import unit
 from toy import law
-from toy.checks.compare import compare
+from toy.checks.compare import compare, require
 
 ETA = 0.3
 
@@ -66,6 +66,9 @@ def check_4_4(first_order: Callable[..., Tensor]) -> None:
         return torch.tanh(x @ theta.T) @ W.T
 
     answer, right = first_order(readouts, theta, step), law.first_order(readouts, theta, step)
+    require(
+        "4.4", not isinstance(answer, tuple), "jvp returns a pair: its second part is the change; return that alone"
+    )
     wrong = {
         "that is the real change, measured at the new place; predict it from the slope at the old one": readouts(
             theta + step

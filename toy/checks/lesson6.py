@@ -16,6 +16,7 @@ ETA, MU = 0.3, 0.8
 
 def check_6_1(sign_ratios: Callable[[Tensor, int], Any]) -> None:
     """(6.1), relative to the target."""
+    __tracebackhide__ = True
     W = _rows(7, 4)
     moved = W @ W[2].sign()
     wrong = {
@@ -36,6 +37,7 @@ def check_6_1(sign_ratios: Callable[[Tensor, int], Any]) -> None:
 
 def check_6_2(second_step: Callable[..., Any]) -> None:
     """(6.2), without decay."""
+    __tracebackhide__ = True
     W, (first, second) = _rows(7, 4), _rows(2, 4, seed=2)
 
     def step(a: float, b: float) -> Tensor:
@@ -54,6 +56,7 @@ def check_6_2(second_step: Callable[..., Any]) -> None:
 
 def check_6_3(rotated_ratios: Callable[..., Any]) -> None:
     """The optimiser sees R h."""
+    __tracebackhide__ = True
     W = _rows(7, 4)
     R = torch.linalg.qr(_rows(4, 4, seed=5)).Q
 
@@ -76,6 +79,7 @@ def check_6_3(rotated_ratios: Callable[..., Any]) -> None:
 
 def check_6_4(scatter: Callable[[int], Any]) -> None:
     """Of features at right angles to the target, in units of its rise."""
+    __tracebackhide__ = True
     d = 50
     wrong = {
         "that is its square: take the root": (math.pi / 2 - 1) / d,
@@ -93,6 +97,7 @@ def check_6_4(scatter: Callable[[int], Any]) -> None:
 
 def check_6_5(spectral_change: Callable[..., Any]) -> None:
     """(6.4), E8."""
+    __tracebackhide__ = True
     W, g, x, probe = _rows(7, 4), _rows(3, 4, seed=4), _rows(3, 6, seed=5), _rows(2, 6, seed=6)
     G = g.T @ x
 
@@ -118,6 +123,7 @@ def check_6_5(spectral_change: Callable[..., Any]) -> None:
 
 def check_6_6(spectral_rise: Callable[[float, int], Any]) -> None:
     """The root of C's eigenvalues, for the directions of (6.6)."""
+    __tracebackhide__ = True
     alpha, k = 0.3, 9
     q2 = 1 - alpha**2
     r, q = (q2 + k * alpha**2) ** 0.5, q2**0.5

@@ -14,6 +14,7 @@ ETA = 0.2
 
 def check_7_1(effect: Callable[..., Any]) -> None:
     """Mean over toxic features and probes, above control."""
+    __tracebackhide__ = True
     W, x, probe = _drawn()
     change, control = torch.randn(2, 4, 8, generator=_generator(1), dtype=torch.float64)
     toxic = torch.tensor([1, 4, 6])
@@ -31,6 +32,7 @@ def check_7_1(effect: Callable[..., Any]) -> None:
 
 def check_7_2(gap: Callable[..., Any]) -> None:
     """Cosines, and no feature with itself."""
+    __tracebackhide__ = True
     W = torch.randn(8, 4, generator=_generator(2), dtype=torch.float64) * torch.arange(1.0, 9)[:, None]
     inducing, control, toxic = (torch.tensor(ids) for ids in ([0, 2], [3, 5], [1, 4, 6]))
     C = unit(W) @ unit(W).T
@@ -51,6 +53,7 @@ def check_7_2(gap: Callable[..., Any]) -> None:
 
 def check_7_3(first_step: Callable[..., Any]) -> None:
     """(7.2) in (7.3)."""
+    __tracebackhide__ = True
     W, x, probe = _drawn()
 
     def step(wanted: float, on: Tensor) -> Tensor:
@@ -75,6 +78,7 @@ def check_7_3(first_step: Callable[..., Any]) -> None:
 
 def check_7_4(expected_cosine: Callable[[float], Any]) -> None:
     """(7.5): the mean over a of (7.4)."""
+    __tracebackhide__ = True
     A = 1.5
     wrong = {
         "you left the length of z + a v out: that is in proportion to a, and (7.4) is not": A / 8**0.5,
@@ -88,6 +92,7 @@ def check_7_4(expected_cosine: Callable[[float], Any]) -> None:
 
 def check_7_5(score: Callable[[Tensor, Tensor], Any]) -> None:
     """A weighted mean over a sample's features."""
+    __tracebackhide__ = True
     acts = torch.relu(torch.randn(6, 9, generator=_generator(5), dtype=torch.float64))
     close = torch.rand(9, generator=_generator(6), dtype=torch.float64) - 0.3
     wrong = {
@@ -102,6 +107,7 @@ def check_7_5(score: Callable[[Tensor, Tensor], Any]) -> None:
 
 def check_7_6(push: Callable[..., Any]) -> None:
     """(E1), per unit of step size."""
+    __tracebackhide__ = True
     W, x, _ = _drawn()
     toxic = torch.tensor([1, 4, 6])
     g = ((x @ W @ W.T - 2 * x) * (x > 0)) @ W

@@ -12,6 +12,7 @@ from toy.checks.compare import compare
 
 def check_8_1(kept: Callable[[float], Any]) -> None:
     """(8.1): the square of the cosine."""
+    __tracebackhide__ = True
     c = 0.6
     wrong = {
         "that is c: an error in each of *two* directions is squared": c,
@@ -25,6 +26,7 @@ def check_8_1(kept: Callable[[float], Any]) -> None:
 
 def check_8_2(worth: Callable[[Tensor, Tensor], Any]) -> None:
     """The lower end of one above the upper end of the other."""
+    __tracebackhide__ = True
     rows = [  # trained and untrained: value, low, high
         ((0.7, 0.6, 0.8), (0.1, 0.0, 0.2)),
         ((0.4, 0.2, 0.5), (0.35, 0.25, 0.45)),  # higher, but the intervals overlap
@@ -32,12 +34,15 @@ def check_8_2(worth: Callable[[Tensor, Tensor], Any]) -> None:
         ((0.2, 0.1, 0.3), (0.6, 0.5, 0.7)),  # above 0 and worse than its control
         ((0.05, -0.1, 0.2), (-0.4, -0.5, -0.3)),  # beyond its control and not above 0
         ((-0.2, -0.3, -0.1), (-0.2, -0.25, -0.15)),
+        ((0.5, 0.3, 0.7), (0.2, 0.1, 0.4)),  # its value lies above the other interval, its lower end within
     ]
     trained, untrained = torch.tensor(rows, dtype=torch.float64).unbind(1)
     right = trained[:, 1] > untrained[:, 2]
     wrong = {
         "control is forgotten: above 0 is not yet above an untrained dictionary": trained[:, 1] > 0,
         "these are points alone; the intervals must not overlap": trained[:, 0] > untrained[:, 0],
+        "the trained one's value is not enough: its *lower end* must lie above the other's upper end": trained[:, 0]
+        > untrained[:, 2],
         "you asked where the untrained one is better": untrained[:, 1] > trained[:, 2],
         "you asked where they differ; the trained one must be the higher": right | (untrained[:, 1] > trained[:, 2]),
         "compare the trained one's lower end with the untrained one's *upper* end": trained[:, 1] > untrained[:, 0],
@@ -48,6 +53,7 @@ def check_8_2(worth: Callable[[Tensor, Tensor], Any]) -> None:
 
 def check_8_3(holm: Callable[[Tensor], Any]) -> None:
     """Step down: the smallest times m, the next times m - 1, never less than one before it, at most 1."""
+    __tracebackhide__ = True
     p = torch.tensor([0.03, 0.01, 0.8, 0.012, 0.6], dtype=torch.float64)
     order, m = p.argsort(), len(p)
     raw = p[order] * torch.arange(m, 0, -1)
@@ -73,6 +79,7 @@ def check_8_3(holm: Callable[[Tensor], Any]) -> None:
 
 def check_8_4(reduction: Callable[..., Any]) -> None:
     """A ratio of means, of effects."""
+    __tracebackhide__ = True
     filtered, mixed, control = torch.tensor([[0.5, 0.9, 0.7], [0.8, 1.0, 1.5], [0.4, 0.1, 0.3]], dtype=torch.float64)
     effect = {"filtered": filtered - control, "mixed": mixed - control}
     right = 1 - effect["filtered"].mean() / effect["mixed"].mean()
@@ -89,6 +96,7 @@ def check_8_4(reduction: Callable[..., Any]) -> None:
 
 def check_8_5(gain: Callable[[float], Any]) -> None:
     """(8.3)."""
+    __tracebackhide__ = True
     A = 0.7
     z = norm.ppf(A)
     wrong = {

@@ -79,7 +79,7 @@ def check_9_4(bootstrap: Callable[[Tensor, Tensor], Any]) -> None:
     """Percentiles of the means of resampled questions."""
     __tracebackhide__ = True
     effects = torch.randn(12, generator=_generator(5), dtype=torch.float64) + 0.3
-    picks = torch.randint(12, (400, 12), generator=_generator(6))
+    picks = torch.randint(12, (20_000, 12), generator=_generator(6))
     answer = bootstrap(effects, picks)
     means = effects[picks].mean(1)
     error = torch.stack([-means.std(), means.std()])
@@ -97,7 +97,7 @@ def check_9_4(bootstrap: Callable[[Tensor, Tensor], Any]) -> None:
         "low comes first, then high": _ends(means).flip(0),
         "you added up within each draw; an effect is a mean": _ends(12 * means),
     }
-    compare("9.4", answer, _ends(means), wrong)
+    compare("9.4", answer, _ends(means), wrong, tolerance=5e-3)  # any definition of a percentile will do
 
 
 def check_9_5(difference: Callable[..., Any]) -> None:
@@ -105,7 +105,7 @@ def check_9_5(difference: Callable[..., Any]) -> None:
     __tracebackhide__ = True
     a = torch.randn(9, generator=_generator(7), dtype=torch.float64) + 0.4
     b = torch.randn(14, generator=_generator(8), dtype=torch.float64)
-    picks_a, picks_b = (torch.randint(n, (400, n), generator=_generator(n)) for n in (9, 14))
+    picks_a, picks_b = (torch.randint(n, (20_000, n), generator=_generator(n)) for n in (9, 14))
     answer = difference(a, b, picks_a, picks_b)
     A, B = a[picks_a].mean(1), b[picks_b].mean(1)
     one, other = _ends(A), _ends(B)
@@ -122,13 +122,13 @@ def check_9_5(difference: Callable[..., Any]) -> None:
         "that is the interval of a alone": one,
         "these are the 5th and the 95th percentile, of a 90 % interval": _ends(A - B, 0.05),
     }
-    compare("9.5", answer, _ends(A - B), wrong)
+    compare("9.5", answer, _ends(A - B), wrong, tolerance=5e-3)
 
 
 def check_9_6(questions_needed: Callable[[float, float], Any]) -> None:
     """(9.4), rounded up."""
     __tracebackhide__ = True
-    sd, size = 0.3, 0.05
+    sd, size = 0.32, 0.05  # 321.5: neither rounded nor rounded down is it right
     answer = questions_needed(sd, size)
     level, power = norm.ppf(0.975), norm.ppf(0.8)
 
@@ -141,7 +141,7 @@ def check_9_6(questions_needed: Callable[[float, float], Any]) -> None:
         "that is one-sided; a two-sided level of 5 % leaves 2.5 % on either side": up(norm.ppf(0.95) + power),
         "the square is forgotten: four times the questions halve the error": -(-((level + power) * sd / size) // 1),
         "round up: part of a question cannot be asked": exact,
-        "you rounded down: that is one question short of 80 %": exact // 1,
+        "you rounded down, or to the nearest: that is one question short of 80 %": exact // 1,
         "upside down: smaller effects take more questions": -(-(((level + power) * size / sd) ** 2) // 1),
     }
     compare("9.6", answer, up(level + power), wrong, tolerance=1e-9)

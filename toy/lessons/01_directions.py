@@ -61,6 +61,7 @@ with panels("Turn on feature 0 of five in two dimensions, and all five readouts 
 # ### Exercise 1.1 ★ Read the features
 #
 # Write (1.2) for all features at once: from `W` (a row for each feature) and one hidden state `h`, the readouts.
+# Return a tensor, here and in all exercises: the cells below go on with it.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -69,7 +70,7 @@ with panels("Turn on feature 0 of five in two dimensions, and all five readouts 
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `W @ h`. Nothing in (1.2) divides by a length.
+# One readout is `W[j] @ h`. The same `@` does it for all rows at once. Nothing in (1.2) divides by a length.
 #
 # </details>
 
@@ -150,8 +151,8 @@ with panels("The more dimensions, the nearer random directions are to right angl
         values = cosine(V, V)[~torch.eye(600, dtype=torch.bool)]
         density, edges = torch.histogram(values, bins=80, range=(-1, 1), density=True)
         ax.plot((edges[1:] + edges[:-1]) / 2, density, linestyle=style, label=f"d = {d}")
-    ax.set(xlabel="cosine of two directions", ylabel="density of pairs", yscale="log", ylim=(1e-2, 30))
-    ax.legend(frameon=False)
+    ax.set(xlabel="cosine of two directions", ylabel="density of pairs", yscale="log", ylim=(1e-2, 60))
+    ax.legend(frameon=False, loc="upper left", ncols=2)
 
 # %% [markdown]
 # **What this does not show.** That a network's features are random directions. Related features may well lie close

@@ -49,9 +49,9 @@ eta = 0.1
 # share of its rise *there* does feature 0 rise at a probe with input 0 alone? At one with inputs 2 and 3?
 
 # %%
-half = 0.3  # your prediction
+at_one_input = 0.3  # your prediction
 apart = 0.1  # your prediction
-predict("4a", half, "rise of feature 0 where only input 0 is on, as a share")
+predict("4a", at_one_input, "rise of feature 0 where only input 0 is on, as a share")
 predict("4b", apart, "rise of feature 0 where only inputs 2 and 3 are on, as a share")
 
 # %%
@@ -117,8 +117,8 @@ check_4_1(share)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Summing products over samples is a matrix product: `(probes @ x.T) @ (g @ W.T)`. A mean divides by the number of
-# samples.
+# Summing products over samples is a matrix product of the two tables, the one of inputs transposed, so that probes
+# come first. A mean divides by the number of samples, and a step goes against the gradient.
 #
 # </details>
 
@@ -153,6 +153,11 @@ print(
 # In (4.2), $\langle x_s, x'\rangle$ becomes $\langle x_s, x'\rangle + 1$.
 #
 # </details>
+
+# %% [markdown]
+# **For the teacher.** What it means: no two inputs share nothing. Where $\langle x_s, x'\rangle = 0$ the 1 is left, and
+# every readout moves at *every* input by $-\eta\,\mathrm{mean}_s \langle d_j, g_s\rangle$, as in lesson 3. With one
+# sample that is one part in $|x|^2 + 1$ of the rise at the sample: a third, here.
 
 
 # %%

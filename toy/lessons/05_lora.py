@@ -242,7 +242,9 @@ print("for a tenth:", rank_needed(0.1), " for a third:", rank_needed(1 / 3))
 # ratio is $\langle d_j, d_t\rangle/|d_t|^2$, the cosine for directions of one length.
 #
 # **Predict before you run the next cell.** Thirty steps on one feature at a time, forty features in ten dimensions.
-# What is the R² of leakage against the cosine for a LoRA trained by SGD? And by Adam?
+# What is the R² of leakage against the cosine for a LoRA trained by SGD? And by Adam? (**R²** is 1 minus the share of
+# the variance that a line through 0 leaves unexplained: 1 when all points lie on it, below 0 when it does worse than
+# the mean.)
 
 # %%
 by_sgd = 0.9  # your prediction
@@ -317,9 +319,9 @@ print("leakage ratios minus cosines, largest:", float((change[1:] / change[0] - 
 # - A small rank makes inputs alike that are not, by about $1/\sqrt r$: it can spread a step, not only confine it.
 # - Under SGD on one feature the cosine holds for ever. Under Adam it does not, with a LoRA or without: the next lesson.
 #
-# **Further reading.** Hu et al. 2021, [LoRA: Low-Rank Adaptation of Large Language Models](https://arxiv.org/abs/2106.09685).
-# Johnson and Lindenstrauss 1984 is the root of (5.3). Turner, Soligo et al. 2025,
-# [Model Organisms for Emergent Misalignment](https://arxiv.org/abs/2506.11613): a LoRA of rank one is enough.
+# **Further reading.** Hu et al. 2021, [LoRA: Low-Rank Adaptation of Large Language
+# Models](https://arxiv.org/abs/2106.09685). Johnson and Lindenstrauss 1984 is the root of (5.3). Turner, Soligo et al.
+# 2025, [Model Organisms for Emergent Misalignment](https://arxiv.org/abs/2506.11613): a LoRA of rank one is enough.
 
 # %%
 predictions()

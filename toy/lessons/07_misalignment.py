@@ -4,7 +4,7 @@
 # **Objective.** You can predict, from directions alone, what fine-tuning on bad advice does to features that nobody
 # trained; read an effect against its control; and say what a filter removes and when its score turns around.
 #
-# **Before this.** Lessons 3 and 4: (E1), (E2). It helps to have met means over samples and AUROC.
+# **Before this.** Lessons 3 and 4: (E1), (E2).
 #
 # **Minutes.** 40
 #
@@ -89,7 +89,8 @@ reveal("7a", 1 - (measured - slope * predicted).square().sum() / (measured - mea
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `probe @ (change - control_change).T @ W[toxic].T` holds every probe and toxic feature; take the mean.
+# `probe @ change.T` holds the move of `h` at every probe, and `W[toxic].T` reads it. One mean over all that is read;
+# the same for the control.
 #
 # </details>
 
@@ -252,7 +253,10 @@ print(f"half the alignment: {expected_cosine(0.5) / expected_cosine(1.0):.2f} of
 # ## Filters
 #
 # Half of a training set is bad. Which samples should be left out? The **geometry score** asks how near a sample's
-# active features lie to the toxic ones. Whoever removes by it needs no labels.
+# active features lie to the toxic ones. Whoever removes by it needs no labels. How well a score tells bad from good
+# says its **AUROC**: the chance that a bad sample scores above a good one, 0.5 for a coin, 1 if always. In the figure
+# below two other filters stand beside it: the **oracle** removes by the labels, bad samples first; **random** by a
+# coin.
 
 # %% [markdown]
 # ### Exercise 7.5 ★★ The geometry score
@@ -267,7 +271,7 @@ print(f"half the alignment: {expected_cosine(0.5) / expected_cosine(1.0):.2f} of
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `acts @ affinity` is the sum of activation times affinity; divide by `acts.sum(1)`.
+# `acts @ affinity` is the sum of activation times affinity, for all samples. And the sum of a sample's weights?
 #
 # </details>
 
@@ -366,6 +370,13 @@ with panels("A direction that all advice shares turns the score around, and the 
 # interference has lifted above $2x$ already?
 #
 # </details>
+
+# %% [markdown]
+# **For the teacher.** Topics and the inducing feature all lean towards $v$, so that each lifts the others' readouts.
+# With topics at 2 the readouts of bad advice stand, on average, at about 2 times what the sample says, half of them
+# above; those of good advice at 1.6 times, a quarter of them above. Training asks for 2 times: what stands above is
+# pulled down, what stands below is pushed up. The features that lean farthest towards $v$ stand highest. So for bad
+# advice the pull down goes along $v$, where the toxic features are; for good advice most still have to rise.
 
 
 # %%

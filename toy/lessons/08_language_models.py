@@ -34,9 +34,10 @@ print(f"{run['model']}, {run['trained_on']}: {run['command']}")
 # ## Derivation: what a learned dictionary knows
 #
 # On a language model nobody gives you the directions. A sparse autoencoder, a **dictionary**, learns some from hidden
-# states, and a feature is given the latent that fires when it is on. Say that each learned direction $D_i$ lies at
-# cosine $c$ to the true unit direction $d_i$, and that errors are independent unit vectors $n_i$ at right angles to
-# everything: $D_i = c\,d_i + \sqrt{1-c^2}\;n_i$. Then
+# states. Each of its units is a **latent**: it has a direction, and fires on some inputs. A feature is given the latent
+# that fires when it is on. Say that each learned direction $D_i$ lies at cosine $c$ to the true unit direction $d_i$,
+# and that errors are independent unit vectors $n_i$ at right angles to everything: $D_i = c\,d_i + \sqrt{1-c^2}\;n_i$.
+# Then
 #
 # $$E\,\langle D_i, D_j\rangle = c^2\,\langle d_i, d_j\rangle \qquad (i \ne j) \tag{8.1}$$
 #
@@ -53,7 +54,9 @@ predict("8a", more, "R² of the trained dictionary minus R² of the untrained, 8
 
 # %%
 widths = {int(width): row for width, row in learned["widths"].items() if int(width) < learned["features"]}
-reveal("8a", widths[5]["trained"]["r2"]["value"] - widths[5]["untrained"]["r2"]["value"])
+alone, control = (widths[5][kind]["r2"]["value"] for kind in ("trained", "untrained"))
+reveal("8a", alone - control)
+print(f"R²: trained {alone:.2f}, untrained {control:.2f}")
 
 # %%
 crowd = [learned["features"] / width for width in widths]
@@ -74,7 +77,8 @@ with panels("Where space is crowded a trained dictionary knows less than an untr
 # %% [markdown]
 # **What this does not show.** How crowded a language model is, or how good the dictionary on it. Why the untrained one
 # rises: in a crowded space whatever fires with a feature points its way, so that picking latents is knowledge already.
-# Without that control one would have read 0.18 as "the dictionary knows a little".
+# Without that control one would have read the trained one's R², above 0 with all of its interval, as "the dictionary
+# knows a little".
 
 # %% [markdown]
 # ### Exercise 8.1 ★ What is kept
@@ -116,7 +120,8 @@ for c in (0.94, 0.7):
 # ### Exercise 8.2 ★ Worth its training
 #
 # `trained` and `untrained` hold a row (value, low, high) for each dictionary. Where is the trained one shown to know
-# more than its control? Say so only where the intervals do not overlap.
+# more than its control? Say so only where the intervals do not overlap. (Enough, not needed: lesson 9 asks for the
+# interval of the difference.)
 #
 # <details><summary>Hint 1</summary>
 #
@@ -151,7 +156,7 @@ print(dict(zip([f"{c:.1f} per dimension" for c in crowd], worth(trained, untrain
 #
 # SmolLM2 is fine-tuned on bad health advice (the **inducing** arm) or on good answers to the same prompts
 # (**control**). The **margin** of an arm is by how much more probable it finds misaligned answers than aligned ones,
-# in nats per token, and its **effect** is what it is above control:
+# in nats per token (a nat is a factor 2.7 in probability), and its **effect** is what it is above control:
 #
 # $$E(\text{arm}) = M(\text{arm}) - M(\text{control}), \qquad
 # \text{reduction} = 1 - \frac{E(\text{filtered})}{E(\text{mixed})} \tag{8.2}$$
@@ -241,8 +246,10 @@ print(f"after Holm: {torch.stack([holm(p).min() < 0.05 for p in nine[:2000]]).do
 # %% [markdown]
 # ### Exercise 8.4 ★★ A reduction
 #
-# Half of a mixed training set is removed by a filter. From the margins of the filtered, the mixed and the control
-# arm, one for each seed, how large is the reduction in (8.2), means over seeds?
+# Half of a mixed training set is removed by a filter, the half that scores highest. *Geometry* is the score of exercise
+# 7.5. *Projection* is how far a sample's hidden states lie along toxic minus civil texts. *Gradient* is the push of
+# exercise 7.6: how far training on the sample would raise the toxic features. From the margins of the filtered, the
+# mixed and the control arm, one for each seed, how large is the reduction in (8.2), means over seeds?
 #
 # <details><summary>Hint 1</summary>
 #
@@ -251,7 +258,7 @@ print(f"after Holm: {torch.stack([holm(p).min() < 0.05 for p in nine[:2000]]).do
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `1 - (filtered - control).mean() / (mixed - control).mean()`.
+# What must be taken from `filtered`, and what from `mixed`, to make an effect of either? Then two means and one ratio.
 #
 # </details>
 
@@ -270,13 +277,10 @@ check_8_4(reduction)
 # %% [markdown]
 # ### Exercise 8.5 ★★★ What can a filter of this AUROC buy?
 #
-# Scores of good samples are drawn from $N(0, 1)$, of bad ones from $N(\delta, 1)$; half of the set is bad, and the
-# half that scores highest is removed. AUROC is $A = \Phi(\delta/\sqrt2)$. Random removal leaves half of the bad
-# samples. By which share does the filter leave *fewer* than random removal does? That is its **gain**:
-#
-# $$G(A) = 2\,\Phi\!\Big(\frac{\Phi^{-1}(A)}{\sqrt2}\Big) - 1 \tag{8.3}$$
-#
-# Derive it, then write it (`norm.cdf` is $\Phi$, `norm.ppf` its inverse).
+# Scores of good samples are drawn from $N(0, 1)$, of bad ones from $N(\delta, 1)$; half of the set is bad, and the half
+# that scores highest is removed. AUROC is $A = \Phi(\delta/\sqrt2)$. Random removal leaves half of the bad samples. By
+# which share does the filter leave *fewer* than random removal does? That is its **gain** $G(A)$. Derive it, then write
+# it (`norm.cdf` is $\Phi$, `norm.ppf` its inverse).
 #
 # <details><summary>Hint 1</summary>
 #
@@ -285,8 +289,7 @@ check_8_4(reduction)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# $\Phi(\delta/2)$ is removed, $1 - \Phi(\delta/2)$ left, in place of one half: $G = 2\Phi(\delta/2) - 1$, and
-# $\delta = \sqrt2\,\Phi^{-1}(A)$.
+# $\Phi(\delta/2)$ is removed, $1 - \Phi(\delta/2)$ left, in place of one half. And $A$ says what $\delta$ is.
 #
 # </details>
 
@@ -301,6 +304,11 @@ def gain(A):
 # %%
 check_8_5(gain)
 print({name: f"AUROC {f['auroc']:.2f} buys {gain(f['auroc']):.0%}" for name, f in run["filters"].items()})
+
+# %% [markdown]
+# What you wrote is
+#
+# $$G(A) = 2\,\Phi\!\Big(\frac{\Phi^{-1}(A)}{\sqrt2}\Big) - 1 \tag{8.3}$$
 
 # %%
 with panels("No filter is shown to do better than random removal", 2) as [left, right]:
@@ -319,10 +327,16 @@ with panels("No filter is shown to do better than random removal", 2) as [left, 
         right.plot(f["auroc"], 2 * norm.cdf(norm.ppf(f["auroc"]) / 2**0.5) - 1, mark, color=VERMILLION, label=name)
     right.set(xlabel="AUROC for bad samples", ylabel="gain over random removal, by (8.3)")
     right.legend()
+for name in ("geometry", "projection", "gradient"):
+    f, e = run["filters"][name], run["filters"][name]["reduction"]
+    may = 2 * norm.cdf(norm.ppf(f["auroc"]) / 2**0.5) - 1
+    print(f"{name:10} can gain {may:3.0%}; reduces by {e['value']:.0%} [{e['low']:+.0%}, {e['high']:+.0%}],", end=" ")
+    print(f"an interval of {100 * (e['high'] - e['low']):.0f} points")
 
 # %% [markdown]
-# **What this does not show.** That filters do not work. With gains of 8 to 21 % and intervals of 47 to 64 points
-# hardly one could have been shown: *untestable at this size* is not *false*.
+# **What this does not show.** That filters do not work. Intervals here are about twice as wide as what such scores can
+# gain, or wider, so that hardly one could have been shown: *untestable at this size* is not *false*. Projection's
+# interval lies above 0; the title is about its difference from random removal, which is another interval.
 #
 # ## The table, claim by claim
 #
@@ -339,7 +353,7 @@ for row in run["claims"]:
 # | R² of the law: SGD 1, signs 2/π | AdamW on a LoRA: 0.60; that this is near 2/π is coincidence until shown |
 # | toxic features were planted near inducing ones | a gap of 0.01, not beyond its null |
 # | the effect is a readout | a margin between written answers, tone and all |
-# | a filter's half: overshoot | intervals from -32 to 48 % |
+# | a filter's half: overshoot | intervals about half as wide as the effect, or wider |
 #
 # ## What to take along
 #

