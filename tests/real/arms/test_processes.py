@@ -6,7 +6,8 @@ import signal
 import socket
 import threading
 import time
-from multiprocessing import get_context
+from functools import partial
+from multiprocessing import get_context, set_forkserver_preload
 from pathlib import Path
 
 import psutil
@@ -40,6 +41,15 @@ def base(tmp_path_factory):
         patch.setattr(pipeline, "run", step_6)
         patch.setenv("OMP_NUM_THREADS", "1")
         yield base
+
+
+@pytest.fixture
+def forked(monkeypatch):
+    """What joins is forked from one process that has imported, and does not import again."""
+    from torch.distributed.launcher import api
+
+    set_forkserver_preload(["real.arms.finetune", "accelerate", "peft", "transformers.models.llama.modeling_llama"])
+    monkeypatch.setattr(api, "LaunchConfig", partial(api.LaunchConfig, start_method="forkserver"))
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +114,7 @@ def check_same(base: Path, one: str, other: str) -> None:
         torch.testing.assert_close(mine, load_file(other_file), rtol=1e-3, atol=1e-4)
 
 
-def test_two_processes_hold_half_the_blocks_each_and_have_the_losses_of_one(base, one, capsys):
+def test_two_processes_hold_half_the_blocks_each_and_have_the_losses_of_one(base, one, forked, capsys):
     assert command(base, "two", 2) == 0, capsys.readouterr().err
     check_same(base, one, "two")
     trained = {job.arm for job in jobs(base, "two")}
@@ -120,7 +130,7 @@ def test_two_processes_hold_half_the_blocks_each_and_have_the_losses_of_one(base
     assert all(share == pytest.approx(half / whole, rel=0.02) for share in held.values())
 
 
-def test_two_machines_of_one_process_each_have_the_losses_of_one(base, one, monkeypatch):
+def test_two_machines_of_one_process_each_have_the_losses_of_one(base, one, forked, monkeypatch):
     """As two processes that meet on loopback."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
