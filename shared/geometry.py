@@ -80,8 +80,12 @@ def affinity(W: Float[Tensor, "feature d"], toxic: Int[Tensor, " toxic"]) -> Flo
 def affinities(
     W: Float[Tensor, "feature d"], toxic: Int[Tensor, " toxic"], ks: Iterable[int]
 ) -> dict[int, Float[Tensor, " feature"]]:
-    """k -> affinity to the first k of `toxic`, for every k of `ks`. Raises ValueError as `affinity` does."""
+    """k -> affinity to the first k of `toxic`, for every k of `ks`.
+
+    Raises ValueError as `affinity` does, and for a k that is not in [1, toxic].
+    """
     _check_ids("toxic", toxic, len(W))
+    _check_sizes(ks := list(ks), len(toxic))
     cosines, found = cosine(W, W[toxic]), {}
     cosines[toxic, torch.arange(len(toxic), device=toxic.device)] = 0
     for k in ks:
@@ -137,7 +141,11 @@ def flipped_gaps(
     In each draw a fair coin decides for every pair which of its answers is called bad (Nichols & Holmes 2002), and both
     sets of k features are chosen again: features that fire together are chosen together, so that sets vary more than
     features drawn one by one (Kriegeskorte et al. 2009). `bad`, `good`: mean activations of a pair's answers.
+    Raises ValueError for no draw, and for a k that is not in [1, features].
     """
+    _check_sizes(list(close), bad.shape[1])
+    if draws < 1:
+        raise ValueError(f"draws must be at least 1, not {draws}")
     rng, found = np.random.default_rng(seed), {k: [] for k in close}
     chunk = max(1, CELLS // bad.shape[1])
     for at in range(0, draws, chunk):
@@ -176,6 +184,11 @@ def matched(
 def _difference(values: Float[np.ndarray, "*draw set"], k: int) -> Float[np.ndarray, "*draw"] | np.floating:
     """Mean of the first k minus mean of the rest."""
     return values[..., :k].mean(-1) - values[..., k:].mean(-1)
+
+
+def _check_sizes(ks: list[int], most: int) -> None:
+    if not all(1 <= k <= most for k in ks):
+        raise ValueError(f"k must be in [1, {most}], not {ks}")
 
 
 def _check_ids(name: str, ids: Int[Tensor, " k"], n_features: int) -> None:

@@ -104,6 +104,7 @@ def true_first(
     scores: Float[Tensor, " sample"], labels: Bool[Tensor, " sample"]
 ) -> tuple[Float[np.ndarray, " sample"], int]:
     """The scores of the True samples, then of the False ones, and how many are True. Raises as `auroc`."""
+    labels = labels.bool()  # as numbers 0 and 1 would pick samples
     if labels.all() or not labels.any():
         raise ValueError(f"labels must hold both True and False, {int(labels.sum())} of {len(labels)} are True")
     if scores.isnan().any():

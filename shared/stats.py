@@ -102,18 +102,23 @@ def interval(value: float, draws: Float[np.ndarray, " draw"], n: int) -> Estimat
 
 
 def over_seeds(
-    *columns: list[float],
-    statistic: Callable[..., np.floating | np.ndarray] = lambda values: values.mean(-1),
-    draws: int = 2000,
+    *columns: list[float], statistic: Callable[..., np.floating | np.ndarray] = lambda values: values.mean(-1)
 ) -> Estimate:
-    """A statistic of columns that have one number for each seed (their mean), bootstrapped over seeds.
+    """A statistic of columns that have one number for each seed (their mean), with its 95 % jackknife t interval.
 
-    `statistic` maps arrays [... seed] to [...].
+    `statistic` maps arrays [... seed] to [...]. Each seed is left out in turn (Tukey 1958); of a mean this is Student's
+    interval. A bootstrap over 4 or 8 seeds covers 78 or 89 %. The bounds of one seed are NaN.
+    Raises ValueError for columns that are empty or of unequal length.
     """
-    columns = [np.array(column) for column in columns]
     n = len(columns[0])
-    picks = np.random.default_rng(0).integers(n, size=(draws, n))
-    return interval(statistic(*columns), statistic(*(column[picks] for column in columns)), n)
+    if n == 0 or any(len(column) != n for column in columns):
+        raise ValueError(f"columns must have one number for each seed, their lengths are {[*map(len, columns)]}")
+    table, half = np.array(columns), float("nan")
+    value = float(statistic(*table))
+    if n > 1:
+        left = np.array([statistic(*np.delete(table, seed, axis=1)) for seed in range(n)])
+        half = float(t.ppf(0.975, n - 1) * ((n - 1) * left.var()) ** 0.5)
+    return Estimate(value, value - half, value + half, n)
 
 
 def auroc_interval(

@@ -21,10 +21,10 @@ from real.features import gaps, selection
 from real.filters import table
 from real.filters.table import Context
 from real.models import forward, registry
-from shared import filtering, geometry
+from shared import geometry
 from shared.leakage import readout_change
 from toy import law, misalignment
-from toy.misalignment import WorldSettings, feature_acts
+from toy.misalignment import WorldSettings
 
 K, N, D_MODEL = 8, 100, 16  # N: more than one batch of 64
 
@@ -68,20 +68,20 @@ def test_a_toy_gives_real_the_numbers_that_it_gives_itself(seed, alignment):
 @given(SEEDS, st.floats(0, 2))
 @settings(deadline=None, max_examples=10)
 def test_real_scores_a_toys_samples_as_the_toy_does(seed, alignment):
-    """Geometry and projection score of every sample: to 1e-10."""
-    this = misalignment.world(WorldSettings(alignment, 0.0, K, 20, D_MODEL, N, seed))
-    reading, x = as_a_reading(this), this.samples
-    close = geometry.affinity(this.W, misalignment.select(this, K).toxic)
-    near, context = table.Near(reading.sae(20), close), Context(torch.arange(K), "toy")
-    direction = ((x["toxic"] - x["civil"]) @ this.W).mean(0)
+    """Geometry and projection score of every sample, and by autograd its gradient's: to 1e-10."""
+    settings = WorldSettings(alignment, 0.0, K, 20, D_MODEL, N, seed)
+    this, exactly = misalignment.world(settings), {"rtol": 1e-10, "atol": 1e-12}
+    reading, toxic = as_a_reading(this), misalignment.select(this, K).toxic
+    near, context = table.Near(reading.sae(20), geometry.affinity(this.W, toxic)), Context(torch.arange(K), "toy")
     for kind, name in zip(ADVICE, ("bad", "good"), strict=True):
-        texts = [Text(str(i), kind) for i in range(N)]
-        by_geometry = filtering.geometry_score(feature_acts(this.W, x[name]), close)
-        by_projection = filtering.projection_score(x[name] @ this.W, direction)
-        exactly = {"rtol": 1e-10, "atol": 1e-12}
-        torch.testing.assert_close(table.near(reading, near, texts), by_geometry, **exactly)
+        x, texts = this.samples[name], [Text(str(i), kind) for i in range(N)]
+        scores = misalignment.filter_scores(this, x, torch.arange(N) % 2 == 0, settings)
+        torch.testing.assert_close(scores["geometry"], table.near(reading, near, texts), **exactly)
         along = table.along(reading, table.toxic(reading, context), texts)
-        torch.testing.assert_close(along, by_projection, **exactly)
+        torch.testing.assert_close(scores["projection"], along, **exactly)
+        h = (x @ this.W).requires_grad_()
+        (((h @ this.W.mT - 2 * x).square() * (x > 0)).sum() / 2).backward()
+        torch.testing.assert_close(scores["gradient"], -(h.grad @ this.W[toxic].mT).mean(1), **exactly)
 
 
 @given(SEEDS)

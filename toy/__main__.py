@@ -126,7 +126,9 @@ def equal_loss_lines(found: dict) -> list[str]:
 
 
 def _interval(e: dict) -> str:
-    return f"{e['value']:+.3f} [{e['low']:+.3f}, {e['high']:+.3f}]"
+    """Bounds of one seed are None."""
+    low, high = ("?" if e[end] is None else f"{e[end]:+.3f}" for end in ("low", "high"))
+    return f"{e['value']:+.3f} [{low}, {high}]"
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ d_t: unit directions of the features that are raised (rows of D), x_t: the input
     L[j, t]                  what a step of size 1 that raises every feature t from its x_t does to readout j at x_t
     gradient (E2)            L = C K
     spectral (E8)            L^2 = C K: L is the square root, for any directions, inputs and ranks
-    sign (E4)                R^2 of leakage against the cosine is cos^2(d_t, sign d_t): 2/pi where there is no
-                             preferred axis, and pi/2 times the gradient's energy leaks
+    sign (E4)                R^2 of leakage against the cosine is cos^2(d_t, sign d_t): 2/pi in many dimensions
+                             without a preferred axis, and pi/2 times the gradient's energy leaks
     shared direction         d_t = alpha v + sqrt(1 - alpha^2) u_t, k of them, u_t and v orthonormal, K = 1:
                              relative to the d_t, v rises by alpha (gradient) or
                              (alpha / r) / (q + (r - q)/k), r^2 = 1 - alpha^2 + k alpha^2, q^2 = 1 - alpha^2 (spectral)
@@ -20,6 +20,8 @@ import math
 
 import torch
 from jaxtyping import Float
+from scipy.integrate import quad
+from scipy.special import erfcx
 from torch import Tensor
 
 from shared.geometry import unit
@@ -37,13 +39,20 @@ def sign_alignment(W: Float[Tensor, "feature d"]) -> Float[Tensor, " feature"]:
     return unit(W).abs().sum(-1).square() / W.shape[-1]
 
 
-def sign_energy(W: Float[Tensor, "feature d"]) -> Float[Tensor, " target"]:
+def usual_alignment(d: int) -> float:
+    """(E4) Harmonic mean of `sign_alignment` over directions without a preferred axis, d > 2: 2/pi as d grows.
+
+    Of normal g, E[1/a] = d (d - 2) E[1/S^2], S = |g|_1, and 1/S^2 is the integral over s > 0 of s exp(-s S); s = u/d.
+    """
+    return 1 / (quad(lambda u: u * erfcx(u / d / 2**0.5) ** d, 0, math.inf)[0] * (1 - 2 / d))
+
+
+def sign_energy(n: int, d: int, alignment: float | Tensor) -> float | Tensor:
     """(E4) What a sign step on t leaks to the other features, to what the gradient leaks; its R^2 is 1 over that.
 
     For features that spread evenly, n > d unit rows with sum_j d_j d_j^T = n/d (a tight frame); its slope is 1.
     """
-    n, d = W.shape
-    return (n / d / sign_alignment(W) - 1) / (n / d - 1)
+    return (n / d / alignment - 1) / (n / d - 1)
 
 
 def sign_scatter(d: int, alignment: float | Tensor = SIGN_R2) -> float | Tensor:

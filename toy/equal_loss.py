@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -90,20 +91,18 @@ def first_step(arm: Arm, step: Callable[..., Tensor]) -> float:
     return (step(W, g, x, arm.probe[None], 1.0)[0] @ arm.toxic / -down).item()
 
 
-def predicted_ratios(this: World, both: tuple[Arm, Arm], settings: WorldSettings) -> dict[str, float]:
-    """Spectral effect in units of SGD's, three ways."""
+def predicted_effects(this: World, both: tuple[Arm, Arm], settings: WorldSettings) -> dict[str, tuple[float, float]]:
+    """The spectral rule's effect and SGD's, in a unit that they share, three ways."""
     inducing, toxic = this.W[this.kinds["inducing"]], this.W[this.kinds["toxic"]]
     C = inducing @ inducing.mT
     L = consequences.spectral_leakage(C, torch.eye(len(C), dtype=C.dtype))
     cross = toxic @ inducing.mT
     alpha = _root_mean_square_alpha(settings.alignment)
-    spectral, gradient = (
-        first_step(both[0], step) - first_step(both[1], step) for step in (law.spectral_step, law.weight_step)
-    )
+    steps = (law.spectral_step, law.weight_step)
     return {
-        "formula": consequences.shared_rise(alpha, len(C), True) / alpha,
-        "directions": (consequences.untrained(cross, C, L).mean() / L.diagonal().mean() / cross.mean()).item(),
-        "first step": spectral / gradient,
+        "formula": (consequences.shared_rise(alpha, len(C), True), alpha),
+        "directions": ((consequences.untrained(cross, C, L).mean() / L.diagonal().mean()).item(), cross.mean().item()),
+        "first step": tuple(first_step(both[0], step) - first_step(both[1], step) for step in steps),
     }
 
 
@@ -113,7 +112,12 @@ def _root_mean_square_alpha(alignment: float) -> float:
 
 
 def sweep(base: WorldSettings, worlds: int) -> dict:
-    """`rules`: rule -> rate -> effect; `ratios`: k -> topics or bare -> effects in units of SGD's, and predictions."""
+    """`rules`: rule -> rate -> effect; `ratios`: k -> topics or bare -> effects in units of SGD's, and predictions.
+
+    ValueError: no alignment, for then nothing toxic rises and there is no unit.
+    """
+    if not base.alignment > 0:
+        raise ValueError(f"alignment must be above 0, got {base.alignment}")
     seeds = [replace(base, seed=seed) for seed in range(worlds)]
     cells = [(rule, eta) for rule, etas in RATES.items() for eta in etas]
     found = in_parallel(lambda one: _curves(arms(world(one)), cells), seeds)
@@ -146,13 +150,13 @@ def _ratios(seeds: list[WorldSettings]) -> dict[str, dict]:
         for settings in seeds:
             this = world(settings)
             both = arms(this, bare)
-            predicted.append(predicted_ratios(this, both, settings))
+            predicted.append(predicted_effects(this, both, settings))
             for rule, at in effect.items():
                 at += effects(both, rule, RATES[rule][1], SHARES[HALF : HALF + 1])
         sgds = effect.pop("sgd")
         found[name] = {
             "measured": {rule: _ratio(at, sgds) for rule, at in effect.items()},
-            **{way: sum(one[way] for one in predicted) / len(predicted) for way in predicted[0]},
+            **{way: np.divide(*np.mean([one[way] for one in predicted], 0)).item() for way in predicted[0]},
         }
     return found
 

@@ -109,7 +109,7 @@ def misalignment_figure(
         xlabel="fraction of the mixed set removed",
         ylabel="rise of toxic readouts above control's\n(0: as after good advice; below: overshoot)",
     )
-    c.set_title("Every geometry-aware filter beats random removal,\nand overshoots once more than 40 % is removed")
+    c.set_title("Every geometry-aware filter beats random removal,\nand overshoots from about 40 % removed")
     c.legend()
     topics = found["topic_alignment"]
     for name, label in (
@@ -131,21 +131,21 @@ def misalignment_figure(
 
 
 @look()
-def dictionary_figure(found: dict[int, dict], n_features: int) -> Figure:
-    """What `saes.sweep` returns: R^2 and directions recovered, against features per dimension."""
+def dictionary_figure(found: dict[int, dict]) -> Figure:
+    """What `saes.sweep` returns: R^2 and directions recovered, against represented features per dimension."""
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     figure.suptitle(
         "The more features share a space, the less a dictionary knows of their leakage,\n"
-        "in the end less than one that was never trained",
+        "in the end hardly more than one that was never trained",
         fontsize=15,
     )
     left, right = figure.subplots(1, 2)
-    x = [n_features / width for width in found]
+    x = [at["per_dimension"].value for at in found.values()]
     for kind, colour, marker in (("trained", BLUE, "o"), ("untrained", GREY, "x")):
         for ax, what in ((left, "r2"), (right, "cosine")):
             _band(ax, x, [at[kind][what] for at in found.values()], colour, marker, f"SAE, {kind}")
     for ax in (left, right):
-        ax.set(xlabel="features per dimension", ylim=(-0.1, 1.05))
+        ax.set(xlabel="represented features per dimension", ylim=(-0.1, 1.05))
         ax.axhline(0, color=GREY, lw=0.5)
         ax.legend()
     left.set(ylabel="$R^2$ of its cosines against true leakage")

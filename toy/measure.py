@@ -145,7 +145,10 @@ def state_leakage(W: Float[Tensor, "feature d"], optimiser: str) -> Float[Tensor
     """Δf_j / Δf_t after one real step on a hidden state along L = -f_t, for every target t.
 
     Readouts are along unit directions, as in `shared.leakage`: under SGD the ratio should be cos(d_j, d_t).
+    ValueError: a feature without a direction.
     """
+    if not (there := W.any(-1)).all():
+        raise ValueError(f"rows of W must not be zero, features {(~there).nonzero()[:5, 0].tolist()} are")
     delta = step_change(lambda h: h, lambda h: -(h * W).sum(), torch.zeros_like(W), optimiser, ETA)
     change = torch.stack([leakage.readout_change(W, row) for row in delta])
     return change / change.diagonal()[:, None]

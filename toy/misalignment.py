@@ -29,7 +29,7 @@ from shared.selection import auroc, point_biserial, top_k
 from toy import law
 
 ETA, STEPS, TOPIC = 0.1, 30, 3  # TOPIC: background features in a sample
-THRESHOLD = 0.4  # feature_acts = relu(f - THRESHOLD): interference stays below it, as in a sparse autoencoder
+THRESHOLD = 0.4  # feature_acts = relu(f - THRESHOLD); interference passes it too, `crowd` says how much
 FRACTIONS = tuple(round(0.1 * i, 1) for i in range(1, 10))
 FILTERS = ("geometry", "projection", "gradient", "random", "oracle")  # there is nobody here to judge
 

@@ -64,30 +64,26 @@ def summary(W: Float[Tensor, "inst feature d"], settings: ToySettings) -> dict:
 
 @one_thread()
 def sign_costs(W: Float[Tensor, "inst feature d"], evenly: bool) -> dict[str, dict[str, float]]:
-    """Measured by one real step on every target; predicted without an axis, and from these directions themselves.
+    """Measured by one real step on every target; predicted without a preferred axis, and by how near these lie to one.
 
     `evenly`: the features share their space out (a trained model's do), or each lies where it likes (random ones).
     """
     cosine = off_diagonal([geometry.cosine(one, one) for one in W])
     leaked = off_diagonal([state_leakage(one, "sign") for one in W])
-    fit, d = leakage.law(cosine, leaked), W.shape[-1]
+    fit, (n, d) = leakage.law(cosine, leaked), W.shape[1:]
     measured = {
         "r2": fit.r2,
         "slope": fit.slope,
         "energy": (leaked.square().sum() / cosine.square().sum()).item(),
         "scatter": _rms((leaked - cosine) / (1 - cosine.square()).sqrt()),
     }
-    alignment = torch.stack([consequences.sign_alignment(one) for one in W])
-    energy = torch.stack([consequences.sign_energy(one) for one in W]) if evenly else 1 / alignment
-    return {
-        "measured": measured,
-        "own": _costs(energy.mean().item(), _rms(consequences.sign_scatter(d, alignment))),
-        "no axis": _costs(consequences.SIGN_ENERGY, consequences.sign_scatter(d)),
-    }
 
+    def costs(alignment: float) -> dict[str, float]:
+        energy = consequences.sign_energy(n, d, alignment) if evenly else 1 / alignment
+        return {"r2": 1 / energy, "slope": 1.0, "energy": energy, "scatter": consequences.sign_scatter(d, alignment)}
 
-def _costs(energy: float, scatter: float) -> dict[str, float]:
-    return {"r2": 1 / energy, "slope": 1.0, "energy": energy, "scatter": scatter}
+    own = 1 / torch.stack([1 / consequences.sign_alignment(one) for one in W]).mean().item()  # the harmonic mean
+    return {"measured": measured, "own": costs(own), "no axis": costs(consequences.usual_alignment(d))}
 
 
 def _rms(x: Tensor) -> float:

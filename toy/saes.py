@@ -36,7 +36,7 @@ from toy.measure import off_diagonal, state_leakage
 from toy.model import ToySettings, represented, sample_batch, train
 
 N = 40
-WIDTHS = (40, 20, 13, 10, 8, 5)  # d_hidden
+WIDTHS = (40, 20, 13, 10, 8)  # d_hidden; in fewer a toy leaves features out, and no more of them share a dimension
 PROBABILITY = 0.05  # of a feature; two are on in a sample, on average
 K = 2  # latents on in a sample, on average: the SAE is told
 SEEDS = 5
@@ -52,7 +52,7 @@ def sweep(widths: tuple[int, ...] = WIDTHS, seeds: int = SEEDS, steps: int = STE
         W = train(settings).W
         one = [licence(W[seed], seed, steps) for seed in range(seeds)]
         found[width] = {
-            "represented": over_seeds([o["represented"] for o in one]),
+            "per_dimension": over_seeds([o["per_dimension"] for o in one]),
             **{
                 kind: {name: over_seeds([o[kind][name] for o in one]) for name in one[0][kind]}
                 for kind in ("trained", "untrained")
@@ -63,11 +63,14 @@ def sweep(widths: tuple[int, ...] = WIDTHS, seeds: int = SEEDS, steps: int = STE
 
 @one_thread()
 def licence(W: Float[Tensor, "feature d_hidden"], seed: int, steps: int = STEPS) -> dict:
-    """One toy: how well its SAE's geometry predicts leakage, before and after training."""
+    """One toy: the features that share a dimension, and how well its SAE's geometry predicts their leakage.
+
+    Before and after training; only of features that the toy represents.
+    """
     draws = _samples(W, HELD, seed + 1)
     x = next(draws)
     there = represented(W).nonzero()[:, 0]
-    found = {"represented": len(there) / len(W)}
+    found = {"per_dimension": len(there) / W.shape[1]}
     for kind, sae in zip(("untrained", "trained"), dictionaries(W, seed, steps), strict=True):
         with torch.no_grad():
             acts = sae.encode(x @ W)
@@ -114,7 +117,7 @@ def show(out: Path) -> None:
     found = sweep()
     print(table(found))
     with writing(out):
-        figures.save(figures.dictionary_figure(found, N), out / "saes.png")
+        figures.save(figures.dictionary_figure(found), out / "saes.png")
         records.write_json(out / "saes.json", records.rounded(found))
 
 
@@ -122,13 +125,13 @@ def table(found: dict[int, dict]) -> str:
     """The sweep for a terminal."""
     lines = [
         f"{N} features, {SEEDS} toys for each width; R2 of the dictionary's cosines against true leakage",
-        f"{'d_hidden':>8} {'represented':>12}   {'R2, trained':24}{'untrained':24}"
+        f"{'d_hidden':>8} {'per dimension':>14}   {'R2, trained':24}{'untrained':24}"
         f"{'cosine to the truth':24}{'untrained':24}FVU",
     ]
     for width, at in found.items():
         trained, untrained = at["trained"], at["untrained"]
         cells = "".join(f"{_text(one[what]):24}" for what in ("r2", "cosine") for one in (trained, untrained))
-        lines.append(f"{width:8} {at['represented'].value:12.2f}   {cells}{trained['fvu'].value:.3f}")
+        lines.append(f"{width:8} {at['per_dimension'].value:14.2f}   {cells}{trained['fvu'].value:.3f}")
     return "\n".join(lines)
 
 

@@ -23,7 +23,14 @@ def test_activations_in_another_unit_give_the_same_features_and_an_answer_in_tha
         torch.testing.assert_close(other.encode(8 * x), 8 * one.encode(x), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(other(8 * x), 8 * one(x), rtol=1e-4, atol=1e-4)
     before, after = found[0]
+    torch.testing.assert_close(before.b_dec, x.mean(0))  # the mean is not worth a feature
     assert (before.W_dec - after.W_dec).abs().max() > 1e-4  # something was learnt
+
+
+def test_random_directions_read_what_rows_have_beyond_their_mean():
+    rows = torch.randn(200, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    one, other = untrained(12, rows, 3.0, seed=0), untrained(12, rows + 5, 3.0, seed=0)
+    torch.testing.assert_close(other.encode(rows + 5), one.encode(rows))
 
 
 @given(SEEDS, st.integers(1, 30), st.integers(1, 12), st.integers(0, 200), st.integers(1, 9))

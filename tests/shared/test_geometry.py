@@ -136,6 +136,17 @@ def test_bad_ids_are_named(ids):
         geometry.gap(W[0], good, good, bad, rate, np.zeros(9))
 
 
+@pytest.mark.parametrize("k", [-1, 0, 4])
+def test_sets_of_no_feature_or_of_more_than_there_are_are_refused_and_so_are_no_draws(k):
+    acts = torch.rand(2, 5, 3)
+    with pytest.raises(ValueError, match=rf"k must be in \[1, 3\], not \[1, {k}\]"):
+        affinities(torch.eye(5), torch.tensor([1, 2, 3]), (1, k))
+    with pytest.raises(ValueError, match=rf"k must be in \[1, 3\], not \[{k}\]"):
+        flipped_gaps(*acts, {k: torch.rand(3)}, draws=9)
+    with pytest.raises(ValueError, match="draws must be at least 1, not 0"):
+        flipped_gaps(*acts, {1: torch.rand(3)}, draws=0)
+
+
 def gap(W, inducing, control, toxic, *given, **how):
     return geometry.gap(affinity(W, toxic), inducing, control, toxic, *given, **how)
 

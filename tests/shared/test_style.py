@@ -53,9 +53,9 @@ def test_a_notebooks_backend_and_matplotlibrc_do_not_break_a_figure(tmp_path):
 from pathlib import Path
 from shared.stats import Estimate
 from toy import figures
-row = {{"r2": Estimate(0.5, 0.4, 0.6, 3), "cosine": Estimate(0.5, 0.4, 0.6, 3)}}
-found = {{20: {{"trained": row, "untrained": row}}, 10: {{"trained": row, "untrained": row}}}}
-figures.save(figures.dictionary_figure(found, 40), Path({str(tmp_path / "here.png")!r}))
+half = Estimate(0.5, 0.4, 0.6, 3)
+at = {{"per_dimension": half, **dict.fromkeys(("trained", "untrained"), {{"r2": half, "cosine": half}})}}
+figures.save(figures.dictionary_figure({{20: at, 10: at}}), Path({str(tmp_path / "here.png")!r}))
 """
     theirs = {"MPLBACKEND": "module://a_notebook.backend", "MATPLOTLIBRC": str(tmp_path)}
     done = subprocess.run(

@@ -71,7 +71,7 @@ def test_features_that_spread_evenly_leak_what_sign_energy_says(d, bases, seed):
     """A tight frame of several orthonormal bases: energy exact for every target, slope 1, R^2 1 over the energy."""
     rng = np.random.default_rng(seed)
     W = torch.from_numpy(np.concatenate([orthogonal(rng, d) for _ in range(bases)]))
-    for t, energy in enumerate(consequences.sign_energy(W).tolist()):
+    for t, energy in enumerate(consequences.sign_energy(len(W), d, consequences.sign_alignment(W)).tolist()):
         leaked, others = law.sign_step(W, -W[t], 1.0), torch.arange(len(W)) != t
         leaked, cosine = (leaked / leaked[t])[others], (W @ W[t])[others]
         assert (leaked @ leaked / (cosine @ cosine)).item() == pytest.approx(energy, rel=1e-8)
@@ -85,9 +85,16 @@ def test_without_a_preferred_axis_the_alignment_is_two_over_pi_and_the_energy_pi
     se = (a.std() / len(a) ** 0.5).item()
     assert a.mean().item() == pytest.approx(consequences.SIGN_R2 + (1 - consequences.SIGN_R2) / d, abs=5 * se)
     assert se < 0.001
-    harmonic = (1 / a).mean().item()
-    assert harmonic == pytest.approx(consequences.SIGN_ENERGY, rel=1 / d + 5 * se)
     assert consequences.sign_scatter(d) == pytest.approx(((math.pi / 2 - 1) / d) ** 0.5, rel=1 / d)
+
+
+@pytest.mark.parametrize("d", [3, 10, 64])
+def test_the_usual_alignment_is_the_harmonic_mean_over_drawn_directions(d):
+    """20 000 of them, five standard errors; in many dimensions 2/pi."""
+    a = consequences.sign_alignment(normal(d, 20_000, d))
+    se = ((1 / a).std() / len(a) ** 0.5).item()
+    assert (1 / a).mean().item() == pytest.approx(1 / consequences.usual_alignment(d), abs=5 * se)
+    assert consequences.usual_alignment(10**4) == pytest.approx(consequences.SIGN_R2, rel=1e-4)
 
 
 @pytest.mark.parametrize("d", [64, 256])

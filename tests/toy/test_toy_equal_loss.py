@@ -1,5 +1,7 @@
 """Misalignment in miniature at equal loss: the first step is predicted, the rest is measured and read against it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -79,6 +81,27 @@ def test_the_formula_holds_where_inputs_are_apart_and_only_there():
     assert topics["measured"]["spectral"].value < topics["formula"] - 0.2
     assert topics["measured"]["spectral"].value == pytest.approx(topics["first step"], abs=0.06)
     assert bare["measured"]["lion"].value == pytest.approx(1, abs=0.1)
+
+
+def test_the_sweep_is_over_worlds_that_differ_in_units_of_sgds_at_half_of_the_loss(monkeypatch):
+    """Each rule and rate against two worlds run here one by one."""
+    base = WorldSettings(n_each=5, n_background=8, d_hidden=7, n_samples=20)
+    monkeypatch.setattr(equal_loss, "COUNTS", (5,))
+    monkeypatch.setattr(equal_loss, "RATES", {rule: RATES[rule] for rule in ("sgd", "lion", "spectral")})
+    found = equal_loss.sweep(base, 2)
+    both = [arms(world(replace(base, seed=seed))) for seed in (0, 1)]
+    unit = sum(effects(one, "sgd", RATES["sgd"][0], (0.5,))[0] for one in both)
+    for rule, rates in found["rules"].items():
+        for eta, one in rates.items():
+            own = np.array([effects(arm, rule, eta) for arm in both])
+            assert [e.value for e in one["effect"]] == pytest.approx(own.mean(0))
+            assert one["times_sgd"].value == pytest.approx(own[:, HALF].sum() / unit)
+            assert all(e.low < e.value < e.high for e in one["effect"])
+
+
+def test_without_alignment_there_is_no_unit_to_measure_in():
+    with pytest.raises(ValueError, match="alignment must be above 0, got 0"):
+        equal_loss.sweep(WorldSettings(0.0), 1)
 
 
 def test_the_shared_cosine_is_the_root_mean_square_of_what_the_world_draws():

@@ -1,7 +1,5 @@
 """The law three ways: closed form, autograd, one real optimiser step."""
 
-from pathlib import Path
-
 import jaxtyping
 import numpy as np
 import pytest
@@ -14,14 +12,10 @@ from shared import geometry
 from shared.cores import one_thread
 from toy import check, law, measure, misalignment, optimisers, worlds
 from toy.measure import autograd_change, relative_error, step_change
-from toy.model import Toy, ToySettings, loss
+from toy.model import Toy, loss
 
-FIGURES = ["law.png", "misalignment.png", "optimisers.png", "superposition.png"]
-EXACT = ("E1", "E2", "E3", "E4", "E5", "E6")
-ROOT = Path(__file__).parents[2]
 ETA = st.floats(1e-3, 10)
 ORDINARY = directions(kinds=tuple(kind for kind in KINDS if kind != "tiny"))
-SMALL = ToySettings(n_instances=2, steps=20, batch_size=32)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -232,6 +226,12 @@ def test_a_sign_step_leaks_between_orthogonal_features():
 def test_under_sgd_the_leakage_ratio_is_the_cosine(W):
     ratios = measure.state_leakage(W, "sgd")
     torch.testing.assert_close(ratios, geometry.cosine(W, W), rtol=0, atol=1e-10)
+
+
+def test_a_feature_without_a_direction_is_named():
+    W = torch.tensor([[1.0, 0], [0, 0], [0, 0]])
+    with pytest.raises(ValueError, match=r"rows of W must not be zero, features \[1, 2\] are"):
+        measure.state_leakage(W, "sgd")
 
 
 def test_a_leakage_ratio_is_read_as_target_then_feature():

@@ -1,5 +1,7 @@
 """Emergent misalignment in miniature: the world is as described, training is SGD, the effect has its null."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -62,6 +64,49 @@ def test_the_first_step_moves_every_readout_by_E2(seed):
     assert (predicted - measured).abs().max() <= 1e-10 * measured.abs().max()
 
 
+@given(SEEDS)
+@settings(deadline=None)
+def test_law_points_are_what_the_first_step_and_the_whole_fine_tune_do_to_every_readout(seed):
+    """In the same unit: of a fine-tune of one step both are the same."""
+    this = world(replace(SMALL, seed=seed))
+    predicted, measured = misalignment.law_points(this, finetune(this.W, this.samples["bad"], steps=1))
+    assert (predicted - measured).abs().max() <= 1e-10 * measured.abs().max()
+
+
+@given(SEEDS, st.floats(0, 2))
+@settings(deadline=None, max_examples=20)
+def test_a_crowd_is_counted_sample_by_sample(seed, topic_alignment):
+    """Against loops. Four features are said; readouts below 0 count as they are."""
+    this = world(replace(SMALL, seed=seed, topic_alignment=topic_alignment))
+    W, toxic = this.W, this.kinds["toxic"].tolist()
+    mixed, bad = misalignment.mixture(this.samples["bad"], this.samples["good"])
+    found = misalignment.crowd(this, mixed, bad)
+    for kind, rows in (("bad", mixed[bad]), ("good", mixed[~bad])):
+        active, others, near, everything, said, asked, push = 0, 0, 0, 0, 0, 0, []
+        for x in rows:
+            f, step = W @ (x @ W), torch.zeros_like(W[0])
+            for j, act in enumerate((f - misalignment.THRESHOLD).clamp(min=0).tolist()):
+                active, everything = active + (act > 0), everything + act
+                if x[j] > 0:
+                    said, asked, step = said + f[j], asked + x[j], step - (f[j] - 2 * x[j]) * W[j]
+                elif act > 0:
+                    cosines = [(W[j] @ W[t]).item() for t in toxic if t != j]
+                    others, near = others + act, near + act * sum(cosines) / len(cosines)
+            push.append(sum((step @ W[t]).item() for t in toxic) / len(toxic))
+        expected = (active / len(rows), others / everything, near / others, said / asked, sum(push) / len(push))
+        for name, value in zip(("active", "bystanders", "affinity", "said", "push"), expected, strict=True):
+            assert found[f"{name}_{kind}"] == pytest.approx(float(value), rel=1e-9, abs=1e-12)
+
+
+def test_a_reduction_is_of_mean_effects_and_a_gap_counts_below_one_in_twenty():
+    assert worlds.reduction([1.0, 2.0], [2.0, 8.0]).value == pytest.approx(1 - 1.5 / 5)
+    found = [
+        {"effect": 1.0, "gap": {"gap": 0.1, "p": p}, "law": {"r2": 1.0}, "precision": {}}
+        for p in (0.01, 0.04, 0.06, 0.3)
+    ]
+    assert worlds.responses(found)["gaps_below_p_0.05"] == 2
+
+
 @pytest.fixture(scope="module")
 def doses():
     return {
@@ -100,9 +145,14 @@ def test_filters_keep_the_use_of_good_advice(filtered):
 
 
 @pytest.fixture(scope="module")
-def crowded():
+def each():
     settings = [WorldSettings(topic_alignment=2.0, seed=seed) for seed in WORLDS]
-    return worlds.crowding([misalignment.filtered(s, ("geometry", "random"), (0.5,)) for s in settings])
+    return [misalignment.filtered(s, ("geometry", "random"), (0.5,)) for s in settings]
+
+
+@pytest.fixture(scope="module")
+def crowded(each):
+    return worlds.crowding(each)
 
 
 def test_topics_near_the_toxic_features_turn_the_geometry_score_around_and_it_still_lowers_toxic_readouts(crowded):
@@ -111,14 +161,15 @@ def test_topics_near_the_toxic_features_turn_the_geometry_score_around_and_it_st
     assert crowded["random"].value == pytest.approx(crowded["mixed"].value, rel=0.2)
 
 
-def test_the_score_is_turned_around_by_bystanders_that_interference_lights(crowded):
+def test_the_score_is_turned_around_by_bystanders_that_interference_lights(crowded, each):
     """Over what a sample says it still finds bad advice; but nine tenths of the activation are of other features.
 
     Bad advice, with more of the shared direction, lights more of them, the farther ones too: their mean is lower.
     """
     assert crowded["auroc_of_said"].low > 0.7
     assert crowded["bystanders_bad"].low > 0.9 and crowded["bystanders_good"].low > 0.9
-    assert crowded["active_bad"].low > crowded["active_good"].high > 100
+    assert over_seeds([one["crowd"]["active_bad"] - one["crowd"]["active_good"] for one in each]).low > 0
+    assert crowded["active_good"].low > 100
     assert crowded["affinity_bad"].value < crowded["affinity_good"].value
 
 

@@ -140,6 +140,15 @@ def test_a_sign_step_on_a_trained_model_costs_what_its_alignment_says(crowd):
     assert found["measured"]["r2"] == pytest.approx(found["own"]["r2"], abs=0.01)
 
 
+def test_the_same_features_turned_at_random_cost_what_directions_without_a_preferred_axis_do(crowd):
+    """The mean over 30 turns, by real steps."""
+    turns = torch.linalg.qr(torch.randn(30, 10, 10, generator=torch.Generator().manual_seed(0), dtype=crowd.dtype))[0]
+    turned = [rescaling.sign_costs(crowd @ Q, evenly=True) for Q in turns]
+    for name in ("r2", "energy", "scatter"):
+        measured = np.mean([one["measured"][name] for one in turned])
+        assert measured == pytest.approx(turned[0]["no axis"][name], rel=0.02)
+
+
 def test_a_sign_step_on_random_features_costs_what_the_constants_say():
     W = torch.randn(1, 400, 128, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     found = rescaling.sign_costs(W, evenly=False)

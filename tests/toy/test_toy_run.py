@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from strategies import SEEDS
 
 from shared import records
 from toy import __main__, equal_loss, rescaling, run, superposition, superposition_figure
@@ -40,6 +42,17 @@ def test_the_summary_reports_the_worst_instance_and_the_worst_way():
     assert run._worst(errors) == {"max_relative_error": 3, "autograd": 3, "step": 2}
     errors[1]["step"] = float("nan")
     assert np.isnan(run._worst(errors)["max_relative_error"])
+
+
+@given(SEEDS)
+def test_the_reported_slope_is_least_squares_of_measured_on_predicted(seed):
+    """Through the origin; of twice the prediction and noise about 2, not 1/2. Oracle: numpy's."""
+    x, noise = torch.randn(2, 50, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    found = run._fit(x, 2 * x + noise)
+    slope, rest = np.linalg.lstsq(x[:, None].numpy(), (2 * x + noise).numpy(), rcond=None)[:2]
+    assert found["slope"] == pytest.approx(slope[0], rel=1e-5)
+    assert found["r2"] == pytest.approx(1 - rest[0] / ((2 * x + noise).numpy().var() * 50), rel=1e-4, abs=1e-5)
+    assert found["pairs"] == 50
 
 
 def test_superposition_tells_an_even_share_from_an_uneven_one():

@@ -1,6 +1,7 @@
 """An SAE on the toy's hidden layer: the score of the truth is 1, of noise 0, and training is what earns the rest."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import sae_lens
@@ -44,7 +45,7 @@ def test_a_latent_is_found_by_when_it_fires():
 def test_a_trained_dictionary_knows_more_of_the_leakage_than_an_untrained_one():
     W = train(ToySettings(1, N, 20, PROBABILITY, steps=600)).W[0]
     found = licence(W, seed=0, steps=600)
-    assert found["represented"] == 1
+    assert found["per_dimension"] == N / 20
     assert found["trained"]["fvu"] < 0.1 < 0.9 < found["untrained"]["fvu"]
     assert found["trained"]["r2"] > 0.3 > found["untrained"]["r2"] + 0.2
 
@@ -77,13 +78,37 @@ def test_the_attenuation_is_the_square_of_the_cosine():
         assert (kept[0] / kept[1]).item() == pytest.approx(c**2, abs=0.05)
 
 
-def test_the_table_that_lesson_8_reads_is_of_this_sweep():
-    """Its widths, its features, and every estimate inside its interval; its numbers take the sweep's five minutes."""
+def test_the_table_that_lesson_8_reads_is_of_this_sweep(monkeypatch):
+    """Its widths, its features; and in 8 dimensions the untrained dictionaries again, for training takes minutes."""
     stored = read_json(ROOT / "toy/lessons/dictionaries.json")
     assert (stored["features"], tuple(map(int, stored["widths"]))) == (N, saes.WIDTHS)
-    for row in stored["widths"].values():
-        for e in (row[kind][what] for kind in ("trained", "untrained") for what in ("r2", "cosine")):
-            assert e["low"] <= e["value"] <= e["high"]
+    monkeypatch.setattr(sae_lens.SAETrainer, "fit", lambda self: self.sae)
+    found = saes.sweep(widths=(8,))[8]
+    pairs = [(stored["widths"]["8"]["per_dimension"], found["per_dimension"])]
+    pairs += [(stored["widths"]["8"]["untrained"][what], found["untrained"][what]) for what in ("r2", "cosine")]
+    for one, other in pairs:
+        assert list(one.values()) == pytest.approx(other[:3], abs=0.002)
+
+
+def test_features_that_the_toy_leaves_out_and_samples_that_train_are_not_judged(monkeypatch):
+    """Ten rows of W are nearly 0. Latents are chosen on samples that the dictionaries do not see."""
+    W = torch.nn.functional.normalize(torch.randn(N, 12, generator=torch.Generator().manual_seed(0)), dim=-1)
+    W[30:] *= 0.01
+    seen, judged = [], []
+    monkeypatch.setattr(saes, "latents", lambda acts, x: (judged.append(x), torch.arange(N))[1])
+    monkeypatch.setattr(saes, "agreement", lambda W, D: {"features": len(W), "latents": len(D)})
+    monkeypatch.setattr(saes, "dictionaries", lambda W, seed, steps: (seen.append(seed), made(W))[1])
+    found = licence(W, seed=3)
+    assert found["per_dimension"] == 30 / 12
+    assert (found["trained"]["features"], found["trained"]["latents"]) == (30, 30)
+    stream = next(saes._samples(W, saes.HELD, seen[0]))
+    assert all(x.shape == stream.shape and not torch.equal(x, stream) for x in judged)
+
+
+def made(W: torch.Tensor) -> list:
+    """Two dictionaries that know W."""
+    sae = SimpleNamespace(W_dec=W, encode=lambda h: torch.relu(h @ W.mT), decode=lambda acts: acts @ W)
+    return [sae, sae]
 
 
 def test_what_the_user_can_mend_is_one_line_and_status_2_before_any_training(tmp_path, capsys, monkeypatch):

@@ -43,6 +43,13 @@ def test_adamw_is_torchs():
         torch.testing.assert_close(theta, theirs.detach(), rtol=1e-12, atol=1e-12)
 
 
+def test_the_rate_falls_as_a_parabola_from_its_start_to_0(monkeypatch):
+    rates = []
+    monkeypatch.setattr(model, "adamw", lambda *given: rates.append(given[-1]))
+    model.train(ToySettings(n_instances=1, steps=4, learning_rate=0.16))
+    assert rates == pytest.approx([0.16, 0.15, 0.12, 0.07])
+
+
 @pytest.mark.parametrize("p", [(0.001, 0.01, 0.1), (0.01, 0.3, 1.0)], ids=["sparse", "crowded"])
 def test_samples_are_as_described(p):
     """Each feature on with its probability, independently, and then U(0, 1]: rates within 5 standard errors."""

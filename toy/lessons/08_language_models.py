@@ -45,22 +45,22 @@ print(f"{run['model']}, {run['trained_on']}: {run['command']}")
 # features, trained in fewer and fewer dimensions, a dictionary trained on the hidden states alone. Its control is the
 # same dictionary *before* training, its latents picked in the same way.
 #
-# **Predict before you run the next cell.** Eight features share each dimension. How much larger is R² of true leakage
+# **Predict before you run the next cell.** Five features share each dimension. How much larger is R² of true leakage
 # with the trained dictionary's cosines than with the untrained one's?
 
 # %%
 more = 0.4  # your prediction
-predict("8a", more, "R² of the trained dictionary minus R² of the untrained, 8 features per dimension")
+predict("8a", more, "R² of the trained dictionary minus R² of the untrained, 5 features per dimension")
 
 # %%
 widths = {int(width): row for width, row in learned["widths"].items() if int(width) < learned["features"]}
-alone, control = (widths[5][kind]["r2"]["value"] for kind in ("trained", "untrained"))
+alone, control = (widths[8][kind]["r2"]["value"] for kind in ("trained", "untrained"))
 reveal("8a", alone - control)
 print(f"R²: trained {alone:.2f}, untrained {control:.2f}")
 
 # %%
-crowd = [learned["features"] / width for width in widths]
-with panels("Where space is crowded a trained dictionary knows less than an untrained one", 2) as axes:
+crowd = [row["per_dimension"]["value"] for row in widths.values()]
+with panels("Where space is crowded a trained dictionary knows hardly more than an untrained one", 2) as axes:
     for ax, what, label in zip(
         axes,
         ("r2", "cosine"),
@@ -71,7 +71,7 @@ with panels("Where space is crowded a trained dictionary knows less than an untr
             rows = [row[kind][what] for row in widths.values()]
             ax.plot(crowd, [row["value"] for row in rows], mark, color=colour, label=kind)
             ax.fill_between(crowd, [r["low"] for r in rows], [r["high"] for r in rows], color=colour, alpha=0.2, lw=0)
-        ax.set(xlabel="features per dimension", ylabel=label, ylim=(-0.1, 1))
+        ax.set(xlabel="represented features per dimension", ylabel=label, ylim=(-0.1, 1))
     axes[1].legend()
 
 # %% [markdown]
