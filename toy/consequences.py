@@ -40,10 +40,12 @@ def sign_alignment(W: Float[Tensor, "feature d"]) -> Float[Tensor, " feature"]:
 
 
 def usual_alignment(d: int) -> float:
-    """(E4) Harmonic mean of `sign_alignment` over directions without a preferred axis, d > 2: 2/pi as d grows.
+    """(E4) Harmonic mean of `sign_alignment` over directions without a preferred axis, d > 1: 2/pi as d grows.
 
     Of normal g, E[1/a] = d (d - 2) E[1/S^2], S = |g|_1, and 1/S^2 is the integral over s > 0 of s exp(-s S); s = u/d.
     """
+    if d == 2:
+        return math.pi / 4  # there E[1/S^2] is infinite
     return 1 / (quad(lambda u: u * erfcx(u / d / 2**0.5) ** d, 0, math.inf)[0] * (1 - 2 / d))
 
 

@@ -88,7 +88,7 @@ def test_without_a_preferred_axis_the_alignment_is_two_over_pi_and_the_energy_pi
     assert consequences.sign_scatter(d) == pytest.approx(((math.pi / 2 - 1) / d) ** 0.5, rel=1 / d)
 
 
-@pytest.mark.parametrize("d", [3, 10, 64])
+@pytest.mark.parametrize("d", [2, 3, 10, 64])
 def test_the_usual_alignment_is_the_harmonic_mean_over_drawn_directions(d):
     """20 000 of them, five standard errors; in many dimensions 2/pi."""
     a = consequences.sign_alignment(normal(d, 20_000, d))
