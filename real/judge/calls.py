@@ -30,13 +30,17 @@ def scores(judge: Judge, rubrics: list[tuple[str, str, str]], cache: Path, desc:
     JudgeError when judging is impossible, at the cap, and when no reply at all holds a number; OSError of a full disk.
     """
     replies, contact = Replies(cache), judge.key("form", forms.PROBE)
-    if contact not in replies:
-        replies.add(contact, asyncio.run(_probe(judge, replies)))
-        print(f"judge {judge.where} is asked in the form {replies[contact]['form']!r}", flush=True)
-    first = replies[contact]
-    bodies = [forms.body(first["form"], rubric.fill(*texts), first.get("without", ())) for texts in rubrics]
-    said = _answers(judge, bodies, replies, desc, first["seconds"])
-    found = [forms.score(first["form"], reply) for reply in said]
+
+    async def asked() -> list[dict]:
+        if contact not in replies:
+            replies.add(contact, await _probe(judge, replies))
+            print(f"judge {judge.where} is asked in the form {replies[contact]['form']!r}", flush=True)
+        first = replies[contact]
+        bodies = [forms.body(first["form"], rubric.fill(*texts), first.get("without", ())) for texts in rubrics]
+        return await _answers(judge, bodies, replies, desc, first["seconds"])
+
+    said = asyncio.run(asked())  # one loop for all: a Ctrl-C that comes while sockets of a closed one are freed is lost
+    found = [forms.score(replies[contact]["form"], reply) for reply in said]
     if all(score.value is None for score in found):
         raise JudgeError(f"{judge.where} gave no number for any of {len(found)} answers; {_quoted(said)}")
     return found
@@ -58,7 +62,7 @@ def complete(judge: Judge, chats: list[list[dict]], cache: Path, max_tokens: int
     seeds: dict[str, Iterator[int]] = defaultdict(lambda: count(seed))
     how = {"temperature": 1.0, "max_tokens": max_tokens}
     bodies = [{**how, "seed": next(seeds[digest(chat)]), "messages": chat} for chat in chats]
-    return [reply["text"] for reply in _answers(judge, bodies, Replies(cache), "sample")]
+    return [reply["text"] for reply in asyncio.run(_answers(judge, bodies, Replies(cache), "sample"))]
 
 
 async def _probe(judge: Judge, replies: Replies) -> dict:
@@ -89,7 +93,7 @@ async def _probe(judge: Judge, replies: Replies) -> dict:
     raise JudgeError(f"{judge.where} gave no number when asked for one; {said}")
 
 
-def _answers(judge: Judge, bodies: list[dict], replies: Replies, desc: str, seconds: float = 0.0) -> list[dict]:
+async def _answers(judge: Judge, bodies: list[dict], replies: Replies, desc: str, seconds: float = 0.0) -> list[dict]:
     """A reply to each, the missing ones asked for; NOTHING where the server refuses."""
     keys, refused = [judge.key(body) for body in bodies], []
     missing = {key: body for key, body in zip(keys, bodies, strict=True) if key not in replies}
@@ -97,7 +101,7 @@ def _answers(judge: Judge, bodies: list[dict], replies: Replies, desc: str, seco
         cost = estimate(judge.model, list(missing.values()), judge.concurrency, seconds)
         print(f"{desc}: {len(keys) - len(missing)} of {len(keys)} are here; {cost}", flush=True)
     while missing:
-        refused += asyncio.run(_round(judge, missing, replies, desc))
+        refused += await _round(judge, missing, replies, desc)
     if refused:
         print(f"{desc}: {judge.where} refused {len(refused)} of {len(keys)}; the first: {refused[0]}", flush=True)
     return [replies.get(key, forms.NOTHING) for key in keys]
