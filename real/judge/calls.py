@@ -148,7 +148,8 @@ async def _round(judge: Judge, missing: dict[str, dict], replies: Replies, desc:
 
 
 def _run(calls: Coroutine) -> Any:
-    """Ctrl-C ends all calls, and is raised once they have ended."""
+    """All in one loop: a Ctrl-C that comes while the sockets of a closed one are freed is lost. It is raised once all
+    calls have ended."""
     try:
         return asyncio.run(calls)
     except KeyboardInterrupt:
