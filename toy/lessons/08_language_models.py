@@ -75,7 +75,8 @@ with panels("Where space is crowded a trained dictionary knows hardly more than 
     axes[1].legend()
 
 # %% [markdown]
-# **What this does not show.** How crowded a language model is, or how good the dictionary on it. Why the untrained one
+# **What this does not show.** How crowded a language model is, or how good the dictionary on it. What happens beyond
+# five features per dimension: in fewer dimensions this toy leaves features out instead. Why the untrained one
 # rises: in a crowded space whatever fires with a feature points its way, so that picking latents is knowledge already.
 # Without that control one would have read the trained one's R², above 0 with all of its interval, as "the dictionary
 # knows a little".
