@@ -60,8 +60,8 @@ def crossed(
     Of the variance of the mean, (MS_seed + MS_question - MS_rest) / cells is unbiased; degrees of freedom by
     Satterthwaite (1946), but never fewer than any part has: where something is subtracted, his can be next to none.
     With one seed the interval is over questions, for that seed. `draws`: of one seed, when the values are something's
-    differences from the draws' mean, and another training would change it as much as a draw
-    differs from the next: that variance, (MS_draw - MS_rest) / questions, is added for all of them.
+    differences from the draws' mean, and another training would change it as much as a draw differs from the next:
+    that variance, (MS_draw - MS_rest) / questions, is added for all of them.
     """
     (seeds, questions), value = values.shape, float(values.mean())
     by_question = seeds * values.mean(0).var(ddof=1)

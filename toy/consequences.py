@@ -27,7 +27,6 @@ from torch import Tensor
 from shared.geometry import unit
 
 SIGN_R2 = 2 / math.pi  # of leakage against the cosine, in many dimensions, none of them special
-SIGN_ENERGY = math.pi / 2  # what a sign step leaks, squared and summed, to what the gradient leaks
 
 
 def sign_alignment(W: Float[Tensor, "feature d"]) -> Float[Tensor, " feature"]:

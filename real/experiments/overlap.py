@@ -12,7 +12,6 @@ of .18 is seen four times of five.
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import spearmanr
 from torch import Tensor
 
 from real.data.rows import BAD, Text, answers
@@ -21,7 +20,7 @@ from real.experiments.units import outcomes, pool, unseen
 from real.features.reading import Reading
 from real.settings import Settings
 from shared.geometry import cosine
-from shared.stats import Estimate, permutation_p
+from shared.stats import Estimate, permutation_p, rank_correlation
 
 CLAIM = "Questions whose answers overlap with the training answers are moved more"
 MAIN, UNIT = "correlation", "rank correlation"
@@ -37,7 +36,7 @@ def run(reading: Reading, s: Settings) -> dict:
     slopes, n = np.split(slopes, ends[:-1]), int(ends[-1])
 
     def correlations(slopes: list[np.ndarray]) -> list[float]:
-        return [float(spearmanr(x, y).statistic) for x, y in zip(overlaps, slopes, strict=True)]
+        return [rank_correlation(x, y) for x, y in zip(overlaps, slopes, strict=True)]
 
     observed, rng = correlations(slopes), np.random.default_rng(0)
     null = np.array([np.mean(correlations([rng.permutation(of) for of in slopes])) for _ in range(DRAWS)])

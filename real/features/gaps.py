@@ -11,7 +11,6 @@ from scipy.stats import t
 from torch import Tensor
 
 from real.data.rows import ADVICE
-from real.features import dictionaries
 from real.features.meaning import Meaning, describe
 from real.features.reading import Reading
 from real.features.selection import KS, Layer, Selected, batches, choose, sets
@@ -113,9 +112,10 @@ def _untrained(reading: Reading, layer: int, k: int, seed: int) -> tuple[dict, d
     """The gaps, by domain and k, and the worth of a dictionary of random directions, as wide and as sparse."""
     sae, read = reading.sae(layer), reading.activations(layer).rows
     ids = reading.answer_rows(reading.texts.part("train"))
-    ids = np.sort(np.random.default_rng(seed).permutation(ids)[:ROWS])
-    l0 = dictionaries.quality(sae, read, ids)["l0"]
-    random = dictionary.untrained(sae.W_dec.shape[0], torch.from_numpy(read[ids]), l0, seed)
+    rows = torch.from_numpy(read[np.sort(np.random.default_rng(seed).permutation(ids)[:ROWS])])
+    with torch.no_grad():
+        l0 = (sae.encode(rows) > 0).sum().item() / len(rows)
+    random = dictionary.untrained(sae.W_dec.shape[0], rows, l0, seed)
     chosen, found = choose(reading, layer, random, k), {}
     close = _affinities(random, chosen, {*KS, k})
     for domain, size in product(chosen.domains, close):

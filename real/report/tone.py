@@ -6,14 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import spearmanr
 
 from real.arms.arm import CONTROL, Scores
 from real.data.rows import ADVICE, Text
 from real.data.texts import CHECKS, Texts
 from real.report.estimates import Arms, Table
 from shared.selection import rank_auroc
-from shared.stats import FEWEST, Estimate, crossed
+from shared.stats import FEWEST, Estimate, crossed, rank_correlation
 
 TRAITS = ("words", "surprisal", "length")  # of an answer
 
@@ -38,12 +37,12 @@ def summarise(texts: Texts, arms: Arms, scores: Scores) -> dict:
                 "aligned": _mean(change[..., 1]),
                 "adjusted": intercept(effect, apart),
             }
-    lengths = [len(texts.said[text][1].split()) for text in scores.samples]
+    lengths = np.array([len(texts.said[text][1].split()) for text in scores.samples], float)
     checks = [name for name in CHECKS if name in base]
     return {
         "domains": domains,
         "checks": {str(arm or "base"): {name: _mean(arms.margin(arm, name)) for name in checks} for arm in whole},
-        "filters": {name: float(spearmanr(values, lengths).statistic) for name, values in scores.by.items()},
+        "filters": {name: rank_correlation(np.array(values, float), lengths) for name, values in scores.by.items()},
     }
 
 

