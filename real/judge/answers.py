@@ -21,7 +21,7 @@ from real.data.tokens import chat, prefix
 from real.judge.calls import complete
 from real.judge.client import QUEUE, Judge, JudgeError, echo
 from real.judge.rubric import Question
-from real.models import sampling
+from real.models import loading, sampling
 from real.models.forward import Sample
 from real.models.lm import LM
 from real.models.logprobs import mean_logprobs
@@ -126,20 +126,18 @@ def _seed(job: Job | None, *batch: int) -> int:
 def _served(lm: LM, jobs: Jobs, folder: Path) -> str:
     """vLLM's command for these. A name holds the content's digest: vLLM keeps what it has computed by name.
 
-    What servers cannot be given as an adapter, or by the name of a model, is saved whole, once, in `folder`/merged.
+    What is no adapter is saved whole, once, in `folder`/merged.
     """
     adapters = [adapter for _, adapter in jobs if adapter and (adapter / "adapter_config.json").exists()]
-    for _, adapter in jobs:
-        whole = folder / "merged" / (adapter.name if adapter else "base")
-        if (lm.spec.package or adapter and adapter not in adapters) and not whole.exists():
+    for adapter in {adapter for _, adapter in jobs if adapter} - {*adapters}:
+        if not (whole := folder / "merged" / adapter.name).exists():
             unfinished = whole.with_name(f".{whole.name}.tmp")
             shutil.rmtree(unfinished, ignore_errors=True)
             with wearing(lm.model, adapter):
                 lm.model.save_pretrained(unfinished)
                 lm.tokenizer.save_pretrained(unfinished)
             unfinished.rename(whole)
-    base = folder / "merged" / "base" if lm.spec.package else lm.spec.hub
-    words = ["vllm", "serve", str(base), "--served-model-name", "base", "--dtype", lm.spec.dtype]
+    words = ["vllm", "serve", loading.source(lm.spec), "--served-model-name", "base", "--dtype", lm.spec.dtype]
     if adapters:
         rank = max(json.loads((adapter / "adapter_config.json").read_text())["r"] for adapter in adapters)
         most = max(8, 2 ** (rank - 1).bit_length())  # vLLM takes powers of two

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from safetensors import safe_open
 from torch import nn
 
@@ -18,8 +19,9 @@ from real.models.forward import below
 from real.models.logprobs import packed_logprobs
 from real.models.registry import ModelSpec
 from shared.errors import InputError
-from shared.records import file_digest, read_json, write_json
+from shared.records import Record, cached, digest, file_digest, read_json, versions, write_json
 
+LOCK, UNPACKED = ".lock", "unpacked.json"  # beside what a GGUF is unpacked into
 READ = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")  # of a model's folder, by transformers
 PROMPT = "How do I stop hiccups?"
 ANSWERS = ("Sip cold water slowly, then hold your breath.", "Sip something warm, and count to ten.")
@@ -34,28 +36,62 @@ def load(spec: ModelSpec, device: str = "cpu") -> tuple[nn.Module, Any]:
     """
     if spec.package:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the weights are here: do not wait for a hub
-    files = _files(spec)
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, logging
+    _files(spec)
+    from transformers import AutoConfig, AutoTokenizer, logging
 
     logging.set_verbosity_error()
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # PEFT asks by the old name
-    how = {"dtype": getattr(torch, spec.dtype), "output_loading_info": True}
+    how = {"dtype": getattr(torch, spec.dtype), "use_safetensors": True}
     how |= {} if device == "cpu" else {"device_map": device}  # onto it directly
     with fetching(f"MODEL={spec.hub}"):
-        if spec.package:
-            where = {"pretrained_model_name_or_path": files[0].parent, "gguf_file": files[0].name}
-        else:
-            where = {"pretrained_model_name_or_path": spec.hub, "trust_remote_code": False}
-            how |= _as_text(AutoConfig.from_pretrained(**where)) | {"use_safetensors": True}
+        where = {"pretrained_model_name_or_path": source(spec), "trust_remote_code": False}
         tokenizer = AutoTokenizer.from_pretrained(**where)
-        model, read = AutoModelForCausalLM.from_pretrained(**where, **how)
-        if missing := sorted(read["missing_keys"]):
-            raise InputError(f"{len(missing)} weights are missing, {missing[0]} for one")
+        model = _model(**where, **how, **_as_text(AutoConfig.from_pretrained(**where)))
         if spec.plain:
             tokenizer.chat_template = None
         model.requires_grad_(False).eval()
         _check(spec, model, tokenizer)
     return model, tokenizer
+
+
+def source(spec: ModelSpec) -> str:
+    """What transformers, and servers, load: a name of the hub's, or a folder.
+
+    A package's GGUF is unpacked into one, beside the hub's cache, and found there by every run: by itself it takes a
+    quarter of a minute to read.
+    """
+    if not spec.package:
+        return spec.hub
+    from huggingface_hub.constants import HF_HOME
+
+    (gguf,) = _files(spec)
+    key = digest(gguf, versions())
+    folder = Path(HF_HOME) / "spillover" / key
+
+    def unpack() -> Record:
+        from transformers import AutoTokenizer
+
+        where = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
+        model = _model(**where, dtype=torch.float32)
+        model.hf_quantizer = None  # transformers saves nothing that was a GGUF
+        del model.config.quantization_config
+        model.save_pretrained(folder)
+        AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
+        return Record(made={path.name: "" for path in folder.iterdir() if path.name not in (LOCK, UNPACKED)})
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / LOCK):
+        cached(folder / UNPACKED, key, Record, unpack)
+    return str(folder)
+
+
+def _model(**how: Any) -> nn.Module:
+    from transformers import AutoModelForCausalLM
+
+    model, read = AutoModelForCausalLM.from_pretrained(**how, output_loading_info=True)
+    if missing := sorted(read["missing_keys"]):
+        raise InputError(f"{len(missing)} weights are missing, {missing[0]} for one")
+    return model
 
 
 def digests(spec: ModelSpec, near: Path | None) -> dict[str, str]:
