@@ -11,6 +11,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,7 +42,7 @@ class Record(Part):
     def content(self) -> str:
         """Digest of the fields that the subclass names."""
         about = {"made", "key", "digest", "seconds", "peak_gb"}
-        return digest(self.model_dump(mode="json", exclude=about))
+        return _digest([self.model_dump(mode="json", exclude=about)])
 
 
 T = TypeVar("T", bound=Record)
@@ -54,7 +55,7 @@ def digest(*parts: Any) -> str:
     NamedTuples and arrays for their values. Raises FileNotFoundError for a Path that is not there, TypeError for what
     JSON cannot say.
     """
-    return hashlib.sha256(json.dumps(_plain(parts, _content), sort_keys=True).encode()).hexdigest()[:16]
+    return _digest(_plain(parts, _content))
 
 
 def file_digest(path: Path) -> str:
@@ -178,13 +179,19 @@ def lacking(folder: Path, made: dict[str, str]) -> str | None:
 
 def versions() -> dict[str, str | None]:
     """Python's and the pinned packages' versions, read without importing them; None for one not installed."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
-    for name in PINNED:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
-    return found
+    return {"python": platform.python_version(), **{name: _version(name) for name in PINNED}}
+
+
+@cache
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _digest(plain: Any) -> str:
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _own(text: str) -> str:
@@ -207,6 +214,8 @@ def _printable(leaf: Any) -> Any:
 
 def _plain(obj: Any, of_leaf: Callable[[Any], Any]) -> Any:
     """`obj` in JSON's own types."""
+    if isinstance(obj, str | int | float):  # nearly all: not to be asked what else they might be
+        return of_leaf(obj)
     if isinstance(obj, Part) and not (isinstance(obj, Record) and of_leaf is _content):
         obj = obj.model_dump(mode="json")
     elif hasattr(obj, "_asdict"):
