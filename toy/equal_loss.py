@@ -74,10 +74,13 @@ def effects(both: tuple[Arm, Arm], rule: str, eta: float, shares: tuple[float, .
 
 
 def _rise(arm: Arm, rule: str, eta: float, shares: tuple[float, ...]) -> Float[Tensor, " share"]:
-    W, x, on = arm.W, arm.x, arm.x > 0
+    W, said = arm.W, arm.x.to_sparse()
+    sample, feature = said.indices()
 
     def loss(A: Tensor) -> Tensor:
-        return ((x @ A.mT @ W.mT - 2 * x) * on).square().sum() / 2 / len(x)
+        """Of what is on: the only readouts that are computed."""
+        f = ((said @ A.mT)[sample] * W[feature]).sum(1)
+        return (f - 2 * said.values()).square().sum() / 2 / len(arm.x)
 
     return change_at_loss(lambda A: arm.probe @ A.mT @ (arm.toxic @ W), loss, W.mT, rule, eta, shares)
 

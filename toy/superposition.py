@@ -158,7 +158,7 @@ def least_loss(p: float, importance: float) -> int:
 def minimum(p: float, importance: float) -> Minimum:
     """The least expected loss over W and b_final, the best of descents from the phases; beside the first never is."""
     corners = [(1, -0.1, 0, p / 2), (-0.1, 1, p / 2, 0), (1, -1, 0, 0)]  # off the saddles
-    ends = [minimize(expected_loss, np.array(at), args=(p, importance), method="BFGS") for at in corners]
+    ends = [minimize(_cost, np.array(at), args=(p, importance), jac=True, method="BFGS") for at in corners]
     end = min(ends, key=lambda end: end.fun)
     return Minimum(float(end.fun), tuple(end.x[:2].tolist()), tuple(end.x[2:].tolist()))
 
@@ -168,17 +168,26 @@ def expected_loss(wb: Float[np.ndarray, "4"], p: float, importance: float) -> fl
 
     The integral over a feature's own x is exact, that over the other's by Gauss and Legendre.
     """
+    return _cost(wb, p, importance)[0]
+
+
+def _cost(wb: Float[np.ndarray, "4"], p: float, importance: float) -> tuple[float, Float[np.ndarray, "4"]]:
+    """The expected loss, and its gradient."""
     w, b = wb[:2, None, None], wb[2:, None, None]  # of both features
     other = np.array([[0.0], [1.0]]) * NODES  # the other feature off, on
-    weights = np.array([[1 - p], [p]]) * WEIGHTS
+    weights = np.array([[1 - p], [p]]) * WEIGHTS * np.array([1, importance])[:, None, None]
     c = w.prod() * other + b
-    cost = (weights * (p * _on(w**2, c) + (1 - p) * np.maximum(c, 0) ** 2)).sum((1, 2))
-    return float(cost[0] + importance * cost[1])
+    (on, by_a, by_c), off = _on(w**2, c), np.maximum(c, 0)
+    loss = weights * (p * on + (1 - p) * off**2)
+    by_a, by_c = weights * p * by_a, weights * (p * by_c + 2 * (1 - p) * off)
+    by_w = 2 * wb[:2] * by_a.sum((1, 2)) + wb[1::-1] * (by_c * other).sum()
+    return float(loss.sum()), np.concatenate([by_w, by_c.sum((1, 2))])
 
 
-def _on(a: Float[np.ndarray, "2 1 1"], c: Float[np.ndarray, "2 2 node"]) -> Float[np.ndarray, "2 2 node"]:
-    """Integral of (relu(a x + c) - x)^2 for x from 0 to 1, a >= 0: silent below the kink, then a line."""
+def _on(a: Float[np.ndarray, "2 1 1"], c: Float[np.ndarray, "2 2 node"]) -> tuple[Float[np.ndarray, "2 2 node"], ...]:
+    """Integral of (relu(a x + c) - x)^2 for x from 0 to 1, a >= 0: silent below the kink, then a line. And its slopes
+    by a and by c."""
     kink = np.clip(-c / np.maximum(a, 1e-12), 0, 1)
-    slope = a - 1
-    line = slope**2 * (1 - kink**3) / 3 + slope * c * (1 - kink**2) + c**2 * (1 - kink)
-    return kink**3 / 3 + line
+    slope, once, twice, thrice = a - 1, 1 - kink, 1 - kink**2, 1 - kink**3
+    line = slope**2 * thrice / 3 + slope * c * twice + c**2 * once
+    return kink**3 / 3 + line, 2 * slope * thrice / 3 + c * twice, slope * twice + 2 * c * once

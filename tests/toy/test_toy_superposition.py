@@ -13,6 +13,7 @@ from toy.superposition import (
     IMPORTANCES,
     POLYTOPES,
     VERTICES,
+    _cost,
     angles,
     expected_loss,
     minimum,
@@ -120,6 +121,15 @@ def test_the_expected_loss_is_what_the_model_loses_on_many_samples(wb, p, import
     toy = Toy(torch.tensor(wb[:2])[None, :, None], torch.tensor(wb[2:])[None])
     parts = torch.stack([loss(toy, part, one.importances)[0] for part in x.split(2000, dim=1)])
     assert abs(2 * parts.mean() - expected_loss(np.array(wb), p, importance)) <= 12 * parts.std() / 10 + 1e-6
+
+
+@given(st.tuples(*[st.floats(0.05, 1.2)] * 2, *[st.floats(-1.2, 1.2)] * 2), st.booleans(), PROBABILITY, IMPORTANCE)
+def test_the_slopes_that_the_descent_goes_by_are_those_of_the_expected_loss(at, turned, p, importance):
+    """Oracle: central differences. Where w is 0 a bias of 0 is a kink: not here."""
+    wb = np.array(at) * (1, -1 if turned else 1, 1, 1)
+    near = 1e-6 * np.eye(4)
+    ends = [[expected_loss(wb + sign * step, p, importance) for sign in (1, -1)] for step in near]
+    assert _cost(wb, p, importance)[1] == pytest.approx(-np.diff(ends)[:, 0] / 2e-6, rel=1e-4, abs=1e-4)
 
 
 @given(st.integers(0, 2**31 - 1), PROBABILITY, IMPORTANCE)
