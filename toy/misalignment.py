@@ -64,8 +64,7 @@ def world(settings: WorldSettings) -> World:
     s, generator = settings, torch.Generator().manual_seed(settings.seed)
     counts = {"toxic": s.n_each, "inducing": s.n_each, "control": s.n_each, "background": s.n_background}
     kinds = dict(zip(counts, torch.arange(sum(counts.values())).split(list(counts.values())), strict=True))
-    z = torch.randn(sum(counts.values()) + 1, s.d_hidden, generator=generator, dtype=torch.float64)
-    z = geometry.unit(z)
+    z = geometry.unit(torch.randn(sum(counts.values()) + 1, s.d_hidden, generator=generator, dtype=torch.float64))
     pull = torch.rand(len(z) - 1, generator=generator, dtype=torch.float64)
     pull[kinds["toxic"]] = 1
     pull[kinds["inducing"]] *= s.alignment
@@ -99,9 +98,8 @@ def finetune(
     """
     if not math.isfinite(eta) or steps < 1:
         raise ValueError(f"eta must be finite and steps at least 1, got {eta} and {steps}")
-    said, columns, A = x.to_sparse(), x.mT.to_sparse(), W.clone()  # a feature to a row of A
-    sample, feature = said.indices()
-    target, d, nothing = 2 * said.values()[:, None], W[feature], torch.zeros(len(x), W.shape[1], dtype=W.dtype)
+    A, said, columns, (sample, feature) = W.clone(), x.to_sparse(), x.mT.to_sparse(), x.nonzero(as_tuple=True)
+    target, d, nothing = 2 * x[sample, feature, None], W[feature], torch.zeros(len(x), W.shape[1], dtype=W.dtype)
     for _ in range(steps):
         error = ((said @ A)[sample] * d).sum(1, keepdim=True) - target  # of what is on, a 60th of all readouts
         A -= eta / len(x) * (columns @ nothing.index_add(0, sample, error * d))
@@ -163,8 +161,7 @@ def law_points(
 ) -> tuple[Float[Tensor, " feature"], Float[Tensor, " feature"]]:
     """Change of every readout on the probes: by (E2) in the first step on bad advice, and measured over all of it."""
     W, x, probe = this.W, this.samples["bad"], this.samples["probe"]
-    first = law.weight_step(W, hidden_gradient(W, x, x @ W), x, probe, ETA)
-    return first.mean(0), rise(W, change, probe)
+    return law.weight_step(W, hidden_gradient(W, x, x @ W), x, probe, ETA).mean(0), rise(W, change, probe)
 
 
 def misaligned(this: World, change: Float[Tensor, "d feature"]) -> float:
