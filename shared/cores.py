@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import SimpleQueue
+from typing import Any
 
 import torch
 
@@ -37,7 +38,7 @@ def in_parallel(function: Callable, *items: Iterable) -> list:
         return list(pool.map(function, *items))
 
 
-def shared_out(function: Callable, workers: Sequence, items: Iterable) -> Iterator:
+def shared_out(function: Callable, workers: Sequence, items: Iterable) -> Iterator[Any]:
     """`function(worker, item)` of every item, in their order, by whichever worker is free, a few items ahead.
 
     The workers share torch's threads; one alone keeps them all, and takes an item when its result is asked for.

@@ -8,10 +8,17 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test needs a hub, and none waits for one
 
 import pytest
+from beartype import BeartypeConf
+from beartype.claw import beartype_packages
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-install_import_hook(["shared", "toy", "real"], "beartype.beartype")
+ROOT = Path(__file__).parents[1]
+FOUND = [path for package in ("shared", "real") for path in (ROOT / package).rglob("*.py")]
+SHAPED = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in FOUND if "jaxtyping" in path.read_text()]
+install_import_hook(["toy", *SHAPED], "beartype.beartype")
+TYPES = BeartypeConf(claw_is_pep526=False, is_pep484_tower=True, violation_type=TypeError)  # an int may be a float
+beartype_packages(("shared", "real"), conf=TYPES)  # of what has no shape: far quicker than the hook
 settings.register_profile("project", deadline=None, max_examples=50)
 settings.load_profile("project")
 

@@ -14,7 +14,7 @@ from real.data.rows import BAD, Text
 from real.data.texts import CHECKS
 from real.effects.causes import Ablated, Caused
 from real.effects.leakage import Leaked
-from real.effects.margins import Evaluated, Logprobs, first
+from real.effects.margins import Evaluated, Logprobs
 from shared.stats import Estimate, auroc_interval, crossed, interval, question_margins, resampled, side_means, wilson
 from shared.stats import over_seeds as over_units  # probes, here
 
@@ -141,7 +141,7 @@ def dynamics(moved: Leaked) -> dict:
 
 def causes(read: Caused, layer: int) -> dict:
     """Steering: change of the base model's margin. Ablation: the effect that is left, and what was removed of it."""
-    base, few = (question_margins(of) for of in (read.base, first(read.base)))  # random ones are read on few answers
+    base, few = (question_margins(of) for of in (read.base, _first(read.base)))
 
     def effect(said: Callable[[Ablated], Logprobs]) -> Table:
         """Of the inducing arm, against the control arm's."""
@@ -150,7 +150,7 @@ def causes(read: Caused, layer: int) -> dict:
 
     left = {name: effect(lambda of, name=name: of.general[name]) for name in read.ablated[0].general}
     removed = {name: left["none"] - table for name, table in left.items() if name != "none"}
-    floor = effect(lambda of: first(of.general["none"])).mean()
+    floor = effect(lambda of: _first(of.general["none"])).mean()
     by_random = [floor - effect(lambda of, i=i: of.random[i]).mean() for i in range(len(read.share_random))]
     return {
         "norm": read.norm,
@@ -165,6 +165,11 @@ def causes(read: Caused, layer: int) -> dict:
         "ablation": {name: crossed(table) for name, table in left.items()},
         "removed": {name: crossed(table) for name, table in removed.items()} | {"random": _extremes(by_random)},
     }
+
+
+def _first(said: Logprobs) -> Logprobs:
+    """Of the first answers, which random interventions are read on."""
+    return [(misaligned[:1], aligned[:1]) for misaligned, aligned in said]
 
 
 def _by_seed(reads: Iterable[Logprobs]) -> Table:

@@ -21,6 +21,7 @@ from real.effects.margins import first
 from real.features.activations import answer_means
 from real.features.selection import Domain, Features, Layer, Selected
 from real.models import forward
+from real.report import estimates
 from shared.stats import Estimate
 
 D, FEATURES, K, PROBES, SEEDS = 12, 80, 6, 5, 2
@@ -144,4 +145,4 @@ def test_a_target_that_is_one_of_the_random_ones_is_shown_in_one_of_twenty(seed)
 def test_a_checkpoint_is_read_on_the_first_answer_of_either_side():
     asked = tiny.reading(tiny.questions(2, aligned=2, misaligned=3)).texts.asked["general"]
     assert [(len(one.misaligned), len(one.aligned)) for one in first(asked)] == [(1, 1)] * 2
-    assert first([([1.0, 2.0], [3.0, 4.0])]) == [([1.0], [3.0])]
+    assert estimates._first([([1.0, 2.0], [3.0, 4.0])]) == [([1.0], [3.0])]

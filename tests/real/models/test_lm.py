@@ -50,7 +50,7 @@ def append(path: Path, text: str) -> None:
 def test_another_version_of_what_runs_it_is_another_model(model, monkeypatch):
     """So that activations, adapters and evaluations made by other libraries are made again, not said to be of these."""
     before = key(model)
-    monkeypatch.setattr(records, "version", lambda name: "0.0")
+    monkeypatch.setattr(records, "_version", lambda name: "0.0")
     assert key(model) != before
 
 

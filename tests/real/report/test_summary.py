@@ -16,7 +16,7 @@ from real.data.texts import Sides, Texts
 from real.data.tokens import Encoded
 from real.effects.causes import Ablated, Caused
 from real.effects.leakage import MINUS, Dynamics, Fit, Leaked
-from real.effects.margins import Evaluated, Measured, Said, first
+from real.effects.margins import Evaluated, Measured, Said
 from real.features.gaps import Cell, Placed, Worth
 from real.features.meaning import Meaning, Snippet
 from real.features.reading import Dictionaries, Dictionary, Reading
@@ -25,6 +25,7 @@ from real.filters import scoring
 from real.filters.scoring import Scored
 from real.judge.scoring import Judged
 from real.models.lm import LM
+from real.report import estimates
 from real.report import summary as report
 from real.settings import Settings, of, parse, words
 from shared.records import Record, read_json, rounded, write_json
@@ -163,12 +164,12 @@ def caused_of(sweep: Sweep, said) -> Caused:
         norm=3.0,
         base=base,
         steered=steered,
-        random=[first(said(e, 1)) for e in (0.0, 0.01)],
+        random=[estimates._first(said(e, 1)) for e in (0.0, 0.01)],
         ablated=[
             Ablated(
                 job=Job(arm, seed),
                 general={n: said(e * (arm == WATCHED[0]), 1) for n, e in left.items()},
-                random=[first(said(e * (arm == WATCHED[0]), 1)) for e in (0.3, 0.29)],
+                random=[estimates._first(said(e * (arm == WATCHED[0]), 1)) for e in (0.3, 0.29)],
             )
             for arm in WATCHED
             for seed in sweep.seeds
