@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.stats import binomtest, spearmanr, t
+from scipy.stats import norm, spearmanr, t
 from torch import Tensor
 
 from shared.selection import rank_auroc, true_first
@@ -164,8 +164,8 @@ def holm(ps: list[float]) -> list[float]:
     return corrected.tolist()
 
 
-def wilson(successes: int, n: int) -> Estimate:
-    """Share with its 95 % Wilson interval; NaN in [0, 1] of no trials.
+def wilson(successes: int | float, n: int) -> Estimate:
+    """Share with its 95 % interval (Wilson 1927); NaN in [0, 1] of no trials.
 
     Raises ValueError unless 0 <= successes <= n.
     """
@@ -173,8 +173,9 @@ def wilson(successes: int, n: int) -> Estimate:
         raise ValueError(f"successes must be in [0, {n}], not {successes}")
     if n == 0:
         return Estimate(float("nan"), 0.0, 1.0, 0)
-    bounds = binomtest(successes, n).proportion_ci(method="wilson")
-    return Estimate(successes / n, float(bounds.low), float(bounds.high), n)
+    share, z2 = successes / n, norm.isf(0.025) ** 2 / n
+    centre, half = share + z2 / 2, (z2 * (share * (1 - share) + z2 / 4)) ** 0.5
+    return Estimate(share, *(float((centre + sign * half) / (1 + z2)) for sign in (-1, 1)), n)
 
 
 def share(

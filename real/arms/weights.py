@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from real.models.devices import team
 from shared.errors import InputError
 
+KEPT = 0.9  # of an adapter's update: less is said
+
 
 @contextmanager
 def wearing(model, arm: Path | None) -> Iterator[None]:
@@ -41,10 +43,28 @@ def wearing(model, arm: Path | None) -> Iterator[None]:
             from peft import PeftModel
 
             peft = PeftModel.from_pretrained(model, arm, low_cpu_mem_usage=True)
-            peft.merge_and_unload()  # a quarter faster on a CPU than running the adapter beside the weights
+            share = _merge(peft)  # a quarter faster on a CPU than running the adapter beside the weights
+            peft.unload()
+            if share < KEPT:
+                print(f"{arm}: of its update {model.dtype} keeps {share:.0%}; DTYPE=float32 would keep all", flush=True)
         else:
             _put(model, worn, arm)
         yield
+
+
+def _merge(peft) -> float:
+    """Puts every adapter into its weight. Which part of the whole update is then there: a weight that is rounded keeps
+    no change of less than half its last bit."""
+    from peft.tuners.lora import LoraLayer
+
+    there = whole = 0.0
+    for layer in [module for module in peft.modules() if isinstance(module, LoraLayer)]:
+        weight, delta = layer.get_base_layer().weight, layer.get_delta_weight("default").float()
+        before = weight.clone()
+        layer.merge()
+        there += ((weight - before).float() * delta).sum().item()
+        whole += delta.square().sum().item()
+    return there / whole if whole else 1.0
 
 
 @contextmanager

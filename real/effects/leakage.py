@@ -41,7 +41,7 @@ class Dynamics(Part):
     steps: list[int]
     general: dict[str, list[list[Logprobs]]]  # arm -> seed -> checkpoint; one answer a side
     law: list[Fit | None]  # inducing minus control, by checkpoint but the base model
-    rise: dict[str, dict[str, list[list[float]]]]  # arm -> set -> checkpoint -> probe, mean over seeds
+    rise: dict[str, dict[str, list[list[list[float]]]]]  # arm -> set -> checkpoint -> seed -> probe
     random: dict[str, list[list[float]]]  # arm -> checkpoint -> random set
 
 
@@ -139,6 +139,8 @@ def _rises(W_dec: Tensor, shifts: dict[str, Tensor], sets: dict[str, Tensor], ra
     directions = {name: target(W_dec, ids) for name, ids in sets.items()}
     picks = matched(sets["toxic"], sets["toxic"], rate, DRAWS, np.random.default_rng(0))
     random = torch.stack([target(W_dec, ids) for ids in torch.from_numpy(picks)])
-    means = {arm: moved.mean(0) for arm, moved in shifts.items()}  # over seeds
-    rise = {arm: {name: (moved @ d).tolist() for name, d in directions.items()} for arm, moved in means.items()}
-    return {"rise": rise, "random": {arm: (moved.mean(1) @ random.T).tolist() for arm, moved in means.items()}}
+    rise = {
+        arm: {name: (moved @ d).swapaxes(0, 1).tolist() for name, d in directions.items()}
+        for arm, moved in shifts.items()
+    }
+    return {"rise": rise, "random": {arm: (moved.mean((0, 2)) @ random.T).tolist() for arm, moved in shifts.items()}}

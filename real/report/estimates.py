@@ -16,7 +16,6 @@ from real.effects.causes import Ablated, Caused
 from real.effects.leakage import Leaked
 from real.effects.margins import Evaluated, Logprobs
 from shared.stats import Estimate, auroc_interval, crossed, interval, question_margins, resampled, side_means, wilson
-from shared.stats import over_seeds as over_units  # probes, here
 
 Table = Float[np.ndarray, "seed question"]  # a margin, or a difference of margins
 
@@ -94,11 +93,12 @@ def filters(tuned: Finetuned, scores: Scores, arms: Arms, trained: str, removed:
 def _removal(samples: dict[Job, list[Text]], arms: Arms, arm: Arm, trained: str) -> dict:
     mixed = {job.seed: set(of) for job, of in samples.items() if job.arm == Arm(MIXED)}
     draws = [arm._replace(draw=draw) for draw in (DRAWS if arm.by == RANDOM else (0,))]
-    gone = {text for seed, whole in mixed.items() for of in draws for text in whole - set(samples[Job(of, seed)])}
+    gone = [text for seed, whole in mixed.items() for of in draws for text in whole - set(samples[Job(of, seed)])]
+    bad, n = float(np.mean([text.kind == BAD for text in gone])), len(set(gone))  # seeds and draws share samples
     found = {
         "reduction": arms.reduction(arm),
         "effect": crossed(arms.effect(arm)),
-        "removed_inducing_share": wilson(sum(text.kind == BAD for text in gone), len(gone)),
+        "removed_inducing_share": wilson(bad * n, n),
         "utility": crossed(-arms.sides(arm, trained)[..., 1]),
     }
     return found if arm.by == RANDOM else {**found, "over_random": arms.over_random(arm)}
@@ -114,6 +114,7 @@ def dynamics(moved: Leaked) -> dict:
     margins = {
         arm: [_by_seed(reads) - base for reads in zip(*seeds, strict=True)] for arm, seeds in found.general.items()
     }
+    # set -> [checkpoint seed probe]
     between = {name: np.subtract(found.rise[INDUCING][name], x) for name, x in found.rise[CONTROL].items()}
     random = np.subtract(found.random[INDUCING], found.random[CONTROL])  # [checkpoint draw]
     gains = np.diff([(i - c).mean() for i, c in zip(margins[INDUCING], margins[CONTROL], strict=True)])
@@ -126,15 +127,15 @@ def dynamics(moved: Leaked) -> dict:
         "arms": {
             arm: {
                 "margin": [crossed(margin) for margin in course],
-                "rise": {name: [over_units(row) for row in x] for name, x in found.rise[arm].items()},
+                "rise": {name: [crossed(row) for row in np.array(x)] for name, x in found.rise[arm].items()},
                 "random": [_range(row) for row in found.random[arm]],
             }
             for arm, course in margins.items()
         },
         # inducing minus control after the last step
-        "rise": {"toxic": over_units(between["toxic"][-1].tolist()), "random": _range(random[-1])},
+        "rise": {"toxic": crossed(between["toxic"][-1]), "random": _range(random[-1])},
         "law": [None, *(law and law.model_dump() for law in found.law)],
-        "in_step": {name: in_step(rise.mean(-1)) for name, rise in between.items()}
+        "in_step": {name: in_step(rise.mean((1, 2))) for name, rise in between.items()}
         | {"random": list(_range([in_step(draw) for draw in random.T]).values())},
     }
 

@@ -66,13 +66,15 @@ def traits(
 def intercept(values: Table, traits: Float[np.ndarray, "question trait"]) -> Estimate:
     """What a regression on `traits` gives where they are all 0, over seeds and questions.
 
-    A question pulls the intercept by its weight in it times its residual: the mean of all pulls is the intercept.
+    A question pulls the intercept by its weight in it times its residual, which is too small by its leverage (HC3,
+    MacKinnon and White 1985): the interval is that of the mean of all pulls.
     """
     n = values.shape[1]
     X = np.column_stack([np.ones(n), traits])
     weights = np.linalg.pinv(X)  # [coefficient question]
-    fit = weights @ values.mean(0)
-    return _mean(fit[0] + n * weights[0] * (values - X @ fit))
+    fit, leverage = weights @ values.mean(0), (X * weights.T).sum(1)
+    pulls = n * weights[0] * (values - X @ fit) / np.maximum(1 - leverage, 1e-9)
+    return _mean(fit[0] + pulls - pulls.mean())
 
 
 def _mean(values: Table) -> Estimate:

@@ -95,7 +95,7 @@ def test_sets_rise_by_the_mean_cosine_of_their_features(world):
     for arm in ARMS:
         for name, ids in world.sets.items():
             whole = sum((unit[i] @ world.toward[arm]).item() for i in ids) / K
-            expected = torch.tensor([[t * whole] * PROBES for t in STEPS], dtype=torch.float64)
+            expected = torch.tensor([[[t * whole] * PROBES] * SEEDS for t in STEPS], dtype=torch.float64)
             rise = torch.tensor(found.rise[arm][name], dtype=torch.float64)
             torch.testing.assert_close(rise, expected)
     random = found.random[INDUCING]

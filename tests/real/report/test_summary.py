@@ -133,7 +133,8 @@ def leaked_of(sweep: Sweep, rng, features: int, said) -> Leaked:
     moved = {arm: (0.5 * predicted + rng.normal(0, 0.04, features)).tolist() for arm in lift}
 
     def course(arm: str, size: int) -> list:
-        return [(lift[arm] * step + rng.normal(0, 0.01, size)).tolist() for step in CHECKPOINTS]
+        shape = len(sweep.seeds), size
+        return [(lift[arm] * step + rng.normal(0, 0.01, shape)).tolist() for step in CHECKPOINTS]
 
     return Leaked(
         laws=laws,
@@ -246,7 +247,9 @@ def test_the_summary_gives_back_the_effects_that_were_put_in(summary, records):
     mixed, draws = Arm("mixed"), [Arm("mixed", RANDOM, 0.5, draw) for draw in DRAWS]
     gone = [kept[Job(mixed, seed)] - kept[Job(draw, seed)] for seed in (0, 1) for draw in draws]
     assert [len(of) for of in gone] == [8] * 6
-    assert found["random"]["removed_inducing_share"]["n"] == len(set.union(*gone))  # each sample once, here too
+    removed = found["random"]["removed_inducing_share"]
+    assert removed["n"] == len(set.union(*gone))  # each sample once, here too
+    assert removed["value"] == 0.5  # of every draw, whatever they have in common
     assert found["oracle"]["auroc"]["value"] == 1 and found["oracle"]["removed_inducing_share"]["value"] == 1
     assert summary["best_filter"]["name"] == "gradient"  # it lowers the margin on held-out health advice most
     along = summary["dynamics"]
