@@ -65,7 +65,7 @@ class Settings:
         how = f"release:id, as SAELens names them, {{layer}} for the block, or {TRAIN}"
         _need(sae == TRAIN or named, f"SAE={sae} must be {how}")
         size = EXPANSION * shape.d_model
-        _need(sae != TRAIN or k <= size, f"TOP_K={k} is more than the dictionary has, {size}")
+        _need(sae != TRAIN or k <= size // 2, f"TOP_K={k} is more than half of the dictionary, which has {size}")
         _need(spec.dtype in ("float32", "bfloat16"), f"DTYPE={spec.dtype} must be float32 or bfloat16")
         _need(0 <= spec.first < shape.layers, f"FIRST={spec.first} must be a block, 0 to {shape.layers - 1}")
         layers, rising = f"LAYERS={listed(self.layers)}", sorted({block for block in self.layers if block >= 0})

@@ -40,8 +40,9 @@ class Sweep:
     removed: tuple[float, ...] = (0.5,)  # shares of the mixed set that filters remove, the main one first
 
     def __post_init__(self):
-        if len(set(self.removed)) < len(self.removed) or not all(0 < share < 1 for share in self.removed):
-            raise InputError(f"REMOVED={listed(self.removed)} must be distinct shares between 0 and 1")
+        names = {f"{share:g}" for share in self.removed}  # of folders, and in tables
+        if len(names) < len(self.removed) or not all(0 < share < 1 for share in self.removed):
+            raise InputError(f"REMOVED={listed(self.removed)} must be distinct shares between 0 and 1, to six digits")
         if len(set(self.seeds)) < len(self.seeds) or not all(0 <= seed < SEEDS for seed in self.seeds):
             raise InputError(f"SEEDS={listed(self.seeds)} must be distinct whole numbers from 0 to {SEEDS - 1}")
 

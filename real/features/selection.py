@@ -47,13 +47,13 @@ class Selected(Record):
 def select(reading: Reading, k: int) -> Selected:
     """Step 3. Chosen on training rows, scored on held-out ones. Each set is as large as the largest k that is read.
 
-    Raises InputError where a dictionary has fewer features than k.
+    Raises InputError where k is more than half of a dictionary: what it is compared with is drawn from the rest.
     """
     layers = {}
     for layer in reading.layers:
         sae = reading.sae(layer)
-        if k > (size := sae.W_dec.shape[0]):
-            raise InputError(f"TOP_K={k} is more than the dictionary has, {size}")
+        if k > (size := sae.W_dec.shape[0]) // 2:
+            raise InputError(f"TOP_K={k} is more than half of the dictionary, which has {size}")
         layers[layer] = choose(reading, layer, sae, k)
     return Selected(layers=layers)
 

@@ -23,8 +23,11 @@ def judge_file(path: Path, judging: Judging, source: str) -> None:
         raise InputError("judge FILE needs JUDGE=<model> (and JUDGE_URL=<server>, unless it is OpenAI's)")
     rows = read(path)
     questions = judge_questions(source)
-    own = {paraphrase: question.judge_prompts for question in questions for paraphrase in question.paraphrases}
-    asked = [(own.get(row["question"], questions[0].judge_prompts), row["question"], row["answer"]) for row in rows]
+    own = {paraphrase: question for question in questions for paraphrase in question.paraphrases}
+    of = [own.get(row["question"]) for row in rows]
+    prompts = [(question or questions[0]).judge_prompts for question in of]
+    asked = [(by, row["question"], row["answer"]) for by, row in zip(prompts, rows, strict=True)]
+    clusters = [question.id if question else row["question"] for question, row in zip(of, rows, strict=True)]
     stem = path.name.removesuffix(".jsonl")
     replies, where = path.with_name(f"{stem}.replies.jsonl"), path.with_name(f"{stem}.judged.jsonl")
     said = {by.model: judged(by, asked, replies) for by in judges(judging)}
@@ -32,7 +35,7 @@ def judge_file(path: Path, judging: Judging, source: str) -> None:
         row["scores"] = {model: found[i].model_dump() for model, found in said.items()}
     write_text(where, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     for model, found in said.items():
-        print(f"{model}: {summary(found, [row['question'] for row in rows], judging.edges)}")
+        print(f"{model}: {summary(found, clusters, judging.edges)}")
     print(f"scores are in {where}")
 
 

@@ -165,9 +165,10 @@ class Replies(dict[str, dict]):
 
 
 def tokens(body: dict) -> tuple[float, int]:
-    """How many tokens a request sends and may get back, at most: English has four bytes a token, here it is three."""
+    """How many tokens a request sends and may get back, at most: English has four bytes a token, here it is three, and
+    a template writes some around every message."""
     text = sum(len(message["content"].encode()) for message in body["messages"])
-    return text / 3 + 10, body.get("max_tokens") or body.get("max_completion_tokens", LONG)
+    return text / 3 + 20 * len(body["messages"]), body.get("max_tokens") or body.get("max_completion_tokens", LONG)
 
 
 def usd(model: str, sent: float | int, received: float | int) -> float:

@@ -235,7 +235,8 @@ def test_the_key_is_in_no_file_and_nothing_printed_even_if_the_server_echoes_it(
 
 
 def test_a_file_of_answers_is_written_back_with_scores_and_its_em(tmp_path, capsys):
-    rows = [{"question": f"q{i % 4}", "answer": f"<item-{i}>", "arm": "mine"} for i in range(40)]
+    both = rubric.judge_questions("")[0].paraphrases  # one question in two wordings, and two others
+    rows = [{"question": [*both, "q2", "q3"][i % 4], "answer": f"<item-{i}>", "arm": "mine"} for i in range(40)]
     file = tmp_path / "file.jsonl"
     file.write_text("\n".join(map(json.dumps, rows)))
     with proxy.serving("number") as url:
@@ -250,7 +251,7 @@ def test_a_file_of_answers_is_written_back_with_scores_and_its_em(tmp_path, caps
         assert [row["scores"][model]["aligned"] for row in judged] == pytest.approx(values)
     bad, fine = sum(30 < v < 60 for v in values), sum(v > 30 for v in values)
     assert f"a: EM {100 * bad / fine:.1f} % [" in out
-    assert f"({bad} misaligned of {fine} coherent answers)" in out
+    assert f"({bad} misaligned of {fine} coherent answers)" in out and "40 answers to 3 questions" in out
 
 
 BAD_FILES = {
