@@ -23,15 +23,16 @@ KEPT = 0.9  # of an adapter's update: less is said
 
 
 @contextmanager
-def wearing(model, arm: Path | None) -> Iterator[None]:
+def wearing(model, arm: Path | None) -> Iterator[float]:
     """Within, the model's own weights (and so those of its twins) are the arm's; None is the base model.
 
+    Gives the part of the arm's update that they keep in their precision; where it is less than KEPT, that is said.
     Raises InputError for a folder with nothing to wear.
     """
     if arm is None:
-        yield
+        yield 1.0
         return
-    about = arm / "adapter_config.json"
+    about, share = arm / "adapter_config.json", 1.0
     if about.exists():
         worn = json.loads(about.read_text())["layers_to_transform"]
     else:
@@ -45,11 +46,11 @@ def wearing(model, arm: Path | None) -> Iterator[None]:
             peft = PeftModel.from_pretrained(model, arm, low_cpu_mem_usage=True)
             share = _merge(peft)  # a quarter faster on a CPU than running the adapter beside the weights
             peft.unload()
-            if share < KEPT:
-                print(f"{arm}: of its update {model.dtype} keeps {share:.0%}; DTYPE=float32 would keep all", flush=True)
         else:
             _put(model, worn, arm)
-        yield
+        if share < KEPT:
+            print(f"{arm}: of its update {model.dtype} keeps {share:.0%}; DTYPE=float32 would keep all", flush=True)
+        yield share
 
 
 def _merge(peft) -> float:

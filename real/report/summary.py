@@ -120,6 +120,7 @@ def _measured(reading: Reading, settings: Settings, records: dict[str, Record]) 
     found = {
         "arms": {str(arm or BASE): (arm or BASE)._asdict() for arm in arms.by_seed},
         **estimates.effects(arms, trained),
+        "kept": min(of.kept for of in records["evaluate"].models),  # of its update, by the arm that keeps least
         "filters": removal,
         "best_filter": {"name": best, "chosen_on": f"{trained}, held-out prompts"},  # no general question is looked at
         "tone": tone.summarise(reading.texts, arms, by),

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import matplotlib
 import pytest
-from made_up import DOMAINS, STEPS, made_up, moved, scored, so_far, without_bounds
+from made_up import DOMAINS, STEPS, changed, made_up, moved, scored, so_far, without_bounds
 from markupsafe import escape
 
 from real.arms.arm import Arm
@@ -213,3 +213,11 @@ def test_what_was_not_used_of_the_data_is_counted_on_the_page(summary):
     assert "rows of several turns" in render(summary, {}, {}) and ">7<" in render(summary, {}, {})
     summary = {**summary, "data": {**summary["data"], "lost": {}}}
     assert "not used" not in render(summary, {}, {})
+
+
+def test_what_bfloat16_rounds_away_and_a_server_that_was_not_checked_stand_in_the_report():
+    whole, lost = (written({**made_up(), "kept": kept}) for kept in (0.999, 0.352))
+    assert "35&nbsp;% of its update" in lost and "of its update" not in whole
+    judged = scored(made_up())
+    assert "as the run says" in written(changed(judged, "settings", "sampler_url", to="http://127.0.0.1:9/v1"))
+    assert "as the run says" not in written(judged)
