@@ -3,7 +3,7 @@
 import importlib.util
 import os
 import warnings
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +77,13 @@ def source(spec: ModelSpec) -> str:
         del model.config.quantization_config
         model.save_pretrained(folder)
         AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
-        return Record(made={path.name: "" for path in folder.iterdir() if path.name not in (LOCK, UNPACKED)})
+        made = [path for path in folder.iterdir() if path.name not in (LOCK, UNPACKED)]
+        for path in made:
+            path.chmod(0o644)  # a cache may be several users'
+        return Record(made={path.name: "" for path in made})
 
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / LOCK):
+    with nullcontext() if (folder / UNPACKED).exists() else FileLock(folder / LOCK):
         cached(folder / UNPACKED, key, Record, unpack)
     return str(folder)
 

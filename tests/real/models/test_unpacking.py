@@ -87,7 +87,10 @@ def test_it_is_unpacked_once_and_again_when_it_is_not_whole(package, capsys):
     spec = spec_of(package)
     weights = Path(loading.source(spec)) / "model.safetensors"
     content, made = weights.read_bytes(), weights.stat().st_mtime_ns
+    (weights.parent / loading.LOCK).unlink()
     assert loading.source(spec) == str(weights.parent) and weights.stat().st_mtime_ns == made
+    assert not (weights.parent / loading.LOCK).exists()  # another user, who may not write there, need not
+    assert {oct(path.stat().st_mode)[-3:] for path in weights.parent.glob("*.safetensors")} == {"644"}
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     capsys.readouterr()
     loading.source(spec)
