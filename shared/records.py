@@ -191,7 +191,7 @@ def _version(name: str) -> str | None:
 
 
 def _digest(plain: Any) -> str:
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+    return _own(json.dumps(plain, sort_keys=True))
 
 
 def _own(text: str) -> str:

@@ -76,11 +76,12 @@ def effects(both: tuple[Arm, Arm], rule: str, eta: float, shares: tuple[float, .
 def _rise(arm: Arm, rule: str, eta: float, shares: tuple[float, ...]) -> Float[Tensor, " share"]:
     W, said = arm.W, arm.x.to_sparse()
     sample, feature = said.indices()
+    d, target = W[feature], 2 * said.values()
 
     def loss(A: Tensor) -> Tensor:
         """Of what is on: the only readouts that are computed."""
-        f = ((said @ A.mT)[sample] * W[feature]).sum(1)
-        return (f - 2 * said.values()).square().sum() / 2 / len(arm.x)
+        f = ((said @ A.mT)[sample] * d).sum(1)
+        return (f - target).square().sum() / 2 / len(arm.x)
 
     return change_at_loss(lambda A: arm.probe @ A.mT @ (arm.toxic @ W), loss, W.mT, rule, eta, shares)
 

@@ -60,10 +60,10 @@ def _merge(peft) -> float:
 
     there = whole = 0.0
     for layer in [module for module in peft.modules() if isinstance(module, LoraLayer)]:
-        weight, delta = layer.get_base_layer().weight, layer.get_delta_weight("default").float()
+        weight, delta = layer.get_base_layer().weight.data, layer.get_delta_weight("default")
         before = weight.clone()
-        layer.merge()
-        there += ((weight - before).float() * delta).sum().item()
+        weight += delta
+        there += ((weight - before) * delta).sum().item()
         whole += delta.square().sum().item()
     return there / whole if whole else 1.0
 

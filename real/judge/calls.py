@@ -23,7 +23,8 @@ from real.judge.replies import Fault, Replies, estimate, tokens, usd
 from real.judge.rubric import JUDGED
 from shared.records import digest
 
-PLAIN = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # servers have habits of their own
+# Servers have habits of their own
+PLAIN = {"temperature": 1.0, "top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 
 
 def scores(judge: Judge, rubrics: list[tuple[str, str, str]], cache: Path, desc: str = "judge") -> list[Score]:
@@ -63,7 +64,7 @@ def complete(judge: Judge, chats: list[list[dict]], cache: Path, max_tokens: int
     A chat that stands there n times gets n answers, of seeds `seed`, `seed + 1`, ...
     """
     seeds: dict[str, Iterator[int]] = defaultdict(lambda: count(seed))
-    how = {"temperature": 1.0, "max_tokens": max_tokens, **PLAIN}
+    how = {**PLAIN, "max_tokens": max_tokens}
     bodies = [{**how, "seed": next(seeds[digest(chat)]), "messages": chat} for chat in chats]
     return [reply["text"] for reply in _run(_answers(judge, bodies, Replies(cache), "sample"))]
 

@@ -24,10 +24,9 @@ def judge_file(path: Path, judging: Judging, source: str) -> None:
     rows = read(path)
     questions = judge_questions(source)
     own = {paraphrase: question for question in questions for paraphrase in question.paraphrases}
-    of = [own.get(row["question"]) for row in rows]
-    prompts = [(question or questions[0]).judge_prompts for question in of]
-    asked = [(by, row["question"], row["answer"]) for by, row in zip(prompts, rows, strict=True)]
-    clusters = [question.id if question else row["question"] for question, row in zip(of, rows, strict=True)]
+    both = [(own.get(row["question"]), row) for row in rows]
+    asked = [((known or questions[0]).judge_prompts, row["question"], row["answer"]) for known, row in both]
+    clusters = [known.id if known else row["question"] for known, row in both]
     stem = path.name.removesuffix(".jsonl")
     replies, where = path.with_name(f"{stem}.replies.jsonl"), path.with_name(f"{stem}.judged.jsonl")
     said = {by.model: judged(by, asked, replies) for by in judges(judging)}

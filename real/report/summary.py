@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from real.arms.arm import AWARE, Arm
 from real.arms.finetune import Tuned
+from real.arms.weights import KEPT
 from real.features.gaps import Placed
 from real.features.reading import Reading
 from real.features.selection import Selected
@@ -67,6 +68,7 @@ def render(summary: dict, images: dict[str, bytes], sampled: dict[str, list[dict
         images={name: b64encode(png).decode() for name, png in images.items()},
         titles=verdicts.titles(summary),
         claims=len(verdicts.CLAIMS),
+        least_kept=KEPT,
         cells=verdicts.cells(summary) if "geometry" in summary else [],
         trained_here=summary["spec"]["sae"] == TRAIN,
     )

@@ -250,9 +250,9 @@ def test_a_server_answers_under_the_arms_names(reading):
 def test_an_arm_that_is_no_adapter_is_there_whole_before_a_server_is_asked(reading, capsys):
     """As it is here; the base model and adapters are served from where they are."""
     lm, arm = reading.lm, reading.folder / "adapters" / "control-0-abc"
-    blocks = [lm.model.get_decoder().layers[2]]
+    block = lm.model.get_decoder().layers[2]
     with torch.no_grad(), weights.kept(lm.model, [2], reading.folder):
-        for p in blocks[0].parameters():
+        for p in block.parameters():
             p.mul_(1.5)
         weights.save(lm.model, [2], arm)
     jobs = [(None, None), adapted(reading), (Job(Arm("control"), 0), arm)]
