@@ -34,7 +34,6 @@ class Measured(Part):
     job: Job | None  # None: the base model
     logprobs: dict[str, Logprobs]  # by domain
     sampled: list[Said]
-    kept: float = 1.0  # of the arm's update, by the weights that it was read with
 
 
 class Evaluation(Record):
@@ -59,11 +58,11 @@ def evaluation(reading: Reading, job: Job | None, folder: Path | None) -> Measur
     def fresh() -> Evaluation:
         lm, free = reading.lm, SAMPLED if is_watched(job) else 0
         prompts = [q.question for q in reading.texts.corpus.questions[:free]]
-        with wearing(lm.model, folder) as kept:
+        with wearing(lm.model, folder):
             found = read_questions(reading, reading.texts.asked)
             said = sample(lm.model, lm.tokenizer, prompts, NEW_TOKENS, temperature=1.0) if prompts else []
         sampled = [Said(question=q, answer=a) for q, a in zip(prompts, said, strict=True)]
-        return Evaluation(found=Measured(job=job, logprobs=found, sampled=sampled, kept=kept))
+        return Evaluation(found=Measured(job=job, logprobs=found, sampled=sampled))
 
     return cached(*record(reading, folder), fresh).found
 

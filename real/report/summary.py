@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 from real.arms.arm import AWARE, Arm
 from real.arms.finetune import Tuned
-from real.arms.weights import KEPT
 from real.features.gaps import Placed
 from real.features.reading import Reading
 from real.features.selection import Selected
@@ -68,7 +67,6 @@ def render(summary: dict, images: dict[str, bytes], sampled: dict[str, list[dict
         images={name: b64encode(png).decode() for name, png in images.items()},
         titles=verdicts.titles(summary),
         claims=len(verdicts.CLAIMS),
-        least_kept=KEPT,
         cells=verdicts.cells(summary) if "geometry" in summary else [],
         trained_here=summary["spec"]["sae"] == TRAIN,
     )
@@ -122,7 +120,6 @@ def _measured(reading: Reading, settings: Settings, records: dict[str, Record]) 
     found = {
         "arms": {str(arm or BASE): (arm or BASE)._asdict() for arm in arms.by_seed},
         **estimates.effects(arms, trained),
-        "kept": min(of.kept for of in records["evaluate"].models),  # of its update, by the arm that keeps least
         "filters": removal,
         "best_filter": {"name": best, "chosen_on": f"{trained}, held-out prompts"},  # no general question is looked at
         "tone": tone.summarise(reading.texts, arms, by),

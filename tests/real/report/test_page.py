@@ -215,9 +215,7 @@ def test_what_was_not_used_of_the_data_is_counted_on_the_page(summary):
     assert "not used" not in render(summary, {}, {})
 
 
-def test_what_bfloat16_rounds_away_and_a_server_that_was_not_checked_stand_in_the_report():
-    whole, lost = (written({**made_up(), "kept": kept}) for kept in (0.999, 0.352))
-    assert "35&nbsp;% of its update" in lost and "of its update" not in whole
+def test_a_server_that_was_not_checked_stands_in_the_report():
     judged = scored(made_up())
     assert "as the run says" in written(changed(judged, "settings", "sampler_url", to="http://127.0.0.1:9/v1"))
     assert "as the run says" not in written(judged)
