@@ -76,7 +76,7 @@ def clean_data(s: Settings, data: str, by: str = screen.BY) -> None:
 
 
 def _lm(s: Settings) -> LM:
-    free = s.reads.model in KNOWN and not s.reads.dtype and not s.recipe.full  # bfloat16 rounds small changes away
+    free = s.reads.model in KNOWN and not s.reads.dtype and not s.recipe.full  # which is kept in its dtype
     spec = fastest(s.spec) if free else s.spec
     return LM(spec, s.recipe.batch, bool(s.recipe.full), s.gpus, s.folder, nodes=s.nodes)
 

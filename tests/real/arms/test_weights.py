@@ -96,9 +96,9 @@ def test_blocks_are_saved_with_their_whole_update(tmp_path):
     """A full fine-tune's float32 weights, in the bfloat16 of the model."""
     model, _ = tiny.model_and_tokenizer()
     model.to(torch.bfloat16)
-    layer, found = model.model.layers[3], {}
+    layer = model.model.layers[3]
     before = {n: p.detach().double() for n, p in layer.named_parameters()}
-    for n, p in layer.named_parameters():
+    for p in layer.parameters():
         p.data = p.data.float() * (1 + 2e-3)  # less than half of a last bit
     save(model, [3], tmp_path)
     found = load_file(tmp_path / "block-3.safetensors")
