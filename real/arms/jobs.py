@@ -74,10 +74,10 @@ def _check(queue: "Local | Slurm", name: str, asked: int) -> None:
 def work(file: str, name: str) -> None:
     """One job of Slurm's, on each of its machines."""
     if int(os.environ.get("SLURM_NNODES", "1")) > 1:
-        from submitit.helpers import TorchDistributedEnvironment
+        from submitit import JobEnvironment
 
-        place = TorchDistributedEnvironment()  # where the machines meet; its `export` would hide all GPUs but one
-        os.environ |= {"MASTER_ADDR": place.master_addr, "MASTER_PORT": str(place.master_port)}
+        port = 20_000 + int(os.environ["SLURM_JOB_ID"]) % 12_000  # outgoing connections have theirs from 32,768 up
+        os.environ |= {"MASTER_ADDR": JobEnvironment().hostnames[0], "MASTER_PORT": str(port)}
     pickle.loads(Path(file).read_bytes())(name)  # runs code: the run's own, as submitit's pickles are
 
 
@@ -164,6 +164,7 @@ class Slurm:
         given = {f"slurm_{key}": int(text) if text.isdigit() else text for key, _, text in words}
         usual = {"name": "spillover", "timeout_min": 240}  # submitit's own five minutes are soon over
         usual |= {"nodes": nodes, "slurm_setup": [f"export PYTHONPATH={shlex.quote(_path())}"]}
+        usual |= {"slurm_srun_args": ["--kill-on-bad-exit"]}  # or the other machines wait for one that has failed
         try:
             self.executor = submitit.AutoExecutor(folder / "slurm", cluster="slurm")
             self.executor.update_parameters(**usual, **given)

@@ -24,9 +24,13 @@ NAMES = ["a", "b", "c@0.5"]
 def leave(folder: Path, seconds: float, name: str) -> None:
     """A job that takes its time, and then leaves a record.
 
-    "killed" is, at its first try, and "doomed" at every one; "lost" loses a process of its own at the first.
+    "killed" is, at its first try, and "doomed" at every one; "lost" loses a process of its own at the first. Of
+    "halved" one machine dies at the first try, for which the other waits.
     """
     (folder / f"{name}.pid").write_text(str(os.getpid()))
+    if name == "halved" and len(list((folder / "jobs" / "slurm").glob("*_0_log.out"))) == 1:
+        time.sleep(1200 * jobs.machine())
+        os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(seconds)
     if name == "wrong":
         raise InputError("LR=9 is too much")
@@ -65,8 +69,8 @@ def queue(request, tmp_path, monkeypatch):
     return partial(make, request.param, tmp_path / "jobs")
 
 
-def make(kind: str, folder: Path) -> "jobs.Local | jobs.Slurm":
-    return jobs.Local(folder, 0, 2) if kind == "local" else jobs.Slurm(folder, "partition=test,timeout_min=5", 1)
+def make(kind: str, folder: Path, nodes: int = 1) -> "jobs.Local | jobs.Slurm":
+    return jobs.Local(folder, 0, 2) if kind == "local" else jobs.Slurm(folder, "partition=test,timeout_min=5", nodes)
 
 
 def fan_out(queue, folder: Path, names: list[str], seconds: float = 0.0) -> None:
@@ -128,6 +132,16 @@ def test_a_job_that_slurm_cancels_is_begun_again(slurm, tmp_path, monkeypatch):
     assert begun(tmp_path) == {"a": 2, "b": 1, "c@0.5": 1} and is_there(tmp_path, "a")
     scripts = [path.read_text() for path in (tmp_path / "jobs" / "slurm").glob("*_submission.sh")]
     assert len(scripts) == 2 and all("#SBATCH --time=5\n" in script for script in scripts)  # as SLURM= has it
+
+
+def test_when_one_machine_of_a_job_dies_the_others_do_not_wait_for_it(slurm, tmp_path, monkeypatch):
+    """They would until it is found missing, a quarter of an hour; timeout_min ends this job after 5 minutes."""
+    monkeypatch.setenv("PYTHONPATH", HERE)
+    (tmp_path / "jobs").mkdir()
+    start = time.monotonic()
+    fan_out(make("slurm", tmp_path / "jobs", nodes=2), tmp_path, ["halved"])
+    assert is_there(tmp_path, "halved") and begun(tmp_path) == {"halved": 2}
+    assert time.monotonic() - start < 240
 
 
 @pytest.mark.skipif(os.getuid() != 0 or not shutil.which("unshare"), reason="takes root, to hide a folder")
