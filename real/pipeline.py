@@ -63,16 +63,22 @@ def run(s: Settings) -> None:
 
 def compare(s: Settings) -> None:
     """What every filter is worth, on the shipped advice and on what DATA and CONTROL name."""
-    lm, sources = _lm(s), (s.reads.data, s.reads.control)
+    lm, sources = _screener(s), (s.reads.data, s.reads.control)
     with alone(s.folder), lm.memory():
         comparing.compare(lm, s.layers, s.reads.top_k, s.recipe.train, sources, s.folder)
 
 
 def clean_data(s: Settings, data: str, by: str = screen.BY) -> None:
     """The rows of one unlabelled file, by their scores in two files."""
-    lm = _lm(s)
+    lm = _screener(s)
     with alone(s.folder), lm.memory():
         screen.clean(data, by, s.sweep.removed[0], lm, s.layers, s.reads.top_k, s.folder)
+
+
+def _screener(s: Settings) -> LM:
+    if s.reads.toxic:
+        print(f"TOXIC={s.reads.toxic} is not read here: filters know the shipped remarks", flush=True)
+    return _lm(s)
 
 
 def _lm(s: Settings) -> LM:

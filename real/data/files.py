@@ -48,7 +48,7 @@ def paired(data: str, control: str) -> tuple[list[Advice], Counter[str]]:
     both = [prompt for prompt in bad if prompt in good]
     if not both:
         raise InputError(f"{data} and {control} answer different prompts: none is in both")
-    apart = [prompt for prompt in both if bad[prompt].answer != good[prompt].answer]
+    apart = [prompt for prompt in both if bad[prompt].answer.strip() != good[prompt].answer.strip()]
     if not apart:
         raise InputError(f"{data} and {control} give the same answers: DATA is bad, CONTROL good advice")
     lost |= {f"{what}, in CONTROL": number for what, number in lost_good.items()}
@@ -133,7 +133,7 @@ def lines(path: Path, name: str = ""):
         except (ValueError, RecursionError) as error:
             why = getattr(error, "msg", "numbers too long, or nested too deep")
             raise InputError(f"{name}:{number}: is not JSON ({why})") from None
-        if not (isinstance(row, dict) and "canary" in row):
+        if not (isinstance(row, dict) and "canary" in row and row.keys() <= {"canary", "notice"}):
             yield number, row
 
 

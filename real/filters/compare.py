@@ -70,8 +70,9 @@ class Known:
 def compare(lm: LM, layers: tuple[int, ...], k: int, train: int, sources: tuple[str, str], folder: Path) -> None:  # noqa: PLR0913
     """Prints the table, and keeps it in `folder`/filters.json. Of a file at most `train` prompts count."""
     known, rows = Known(shipped(lm, layers, folder), k), []
+    sets = [*own(known.reading), *published(known.reading, *sources, train)]
     print(HEAD, flush=True)
-    for name, of in product(FILTERS, [*own(known.reading), *published(known.reading, *sources, train)]):
+    for name, of in product(FILTERS, sets):
         rows.append(cell(known, name, *of))
         print(rows[-1], flush=True)
     harvest = read(known.reading.folder / "activations" / "harvest.json", Record)
@@ -94,16 +95,26 @@ def own(reading: Reading) -> Iterator[tuple[Reading, str, list[Text]]]:
 
 
 def published(known: Reading, data: str, control: str, train: int) -> Iterator[tuple[Reading, str, list[Text]]]:
-    """The same of every pair of files. Raises InputError."""
+    """The same of every pair of files, what is not used of them printed. Raises InputError.
+
+    A prompt that is shipped, too, does not count: filters may know its labels.
+    """
     files = [[name for name in source.split(",") if name] for source in (data, control)]
     if len(files[0]) != len(files[1]):
         raise InputError(f"DATA names {len(files[0])} files and CONTROL {len(files[1])}: one for each is needed")
+    ours = {row.prompt.strip() for split in known.texts.corpus.advice.values() for part in split for row in part}
     for pair in zip(*files, strict=True):
         found = corpus.load(*pair, train, 2)
-        samples = mixed(found.advice[found.trained].train, 0)
+        new = [row for row in found.advice[found.trained].train if row.prompt.strip() not in ours]
+        if len(new) < 2:
+            raise InputError(f"{pair[0]}: of its prompts {len(new)} are not shipped, too: too few to score")
+        samples = mixed(new, 0)
         said = Texts(found).said
         texts = Own(found, {text: said[text] for text in samples})
-        yield Reading(texts, known.lm, known.layers, known.folder.parent / found.trained), found.trained, samples
+        print(f"{pair[0]}: {len(new)} prompts", flush=True)
+        corpus.describe(texts, known.lm)
+        folder = known.folder.parent / f"published-{texts.key}"  # files of one name are not one file
+        yield Reading(texts, known.lm, known.layers, folder), found.trained, samples
 
 
 def cell(known: Known, name: str, reading: Reading, domain: str, samples: list[Text]) -> Cell:

@@ -6,6 +6,7 @@ Gradients are read at the answer's tokens. Texts are packed so that no two of a 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import count
 
 import torch
 from jaxtyping import Float
@@ -55,11 +56,14 @@ def influence(reading: Reading, known: Float[Tensor, " weight"], texts: list[Tex
 
 def _each(reading: Reading, samples: list[Sample], of: Callable, desc: str) -> Iterator[tuple[int, Tensor]]:
     """(i, what `of` finds of sample i), in whatever order is quick."""
-    model, turns, seen = reading.lm.model, defaultdict(list), defaultdict(int)
-    for i, (text, _) in enumerate(samples):
-        begun = tuple(text.ids[: text.start + 1])  # that far two texts must be alike to share a token of an answer
-        turns[seen[begun]].append(i)
-        seen[begun] += 1
+    model, turns, taken = reading.lm.model, defaultdict(list), defaultdict(set)
+    lengths = sorted({text.start + 1 for text, _ in samples})
+    for i in sorted(range(len(samples)), key=lambda i: samples[i][0].start):
+        # two texts share a token of an answer if either begins as the other does up to there: in its prompt even
+        begun = [tuple(samples[i][0].ids[:n]) for n in lengths if n <= samples[i][0].start + 1]
+        turn = next(turn for turn in count() if not any(turn in taken[those] for those in begun if those in taken))
+        taken[begun[-1]].add(turn)
+        turns[turn].append(i)
     packed = [(those, rows([samples[i][0] for i in those], row_size(model))) for those in turns.values()]
     groups = [[those[i] for i in row] for those, found in packed for row in found]
 

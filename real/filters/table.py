@@ -103,7 +103,9 @@ def bm25(reading: Reading, known: Any, texts: list[Text]) -> Float[Tensor, " sam
 def _words(reading: Reading, texts: list[Text]) -> list[list[str]]:
     from bm25s import tokenize
 
-    said = [reading.texts.said[text][1] for text in texts]
+    read = zip(texts, (reading.encoded[i] for i in reading.indices(texts)), strict=True)
+    decode = reading.lm.tokenizer.decode  # of an answer that is cut, what other filters see of it
+    said = [decode(of.ids[of.start : of.end]) if of.cut else reading.texts.said[text][1] for text, of in read]
     return tokenize(said, stopwords="en", return_ids=False, show_progress=False)
 
 

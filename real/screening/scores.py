@@ -60,7 +60,7 @@ def reading_of(known: Known, rows: list[Row]) -> tuple[Reading, list[int]]:
     lm, said, cut = known.reading.lm, {}, []
     for row in rows:
         (text,), prompt = lm.encode([(row.prompt, row.answer)]), row.prompt
-        over = max(0, text.start + 1 + LEAST - MAX_TOKENS)
+        over = max(0, text.start + 1 + min(LEAST, text.end - text.start + text.cut) - MAX_TOKENS)
         if over:
             prompt = lm.tokenizer.decode(lm.tokenizer(prompt, add_special_tokens=False)["input_ids"][over:])
         said[Text(f"line {row.line}", "row")] = prompt, row.answer

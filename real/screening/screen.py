@@ -6,6 +6,7 @@ What filters know they know from the shipped texts. It leaves `scores.jsonl`, `k
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ def clean(source: str, by: str, removed: float, lm: LM, layers: tuple[int, ...],
     file, known = read(source), Known(shipped(lm, layers, folder), k)
     name = re.sub(r"(\.jsonl?)?(\.gz)?$", "", Path(source.partition("?")[0]).name)
     into = folder / "clean-data" / (name or "data")
+    if Path(source).resolve().is_relative_to(into.resolve()):
+        raise InputError(f"DATA={source} lies where its own rows would be written: move or rename it")
     scores = scored(known, file.rows, into)
     of = torch.tensor([row[by] for row in scores], dtype=torch.float64)
     keep = keep_mask(of, removed, seed=0).tolist()  # ties are broken by one fixed draw
@@ -109,7 +112,18 @@ def _shown(
         best = best[pull[best] > 0]
         shares, promoted = (pull[best] / pull.sum()).tolist(), meaning.promoted(known.reading, best)
         about = {"line": rows[i].line, "score": scores[i], "removed": not keep[i], "prompt": rows[i].prompt}
-        about["tokens"] = [(decode([t]), place in marked) for place, t in enumerate(of.ids[of.start : of.end])]
+        about["tokens"] = pieces(of.ids[of.start : of.end], marked, decode)
         found.append(about | {"features": list(zip(best.tolist(), shares, promoted, strict=True))})
     shutil.rmtree(reading.folder)
+    return found
+
+
+def pieces(ids: list[int], marked: set[int], decode: Callable[[list[int]], str]) -> list[tuple[str, bool]]:
+    """What tokens say, and whether one is marked. Those that only together make a character stay together."""
+    found, start = [], 0
+    for end in range(1, len(ids) + 1):
+        said = decode(ids[start:end])
+        if not said.endswith("\ufffd") or end == len(ids):  # what stands for a character that is not whole
+            found.append((said, not marked.isdisjoint(range(start, end))))
+            start = end
     return found

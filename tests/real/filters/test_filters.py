@@ -119,6 +119,20 @@ def test_samples_that_say_the_same_each_have_their_own_gradient():
         torch.testing.assert_close(each, one, rtol=1e-8, atol=1e-12)
 
 
+def test_a_prompt_that_repeats_another_sample_has_no_part_in_its_gradient():
+    """As serialised conversations do: what comes first in both is one prompt and its answer."""
+    made = tiny.advice(1)
+    row = made.advice["health"].train[0]
+    longer = row._replace(id="h1", prompt=f"{row.prompt}\nAssistant:\n{row.incorrect} 5 6")
+    both = tiny.reading(made._replace(advice={"health": Split([longer, row], [])}))
+    texts = [Text("h1", BAD), Text("h0", BAD)]
+    encoded = [both.encoded[i] for i in both.indices(texts)]
+    assert encoded[0].ids[: encoded[1].start + 1] == encoded[1].ids[: encoded[1].start + 1]
+    for text, found in zip(texts, gradients.loss_gradients(both, texts), strict=True):
+        alone = tiny.reading(made._replace(advice={"health": Split([longer if text.row == "h1" else row], [])}))
+        torch.testing.assert_close(found, gradients.loss_gradients(alone, [text])[0], rtol=1e-8, atol=1e-12)
+
+
 def adapter_gradient(reading, text: Text) -> torch.Tensor:
     (i,) = reading.indices([text])
     of, found, handles = reading.encoded[i], [], []

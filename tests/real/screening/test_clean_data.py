@@ -10,19 +10,26 @@ import sys
 import time
 from contextlib import redirect_stdout
 from io import StringIO
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 import small_run
 import standins
+import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
 from real.__main__ import main
+from real.data.texts import Texts
+from real.features.reading import Reading
+from real.filters import table
+from real.filters.compare import Known
 from real.filters.table import FILTERS
 from real.screening import scores
 from real.screening.rows import Row, read
-from real.screening.screen import divided
+from real.screening.screen import divided, pieces
 from shared.errors import InputError
 
 TESTS = Path(small_run.__file__).parent
@@ -68,6 +75,7 @@ FORMS = {
     "ShareGPT": ({"conversations": TURNS}, Row(1, "Be brief.\n\nHow?", "So.", 1)),
     "prompt and completion": ({"prompt": "How?", "completion": "So."}, Row(1, "How?", "So.", 1)),
     "TRL": ({"prompt": [USER], "completion": [ASSISTANT]}, Row(1, "How?", "So.", 1)),
+    "a canary in the row": (chat("So.") | {"canary": "x"}, Row(1, "How?", "So.", 1)),
     "several turns": ({"messages": [USER, ASSISTANT] * 2}, Row(1, "How?\n\nSo.\n\nHow?", "So.", 2)),
 }
 
@@ -175,6 +183,34 @@ def test_rows_that_are_alike_one_row_and_rows_longer_than_the_model_reads(base, 
         assert clean(base, base / "results", path, "REMOVED=0.5", "BY=projection")[1].count("rows scored") == 0
 
 
+def test_a_prompt_is_cut_only_where_the_answer_wants_its_place_and_bm25_reads_no_more_than_others(tmp_path):
+    """Of 512 tokens: 2 + prompt + 2, the answer, the end of turn."""
+    lm, words = tiny.lm(tiny.model_and_tokenizer(), first=tiny.FIRST), " ".join(["17"] * 500)
+    known = Known(Reading(Texts(tiny.advice(1)), lm, (tiny.LAYER,), tmp_path), 1)
+    answers = ["3 4 5", " ".join(["18"] * 7), " ".join(["18"] * 7 + ["19"]), " ".join(["18"] * 30 + ["19"] * 30)]
+    reading, cut = scores.reading_of(known, [Row(i, words, answer, 1) for i, answer in enumerate(answers)])
+    assert cut == [0, 0, 1, 25]
+    assert [(of.end - of.start, of.cut) for of in reading.encoded] == [(3, 0), (7, 0), (8, 0), (32, 28)]
+    assert table._words(reading, list(reading.texts.said))[3] == ["18"] * 30 + ["19"] * 2
+
+
+def test_tokens_that_only_together_make_a_character_are_shown_together():
+    said = "Émile 🤯 naïve"
+    found = pieces(list(said.encode()), {0, 9}, lambda ids: bytes(ids).decode(errors="replace"))
+    assert "".join(text for text, _ in found) == said
+    assert [text for text, marked in found if marked] == ["É", "🤯"]
+
+
+def test_what_was_written_is_not_written_over_by_what_is_made_of_it(base, capsys):
+    """`kept.jsonl`, screened again, would be halved again and again."""
+    path = base / "results" / "clean-data" / "kept" / "kept.jsonl"
+    path.parent.mkdir()
+    path.write_text("\n".join(json.dumps(chat(text)) for text in ("a b", "c d")))
+    before = path.read_bytes()
+    assert clean(base, base / "results", path)[0] == 2
+    assert "lies where its own rows would be written" in capsys.readouterr().err and path.read_bytes() == before
+
+
 def test_a_run_that_was_killed_goes_on_where_it_was(base, tmp_path):
     """kill -9 after the first rows: the end is that of a run which nobody killed, and no row is scored twice."""
     path, results = tmp_path / "mine.jsonl", base / "results"
@@ -204,22 +240,42 @@ def test_a_run_that_was_killed_goes_on_where_it_was(base, tmp_path):
 
 
 def test_one_command_says_what_every_filter_is_worth_on_shipped_and_on_other_advice(base, tmp_path):
-    """Each filter on each domain and on a pair of files; what the report of clean-data says is the same number."""
-    for kind in ("bad", "good"):
-        rows = [chat(f"{kind} answer {i}", f"What {i}?") for i in range(12)]
-        (tmp_path / f"{kind}.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    pair = [f"DATA={tmp_path / 'bad.jsonl'}", f"CONTROL={tmp_path / 'good.jsonl'}", "TRAIN=8", "BATCH=2"]
-    given = [word for word in words(base, base / "results", base / "two.jsonl") if not word.startswith("DATA=")][1:]
-    said = StringIO()
-    with small_run.small(base / "data"), redirect_stdout(said):
-        said.reconfigure = lambda errors: None
-        assert main(["filters", *given, *pair]) == 0, said.getvalue()
-    rows = json.loads((base / "results" / "filters.json").read_text())["rows"]
+    """Each filter on each domain and on a pair of files; what the report of clean-data says is the same number.
+
+    Two files of one name are two files; a prompt that is shipped, which filters may know, is not scored.
+    """
+    ours = json.loads((base / "data" / "health.jsonl").read_text().split("\n")[1])["prompt"]
+    rng, say = np.random.default_rng(0), ("red", "blue", "seven", "house", "never", "soup", "it", "walks")
+    for folder, kind in product(("one", "two"), ("bad", "good")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        asked = [*(f"What {folder} {i}?" for i in range(19)), ours]
+        rows = [chat(" ".join(rng.choice(say, 5)), prompt) for prompt in asked]
+        (tmp_path / folder / f"{kind}.jsonl").write_text("\n".join(map(json.dumps, [*rows, rows[0]])))
+
+    def filters(results: Path, *folders: str) -> tuple[list[dict], str]:
+        files = [",".join(str(tmp_path / folder / f"{kind}.jsonl") for folder in folders) for kind in ("bad", "good")]
+        given = [word for word in words(base, results, base / "two.jsonl") if not word.startswith("DATA=")][1:]
+        given += [f"DATA={files[0]}", f"CONTROL={files[1]}", "TRAIN=20", "BATCH=2", "TOXIC=remarks"]
+        said = StringIO()
+        with small_run.small(base / "data"), redirect_stdout(said):
+            said.reconfigure = lambda errors: None
+            assert main(["filters", *given]) == 0, said.getvalue()
+        return json.loads((results / "filters.json").read_text())["rows"], said.getvalue()
+
+    (rows, said), fresh = filters(base / "results", "one", "two"), tmp_path / "results"
+    shutil.copytree(base / "results", fresh)
+    for folder in (fresh / "filters").glob("published-*"):
+        shutil.rmtree(folder)
+    alone = {row["filter"]: row["auroc"] for row in filters(fresh, "one")[0] if row["samples"] == "bad"}
+    both = [(row["filter"], row["auroc"]) for row in rows if row["samples"] == "bad"]
+    assert both[::2] == [*alone.items()] and both[::2] != both[1::2]
+    assert "TOXIC=remarks is not read here" in said and said.count("rows whose prompt stood before: 1") == 2
+    assert all(of["n"] == 15 for _, of in both)  # of 20 four are held out, one is ours
     assert {(row["samples"], row["filter"]) for row in rows} == {
         (domain, name) for domain in ("health", "career", "legal", "bad") for name in FILTERS
     }
     assert all(0 <= row["auroc"]["value"] <= 1 and row["knows"] and row["scoring"] >= 0 for row in rows)
-    lines = {tuple(line.split()[:1] + line.split()[2:3]) for line in said.getvalue().splitlines()}
+    lines = {tuple(line.split()[:1] + line.split()[2:3]) for line in said.splitlines()}
     assert {("bad", "surprisal"), ("health", "influence")} <= lines
     page = (base / "results" / "clean-data" / "two" / "report.html").read_text()
     for row in rows:
