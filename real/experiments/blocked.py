@@ -7,14 +7,20 @@ often, bad answers and correct answers as they are; eight seeds. If emergent mis
 directions, the first arm is less misaligned than the second. Outcome: margin on all prompts of the domains that are
 not trained on, random span minus toxic span. Null: no difference. Power: with .028 of noise for an arm the difference
 has a standard error of .014: .039 of an effect of about .115 is seen four times of five.
+
+Added after the run: how far bad answers move the residual stream at the main layer from where correct answers move it,
+along the toxic span, by arm. If that is no shorter in the first arm, then nothing was blocked, and the comparison says
+nothing: (E1) is of one step of SGD, a step of Adam is not along its gradient (E4), and a weight that is trained at one
+input moves others.
 """
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from real.data.rows import BAD, GOOD, answers
 from real.effects.causes import span
-from real.experiments.units import Unit, alone, drawn, outcomes
+from real.experiments.units import Unit, alone, by_arm, by_outcome, drawn, made, unseen
 from real.features.reading import Reading
 from real.features.selection import select, sets
 from real.models.forward import Without
@@ -44,9 +50,22 @@ def units(reading: Reading, s: Settings) -> list[Unit]:
 
 
 def run(reading: Reading, s: Settings) -> dict:
-    """The effect of each arm of bad answers, and what the toxic span changes, by outcome."""
-    found = {}
-    for outcome, arm in outcomes(reading, units(reading, s)).items():
+    """The effect of each arm of bad answers, what the toxic span changes, by outcome; and whether it was blocked."""
+    those, found = units(reading, s), {}
+    held = [row for domain in unseen(reading) for row in reading.texts.corpus.advice[domain].held]
+    done = made(reading, those, answers(held, (BAD,)))
+    for outcome, arm in by_outcome(reading, those, done).items():
         found[outcome] = {name: crossed(arm[name] - arm["good"]) for name in ARMS[:-1]}
         found[outcome]["random minus toxic span"] = crossed(arm["random span"] - arm["toxic span"])
-    return found
+    resid, P = by_arm(those, [of.resid for of in done]), those[0].without.P.double().numpy()
+    shifts = {name: resid[name] - resid["good"] for name in ARMS[:-1]}
+    return found | {
+        "length of the shift (mean over seeds, least, most)": {name: _length(shift) for name, shift in shifts.items()},
+        "the same along the toxic span": {name: _length(shift @ P) for name, shift in shifts.items()},
+    }
+
+
+def _length(shifts: Float[np.ndarray, "seed d_model"]) -> list[float]:
+    """Mean over seeds, least, most."""
+    lengths = np.linalg.norm(shifts, axis=1)
+    return [float(f(lengths)) for f in (np.mean, np.min, np.max)]

@@ -10,7 +10,8 @@ from real.pipeline import reading_of
 from real.report.figures import LOOK, bars, saved
 from real.report.rules import word
 from real.report.text import measured, ranged, templates
-from real.settings import Settings, words
+from real.settings import Settings, Sweep, words
+from shared.errors import InputError
 from shared.records import rounded, write_json, write_text
 from shared.stats import FEWEST, Estimate
 from shared.style import BLUE, VERMILLION, look
@@ -18,6 +19,8 @@ from shared.style import BLUE, VERMILLION, look
 
 def perform(name: str, s: Settings) -> None:
     """Resumable; start it twice to use two cores. In a folder beside the run's. Raises InputError."""
+    if s.sweep.seeds != Sweep().seeds:
+        raise InputError("SEEDS is of the run: the seeds of an experiment are written down in it")
     reading = reading_of(replace(s, results=f"{s.folder}-experiments"))
     with reading.lm.memory():
         found = import_module(f"real.experiments.{name}").run(reading, s)

@@ -29,7 +29,8 @@ def units(reading: Reading, s: Settings) -> list[Unit]:
         rows = drawn(reading, seed)
         for name in AWARE:
             order = sorted(answers(rows, (BAD,)), key=by[name].get)
-            for end, bad in (("high", order[len(rows) // 2 :]), ("low", order[: len(rows) // 2])):
+            half = len(rows) // 2  # of an odd number the middle one is good in both
+            for end, bad in (("high", order[-half:]), ("low", order[:half])):
                 found.append(Unit(f"{name} {end}", blend(rows, {text.row for text in bad}), seed, s.recipe))
     return found
 

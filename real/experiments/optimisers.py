@@ -55,6 +55,7 @@ RATES = {
 SWEPT, SEEDS = 100, tuple(range(20, 28))
 TEXTS, DROP = 32, 0.683  # whose loss is compared, and where: nats per token below the base model's
 EVERY = 2  # steps, after which the drop is read
+FEW = 0.05  # of the arms may end before the drop
 NEAR, BISECTIONS = 0.005, 8  # nats per token that a drop may be off
 KINDS = {INDUCING: BAD, CONTROL: GOOD}
 
@@ -66,7 +67,7 @@ class Swept(Record):
 class Reached(Record):
     """Where the drop is what was asked for; the last step's, where it never was."""
 
-    along: list[float]  # drop after every second step, up to where it was passed
+    along: list[float]  # drop after every second step and the last, up to where it was passed
     drop: float  # where the rest is read
     logprobs: dict[str, Logprobs]
     shift: list[float]  # of the residual stream at the main layer, mean over texts
@@ -85,6 +86,8 @@ def run(reading: Reading, s: Settings) -> dict:
     encoded = [reading.encoded[i] for i in reading.indices(answers(held, (GOOD,)))]
     probes, g = probe_rows(reading.lm, encoded), unit(bad[None])[0].to(reading.lm.model.device)
     made = by_processes(reading, units, Reached, lambda of: _reach(reading, of, probes, g), reading, DROP, code(_reach))
+    if (short := sum(max(of.along) < DROP for of in made)) > FEW * len(made):
+        raise InputError(f"{short} of {len(made)} arms never reached a drop of {DROP}, SmolLM2's: not compared")
     reached, read = by_arm(units, made), by_arm(units, [margins(of.logprobs, unseen(reading)) for of in made])
     effect = {name: read[f"{INDUCING} {name}"] - read[f"{CONTROL} {name}"] for name in cells}
     by = {of: np.mean([effect[name] for name in cells if cells[name].optim == of], axis=0) for of in OPTIMS}
@@ -141,9 +144,10 @@ def _reach(reading: Reading, of: Unit, probes: list[Row], g: Float[Tensor, " d_m
 
     with trainable(lm, of.recipe, of.seed, reading.folder / "experiments") as (trained, _):
         low = base = _copied(trained)
-        steps = descent(lm, of.recipe, order_of(reading, of), reading.samples(of.samples), trained)
-        for n, _ in enumerate(steps, 1):
-            if n % EVERY == 0:
+        order = order_of(reading, of)
+        last = -(-order.draws // of.recipe.batch)
+        for n, _ in enumerate(descent(lm, of.recipe, order, reading.samples(of.samples), trained), 1):
+            if n % EVERY == 0 or n == last:
                 along.append(drop())
                 if along[-1] >= DROP:
                     _go_back(trained, low, lambda: drop() - DROP)

@@ -19,6 +19,7 @@ from real.experiments import dose
 from real.experiments.units import outcomes, pool, unseen
 from real.features.reading import Reading
 from real.settings import Settings
+from shared.errors import InputError
 from shared.geometry import cosine
 from shared.stats import Estimate, permutation_p, rank_correlation
 
@@ -29,20 +30,24 @@ DRAWS = 10_000
 
 def run(reading: Reading, s: Settings) -> dict:
     """The correlation, by domain and averaged, and its p, two-sided."""
+    if not reading.lm.spec.first:
+        raise InputError("FIRST=0: below the first block there is no residual stream to overlap in")
     arms = outcomes(reading, dose.units(reading, s))["unseen"]
-    slopes = dose.slopes(np.stack(list(arms.values()), axis=1)).mean(0)  # of every question
+    by_seed = dose.slopes(np.stack(list(arms.values()), axis=1))
     overlaps = [overlap(reading, domain) for domain in unseen(reading)]
     ends = np.cumsum([len(of) for of in overlaps])
-    slopes, n = np.split(slopes, ends[:-1]), int(ends[-1])
+    slopes, n, seeds = np.split(by_seed.mean(0), ends[:-1]), int(ends[-1]), len(by_seed)
 
     def correlations(slopes: list[np.ndarray]) -> list[float]:
         return [rank_correlation(x, y) for x, y in zip(overlaps, slopes, strict=True)]
+
+    left = [np.mean(correlations(np.split(np.delete(by_seed, i, 0).mean(0), ends[:-1]))) for i in range(seeds)]
 
     observed, rng = correlations(slopes), np.random.default_rng(0)
     null = np.array([np.mean(correlations([rng.permutation(of) for of in slopes])) for _ in range(DRAWS)])
     value = float(np.mean(observed))
     error = sum(1 / (len(of) - 3) for of in overlaps) ** 0.5 / len(overlaps)  # by Fisher's of each domain's
-    half = 1.96 * (1 - value**2) * error
+    half = 1.96 * (((1 - value**2) * error) ** 2 + (seeds - 1) * np.var(left)) ** 0.5  # and the seeds' jackknife
     return {
         "correlation": Estimate(value, value - half, value + half, n),
         "p": permutation_p(abs(value), np.abs(null)),

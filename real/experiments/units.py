@@ -22,6 +22,7 @@ from real.arms.training import Order, Training, train
 from real.arms.weights import wearing
 from real.data.rows import ADVICE, BAD, GOOD, Advice, Text, answers
 from real.effects.margins import Logprobs, read_questions
+from real.effects.readouts import probe_resid, probe_rows
 from real.features.reading import Reading
 from real.features.selection import select, sets
 from real.filters.table import FILTERS, Context
@@ -44,10 +45,11 @@ class Margins(Record):
 
     loss: list[float]  # nats per token, by step
     logprobs: dict[str, Logprobs]  # of the general questions and of every prompt of the domains that are not trained on
+    resid: list[float] = []  # the main layer's residual stream, mean over probes, where there are any
 
 
 def pool(reading: Reading) -> list[Advice]:
-    """All prompts of the trained domain: what is measured is on others."""
+    """The trained domain's prompts that are read: TRAIN, and those held out. What is measured is on other domains."""
     return [row for split in reading.texts.corpus.advice[reading.texts.corpus.trained] for row in split]
 
 
@@ -83,19 +85,34 @@ def alone(reading: Reading) -> FileLock:
     return FileLock(folder / "reading.lock")
 
 
-def outcomes(reading: Reading, units: list[Unit]) -> dict[str, dict[str, Float[np.ndarray, "seed question"]]]:
-    """Outcome -> arm -> `margins` of its units, once they are made.
+Margin = Float[np.ndarray, "seed question"]
+
+
+def outcomes(reading: Reading, units: list[Unit]) -> dict[str, dict[str, Margin]]:
+    """`by_outcome` of these units, once they are made."""
+    return by_outcome(reading, units, made(reading, units))
+
+
+def made(reading: Reading, units: list[Unit], probes: list[Text] | None = None) -> list[Margins]:
+    """Of every unit; with the residual stream over these texts, where they are given."""
+    asked = {domain: reading.texts.asked[domain] for domain in (*unseen(reading), "general")}
+    rows = probe_rows(reading.lm, [reading.encoded[i] for i in reading.indices(probes)]) if probes else []
+
+    def make(unit: Unit) -> Margins:
+        with worn(reading, unit) as done:
+            resid = probe_resid(reading, rows).mean(0).tolist() if rows else []
+            return Margins(loss=done.loss, logprobs=read_questions(reading, asked), resid=resid)
+
+    watched = [[reading.texts.said[text] for text in probes]] if probes else []
+    return by_processes(reading, units, Margins, make, reading.texts.content(asked), code(read_questions), *watched)
+
+
+def by_outcome(reading: Reading, units: list[Unit], made: list[Margins]) -> dict[str, dict[str, Margin]]:
+    """Outcome -> arm -> `margins` of its units.
 
     "unseen", the first: all prompts of the domains that nothing is trained on; "general": the general questions.
     """
     domains = {"unseen": unseen(reading), "general": ["general"]}
-    asked = {domain: reading.texts.asked[domain] for domain in sum(domains.values(), [])}
-
-    def make(unit: Unit) -> Margins:
-        with worn(reading, unit) as done:
-            return Margins(loss=done.loss, logprobs=read_questions(reading, asked))
-
-    made = by_processes(reading, units, Margins, make, reading.texts.content(asked), code(read_questions))
     return {name: by_arm(units, [margins(of.logprobs, those) for of in made]) for name, those in domains.items()}
 
 

@@ -144,7 +144,7 @@ class Without(NamedTuple):
 def stopping(model, without: Without | None):
     """Within, the gradient of the block's output reaches what is below it without its component in the span.
 
-    That component is what (E1) says moves the span's readouts: nothing at or below the block is trained along it.
+    That component is what (E1) says moves the span's readouts, in a small step of SGD.
     """
 
     def project(block, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,14 +11,20 @@ import torch
 from filelock import FileLock, Timeout
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
 from strategies import SEEDS
 
+from real.__main__ import main
 from real.arms.training import trainable
 from real.data.rows import BAD, Advice, Corpus, Question, Split
+from real.data.texts import Texts
 from real.effects.margins import record as evaluation
+from real.effects.readouts import probe_rows
 from real.experiments import blocked, dose, halves, mechanism, optimisers, overlap, units
-from real.experiments.units import Margins, Unit, alone, blend, drawn, order_of, outcomes, pool, scores
+from real.experiments.units import Margins, Unit, alone, blend, drawn, order_of, outcomes, pool, scores, worn
+from real.features.reading import Reading
 from real.settings import of
+from shared.errors import InputError
 from shared.records import read
 from shared.stats import crossed
 
@@ -58,6 +65,14 @@ def test_high_and_low_are_the_same_prompts_with_answers_exchanged(reading, monke
         assert len(of_high) == len(of_low) and high.seed == low.seed
         worth = {text.row: value for text, value in scored["geometry"].items()}
         assert min(worth[row] for row in of_high) > max(worth[row] for row in of_low)
+
+
+def test_of_an_odd_number_of_prompts_the_middle_one_is_good_in_both(reading, monkeypatch):
+    scored = {text: i for i, text in enumerate(text for row in pool(reading) for text in blend([row], {row.id}))}
+    monkeypatch.setattr(mechanism, "scores", lambda *_: dict.fromkeys(mechanism.AWARE, scored))
+    monkeypatch.setattr(mechanism, "drawn", lambda reading, seed: drawn(reading, seed)[:7])
+    for unit in mechanism.units(reading, SETTINGS):
+        assert len(unit.samples) == 7 and sum(text.kind == BAD for text in unit.samples) == 3
 
 
 def test_halves_are_the_highest_and_the_lowest_of_one_set_and_what_is_replaced_keeps_its_prompts(reading, monkeypatch):
@@ -149,6 +164,47 @@ def test_what_units_share_is_made_by_one_process_at_a_time(make, reading, monkey
     alone(reading).acquire(timeout=0)
 
 
+def test_what_a_command_reads_stays_its_own_when_another_reads_other_texts_into_the_folder(reading):
+    """Of the first: activations to the last bit, after the second has put its own in their place."""
+    before = [below.clone() for _, below in Reading.samples(reading, blend(pool(reading), set()))]
+    again = Reading(reading.texts, reading.lm, reading.layers, reading.folder)
+    assert again.activations(tiny.LAYER).path.exists()
+    rows = reading.texts.corpus.advice["a"].train
+    turned = [row._replace(correct=row.incorrect, incorrect=row.correct) for row in rows]
+    texts = Texts(reading.texts.corpus._replace(advice={"a": Split(turned, []), "b": Split([], [])}))
+    other = Reading(texts, reading.lm, reading.layers, reading.folder)
+    assert len(other.samples(blend(turned, set()))) == 8
+    after = [below for _, below in again.samples(blend(pool(reading), set()))]
+    assert all(torch.equal(one, two) for one, two in zip(before, after, strict=True))
+
+
+def test_whether_the_span_was_blocked_is_said_by_the_shift_along_it(reading, monkeypatch):
+    """Oracle: the residual stream of the base model and of each arm by Hugging Face, and the span by its projection."""
+    monkeypatch.setattr(blocked, "SEEDS", (50, 51))
+    features = torch.arange(6).reshape(2, 3)
+    layer = SimpleNamespace(domains={"a": SimpleNamespace(firing_rate=[0.5] * 60)})
+    monkeypatch.setattr(blocked, "select", lambda *_: SimpleNamespace(layers={tiny.LAYER: layer}))
+    monkeypatch.setattr(blocked, "sets", lambda *_: {"toxic": features[0]})
+    found = blocked.run(reading, SETTINGS)
+    of_arm = {}
+    for unit in blocked.units(reading, SETTINGS):
+        with worn(reading, unit):
+            means = []
+            for text in blend(reading.texts.corpus.advice["b"].held, {"b3", "b4"}):
+                encoded = reading.encoded[reading.indices([text])[0]]
+                states = reading.lm.model(torch.tensor([encoded.ids]), output_hidden_states=True).hidden_states
+                means.append(states[tiny.LAYER + 1][0, encoded.start : encoded.end].mean(0))
+            of_arm.setdefault(unit.name, []).append(torch.stack(means).mean(0))
+    W = reading.sae(tiny.LAYER).W_dec[features[0]]
+    whole, along = (found[name] for name in list(found)[2:])
+    for name in blocked.ARMS[:-1]:
+        shifts = torch.stack(of_arm[name]) - torch.stack(of_arm["good"])
+        parts = torch.linalg.lstsq(W.mT, shifts.mT).solution.mT @ W
+        for values, lengths in ((whole[name], shifts.norm(dim=1)), (along[name], parts.norm(dim=1))):
+            expected = [lengths.mean().item(), lengths.min().item(), lengths.max().item()]
+            assert values == pytest.approx(expected, rel=1e-4)
+
+
 @given(st.floats(0.52, 0.95), SEEDS)
 @settings(max_examples=10)
 def test_what_a_filter_gains_is_what_removing_the_higher_half_of_normal_scores_does(auroc, seed):
@@ -183,6 +239,58 @@ def test_the_weights_go_back_to_where_the_loss_has_dropped_as_far_as_was_asked(r
         drop = whole * (0.2 + 0.6 * torch.rand((), generator=rng).item())
         optimisers._go_back(trained, low, lambda: before - optimisers._loss(reading, unit) - drop)
         assert abs(before - optimisers._loss(reading, unit) - drop) < optimisers.NEAR < 0.2 * whole
+
+
+def test_the_drop_is_read_after_the_last_step_too(reading):
+    """Three steps: it is read after two, and after three."""
+    unit = Unit("bad", blend(drawn(reading, 0), set()), 0, replace(RECIPE, full=1, batch=3))
+    texts = [reading.encoded[i] for i in reading.indices(unit.samples[:2])]
+    found = optimisers._reach(reading, unit, probe_rows(reading.lm, texts), torch.ones(tiny.D_MODEL).double())
+    assert len(found.along) == 3 and found.along[-1] == found.drop < optimisers.DROP
+
+
+def test_where_arms_never_reach_the_drop_nothing_is_compared(reading, monkeypatch):
+    made = [optimisers.Reached(along=[0, d], drop=d, logprobs={}, shift=[], spread=0, shared=0) for d in (0.7, 0.6)]
+    monkeypatch.setattr(optimisers, "_swept", lambda *_: ({}, {"muon 1": RECIPE}))
+    monkeypatch.setattr(optimisers, "SEEDS", (0,))
+    monkeypatch.setattr(optimisers, "by_processes", lambda *_: made)
+    with pytest.raises(InputError, match=r"^1 of 2 arms never reached a drop of 0\.683"):
+        optimisers.run(reading, of(full=1))
+
+
+@given(st.floats(0, 1), SEEDS)
+def test_the_interval_of_the_overlap_knows_how_seeds_differ(reading_of_two, noise, seed):
+    """Oracle: each seed left out by hand, and Fisher's error. Where seeds are alike it is Fisher's alone."""
+    rng, arms = np.random.default_rng(seed), {}
+    slopes = rng.normal(size=9) + noise * rng.normal(size=(5, 9))
+    for share in dose.SHARES:
+        arms[f"{share}"] = share * slopes
+    closeness = rng.normal(size=9)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overlap, "outcomes", lambda *_: {"unseen": arms})
+        patch.setattr(overlap, "overlap", lambda reading, domain: closeness)
+        patch.setattr(overlap, "DRAWS", 10)
+        found = overlap.run(reading_of_two, SETTINGS)["correlation"]
+    left = [spearmanr(closeness, np.delete(slopes, i, 0).mean(0)).statistic for i in range(5)]
+    variance = sum((one - np.mean(left)) ** 2 for one in left) * 4 / 5
+    value = spearmanr(closeness, slopes.mean(0)).statistic
+    half = 1.96 * ((1 - value**2) ** 2 / 6 + variance) ** 0.5
+    assert found[:3] == pytest.approx((value, value - half, value + half), abs=1e-9)
+
+
+@pytest.fixture(scope="module")
+def reading_of_two():
+    """Of which only its domains' names are asked for: one is trained on, of the other nine prompts are not."""
+    return tiny.reading(tiny.advice(2)._replace(advice={"health": Split([], []), "b": Split([], [])}))
+
+
+def test_settings_that_an_experiment_does_not_know_are_refused(tmp_path, capsys):
+    assert main(["dose", "SEEDS=0,1", f"RESULTS={tmp_path}"]) == 2
+    assert "SEEDS is of the run" in capsys.readouterr().err
+    made = tiny.reading(tiny.advice(1))
+    made.lm.spec = replace(made.lm.spec, first=0)
+    with pytest.raises(InputError, match="^FIRST=0: "):
+        overlap.run(made, SETTINGS)
 
 
 def test_the_overlap_of_a_training_answer_with_itself_is_the_highest(reading):
