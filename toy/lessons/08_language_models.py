@@ -200,7 +200,7 @@ with panels("Bad health advice spills over; readouts follow the loss gradient, n
 
 # %% [markdown]
 # **What this does not show.** That the law explains misalignment. R² is 0.6 under the *control* arm too: most of what
-# moves is what any advice does. What sets bad advice apart ("difference") is predicted with R² 0.18. And one model of
+# moves is what any advice does. What sets bad advice apart ("difference") is predicted with R² 0.17. And one model of
 # 135 million parameters, three seeds, data of one hand.
 
 # %% [markdown]
@@ -337,7 +337,8 @@ for name in ("geometry", "projection", "gradient"):
 # %% [markdown]
 # **What this does not show.** That filters do not work. Intervals here are about twice as wide as what such scores can
 # gain, or wider, so that hardly one could have been shown: *untestable at this size* is not *false*. Projection's
-# interval lies above 0; the title is about its difference from random removal, which is another interval.
+# interval lies above 0; the title is about its difference from random removal, which is another interval. On the forty
+# general questions that difference is above 0 by a hair: the last claim below says what to make of it.
 #
 # ## The table, claim by claim
 #
@@ -351,7 +352,7 @@ for row in run["claims"]:
 # | in the toy | in the language model |
 # |---|---|
 # | directions are known | learned, each at some cosine $c$, of which $c^2$ is left |
-# | R² of the law: SGD 1, signs 2/π | AdamW on a LoRA: 0.60; that this is near 2/π is coincidence until shown |
+# | R² of the law: SGD 1, signs 2/π | AdamW on a LoRA: 0.59; that this is near 2/π is coincidence until shown |
 # | toxic features were planted near inducing ones | a gap of 0.01, not beyond its null |
 # | the effect is a readout | a margin between written answers, tone and all |
 # | a filter's half: overshoot | intervals about half as wide as the effect, or wider |
