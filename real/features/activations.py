@@ -76,6 +76,11 @@ def harvest(model, texts: list[Encoded], stores: list[Activations]) -> None:
         store.path.with_suffix(".part").replace(store.path)
 
 
+def opened(stores: list[Activations]) -> dict[str, Activations]:
+    """By name, and open: another command may put those of other texts in the files' place."""
+    return {store.path.stem: store for store in stores if store.rows is not None}
+
+
 def pooled(sae, activations: Activations, texts: list[int]) -> Iterator[Float[Tensor, "sample d_sae"]]:
     """Mean feature_acts over each text's answer tokens, 64 texts at a time."""
     for at in range(0, len(texts), 64):

@@ -82,9 +82,7 @@ class Reading:
 
         key = digest(self.lm, self.layers, self.texts, code(learn))  # another SAE reads the same
         cached(where / "harvest.json", key, Record, harvest)
-        for store in stores:
-            _ = store.rows  # opened now: another command may put those of other texts in their place
-        return {store.path.stem: store for store in stores}
+        return activations.opened(stores)
 
     def activations(self, layer: int) -> Activations:
         """Answer activations of all texts, in their order."""

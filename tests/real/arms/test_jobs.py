@@ -28,8 +28,9 @@ def leave(folder: Path, seconds: float, name: str) -> None:
     "halved" one machine dies at the first try, for which the other waits.
     """
     (folder / f"{name}.pid").write_text(str(os.getpid()))
-    if name == "halved" and len(list((folder / "jobs" / "slurm").glob("*_0_log.out"))) == 1:
-        time.sleep(1200 * jobs.machine())
+    if name == "halved" and jobs.machine():
+        wait_for(folder / name, seconds=1200)
+    elif name == "halved" and (folder / "jobs" / "halved.began").stat().st_size == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(seconds)
     if name == "wrong":
@@ -173,8 +174,8 @@ def here() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": f"{HERE}:{ROOT}"}
 
 
-def wait_for(*paths: Path) -> None:
-    for _ in range(1200):
+def wait_for(*paths: Path, seconds: int = 120) -> None:
+    for _ in range(10 * seconds):
         if all(path.exists() for path in paths):
             return
         time.sleep(0.1)
