@@ -20,7 +20,7 @@ from jaxtyping import Float
 
 from real.data.rows import BAD, GOOD, answers
 from real.effects.causes import span
-from real.experiments.units import Unit, alone, by_arm, by_outcome, drawn, made, unseen
+from real.experiments.units import Unit, alone, by_arm, by_outcome, drawn, held, made
 from real.features.reading import Reading
 from real.features.selection import select, sets
 from real.models.forward import Without
@@ -52,8 +52,7 @@ def units(reading: Reading, s: Settings) -> list[Unit]:
 def run(reading: Reading, s: Settings) -> dict:
     """The effect of each arm of bad answers, what the toxic span changes, by outcome; and whether it was blocked."""
     those, found = units(reading, s), {}
-    held = [row for domain in unseen(reading) for row in reading.texts.corpus.advice[domain].held]
-    done = made(reading, those, answers(held, (BAD,)))
+    done = made(reading, those, answers(held(reading), (BAD,)))
     for outcome, arm in by_outcome(reading, those, done).items():
         found[outcome] = {name: crossed(arm[name] - arm["good"]) for name in ARMS[:-1]}
         found[outcome]["random minus toxic span"] = crossed(arm["random span"] - arm["toxic span"])

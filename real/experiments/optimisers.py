@@ -32,7 +32,7 @@ from real.arms.training import computing, descent, trainable
 from real.data.rows import BAD, GOOD, answers
 from real.effects.margins import Logprobs, read_questions
 from real.effects.readouts import Row, probe_resid, probe_rows
-from real.experiments.units import Unit, alone, by_arm, by_processes, drawn, margins, order_of, unseen, worn
+from real.experiments.units import Unit, alone, by_arm, by_processes, drawn, held, margins, order_of, unseen, worn
 from real.features.reading import Reading
 from real.filters.gradients import loss_gradients
 from real.models.logprobs import mean_logprobs
@@ -82,11 +82,10 @@ def run(reading: Reading, s: Settings) -> dict:
     ends, cells = _swept(reading, s.recipe)
     units = [_unit(reading, cell, kind, seed) for seed in SEEDS for cell in cells.items() for kind in KINDS]
     bad, good = (loss_gradients(reading, of.samples).mean(0) for of in units[: len(KINDS)])
-    held = [row for domain in unseen(reading) for row in reading.texts.corpus.advice[domain].held]
-    encoded = [reading.encoded[i] for i in reading.indices(answers(held, (GOOD,)))]
+    encoded = [reading.encoded[i] for i in reading.indices(answers(held(reading), (GOOD,)))]
     probes, g = probe_rows(reading.lm, encoded), unit(bad[None])[0].to(reading.lm.model.device)
     made = by_processes(reading, units, Reached, lambda of: _reach(reading, of, probes, g), reading, DROP, code(_reach))
-    if (short := sum(max(of.along) < DROP for of in made)) > FEW * len(made):
+    if (short := _short(made)) > FEW * len(made):
         raise InputError(f"{short} of {len(made)} arms never reached a drop of {DROP}, SmolLM2's: not compared")
     reached, read = by_arm(units, made), by_arm(units, [margins(of.logprobs, unseen(reading)) for of in made])
     effect = {name: read[f"{INDUCING} {name}"] - read[f"{CONTROL} {name}"] for name in cells}
@@ -196,6 +195,11 @@ def _spectrum(reading: Reading, base: dict[Tensor, Tensor], g: Float[Tensor, " d
     return float(np.mean(spread)), float(np.mean(shared))
 
 
+def _short(made: list[Reached]) -> int:
+    """How many never reached the drop."""
+    return sum(max(of.along) < DROP for of in made)
+
+
 def _about(reading: Reading, inducing: np.ndarray, control: np.ndarray, bad: Tensor, good: Tensor) -> dict:
     """Of one optimiser at one rate, by seed; `bad` and `good` are the mean loss gradients of the two kinds."""
     shifts = [torch.tensor([of.shift for of in arm]).mean(0) for arm in (inducing, control)]
@@ -205,7 +209,7 @@ def _about(reading: Reading, inducing: np.ndarray, control: np.ndarray, bad: Ten
     pairs = zip(cosine(toward, W_dec), moved, strict=True)
     laws = [law(predicted, readout_change(W_dec, shift[None])) for predicted, shift in pairs]
     return {
-        "never reached": sum(max(of.along) < DROP for of in both),
+        "never reached": _short(both),
         "drop": float(np.mean([of.drop for of in both])),
         "spread": float(np.mean([of.spread for of in inducing])),
         "shared": float(np.mean([of.shared for of in inducing])),

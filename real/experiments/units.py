@@ -58,6 +58,11 @@ def unseen(reading: Reading) -> list[str]:
     return [domain for domain in reading.texts.corpus.advice if domain != reading.texts.corpus.trained]
 
 
+def held(reading: Reading) -> list[Advice]:
+    """The prompts of these that no feature is selected on either."""
+    return [row for domain in unseen(reading) for row in reading.texts.corpus.advice[domain].held]
+
+
 def drawn(reading: Reading, seed: int) -> list[Advice]:
     """As many prompts as the recipe trains on, at random."""
     rows, n = pool(reading), len(reading.texts.corpus.advice[reading.texts.corpus.trained].train)

@@ -61,7 +61,8 @@ def _each(reading: Reading, samples: list[Sample], of: Callable, desc: str) -> I
     for i in sorted(range(len(samples)), key=lambda i: samples[i][0].start):
         # two texts share a token of an answer if either begins as the other does up to there: in its prompt even
         begun = [tuple(samples[i][0].ids[:n]) for n in lengths if n <= samples[i][0].start + 1]
-        turn = next(turn for turn in count() if not any(turn in taken[those] for those in begun if those in taken))
+        met = set().union(*(taken[those] for those in begun if those in taken))
+        turn = next(n for n in count() if n not in met)
         taken[begun[-1]].add(turn)
         turns[turn].append(i)
     packed = [(those, rows([samples[i][0] for i in those], row_size(model))) for those in turns.values()]

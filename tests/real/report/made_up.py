@@ -136,13 +136,7 @@ def made_up(layers=LAYERS, domains=DOMAINS, removed=(0.5,), seeds=(0,), text: st
     questions = ("general", *domains)
     worth = {"inducing": 0.8, "control": 0.8, "toxic": 0.9, "geometry": 0.6}
     auroc = {"inducing": estimate(0.88, 0.05), "control": estimate(0.93, 0.04)}
-    spec = {
-        "hub": "HuggingFaceTB/SmolLM2-135M-Instruct",
-        "layers": list(map(int, layers)),
-        "first": 15,
-        "sae": "train",
-        "dtype": "bfloat16",
-    }
+    spec = {"hub": "HuggingFaceTB/SmolLM2-135M-Instruct", "layers": list(map(int, layers)), "first": 15, "sae": "train"}
     settings = {"model": "smollm2-135m", "data": "", "layers": [], "removed": list(removed)}
     settings |= {"seeds": list(seeds), "top_k": 50, "rank": 32, "full": 0, "train": 240, "sampler_url": ""}
     rows = {domain: {"train": 240, "held": 59} for domain in domains}

@@ -150,11 +150,14 @@ def words(folder: Path, results: Path, file: Path) -> list[str]:
 
 
 def clean(folder: Path, results: Path, file: Path, *more: str) -> tuple[int, str]:
+    return command(folder, *words(folder, results, file), *more)
+
+
+def command(folder: Path, *given: str) -> tuple[int, str]:
     said = StringIO()
     with small_run.small(folder / "data"), redirect_stdout(said):
         said.reconfigure = lambda errors: None
-        code = main([*words(folder, results, file), *more])
-    return code, said.getvalue()
+        return main(list(given)), said.getvalue()
 
 
 def test_rows_that_are_alike_one_row_and_rows_longer_than_the_model_reads(base, tmp_path):
@@ -256,11 +259,9 @@ def test_one_command_says_what_every_filter_is_worth_on_shipped_and_on_other_adv
         files = [",".join(str(tmp_path / folder / f"{kind}.jsonl") for folder in folders) for kind in ("bad", "good")]
         given = [word for word in words(base, results, base / "two.jsonl") if not word.startswith("DATA=")][1:]
         given += [f"DATA={files[0]}", f"CONTROL={files[1]}", "TRAIN=20", "BATCH=2", "TOXIC=remarks"]
-        said = StringIO()
-        with small_run.small(base / "data"), redirect_stdout(said):
-            said.reconfigure = lambda errors: None
-            assert main(["filters", *given]) == 0, said.getvalue()
-        return json.loads((results / "filters.json").read_text())["rows"], said.getvalue()
+        code, said = command(base, "filters", *given)
+        assert code == 0, said
+        return json.loads((results / "filters.json").read_text())["rows"], said
 
     (rows, said), fresh = filters(base / "results", "one", "two"), tmp_path / "results"
     shutil.copytree(base / "results", fresh)
