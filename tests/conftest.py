@@ -1,5 +1,6 @@
 """Every shape in a signature is checked while the tests run; what is made once serves the whole test run."""
 
+import gc
 import os
 import shutil
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from beartype.claw import beartype_packages
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
+gc.set_threshold(700, 10, 1000)  # as the command has it
 ROOT = Path(__file__).parents[1]
 FOUND = [path for package in ("shared", "real") for path in (ROOT / package).rglob("*.py")]
 SHAPED = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in FOUND if "jaxtyping" in path.read_text()]

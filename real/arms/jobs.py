@@ -4,6 +4,7 @@ A job is done when its records are whole, whatever a queue says, which is only a
 may be killed, be started twice or outlive the run that waits for it: what is lost is time.
 """
 
+import gc
 import os
 import pickle
 import shlex
@@ -78,7 +79,7 @@ def work(file: str, name: str) -> None:
 
         port = 20_000 + int(os.environ["SLURM_JOB_ID"]) % 12_000  # outgoing connections have theirs from 32,768 up
         os.environ |= {"MASTER_ADDR": JobEnvironment().hostnames[0], "MASTER_PORT": str(port)}
-    pickle.loads(Path(file).read_bytes())(name)  # runs code: the run's own, as submitit's pickles are
+    _job(Path(file))(name)
 
 
 def machine() -> int:
@@ -223,10 +224,15 @@ def _path() -> str:
     return os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
 
 
+def _job(file: Path) -> Callable[[str], None]:
+    gc.set_threshold(700, 10, 1000)  # as the run has it
+    return pickle.loads(file.read_bytes())  # runs code: the run's own, as submitit's pickles are
+
+
 def _serve(file: Path, place: str, names: list[str]) -> None:
     """A process of Local: these jobs, one after the other, but for those that others are at."""
     with FileLock(file.with_name(f"{place}.lock")):
-        job = pickle.loads(file.read_bytes())
+        job = _job(file)
         for name in names:
             with suppress(Timeout), FileLock(file.with_name(f"{name}.lock"), timeout=Local.pause):
                 job(name)
