@@ -43,7 +43,10 @@ venv = has=$$($(PYTHON) -c '$(VERSION)' 2>/dev/null); case " $(PYTHONS) " in *" 
 	@$(install) -r requirements-toy.txt > .venv/install.log 2>&1 || $(call failed,requirements-toy.txt)
 	@touch $@
 
+none = @$(if $(filter-out PYTHON=%,$(MAKEOVERRIDES)),echo "error: make $@ has no settings" >&2; exit 2,:)
+
 toy: .venv/installed-toy
+	$(none)
 	@$(PY) -m toy
 
 real: .venv/installed
@@ -70,6 +73,7 @@ bench: .venv/installed
 	@for f in tests/bench/bench_*.py; do echo "== $$f"; PYTHONPATH=. $(PY) $$f || exit 1; done
 
 lessons: .venv/installed-toy
+	$(none)
 	@$(PY) -m toy.notebooks
 
 clean:

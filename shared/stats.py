@@ -175,7 +175,8 @@ def wilson(successes: int | float, n: int) -> Estimate:
         return Estimate(float("nan"), 0.0, 1.0, 0)
     share, z2 = successes / n, norm.isf(0.025) ** 2 / n
     centre, half = share + z2 / 2, (z2 * (share * (1 - share) + z2 / 4)) ** 0.5
-    return Estimate(share, *(float((centre + sign * half) / (1 + z2)) for sign in (-1, 1)), n)
+    low, high = np.clip([(centre - half) / (1 + z2), (centre + half) / (1 + z2)], 0, 1)  # rounding passes 0 and 1
+    return Estimate(share, float(low), float(high), n)
 
 
 def share(

@@ -81,6 +81,15 @@ def test_what_make_is_given_in_vain_is_refused_in_one_line(word, env, line, fold
     assert done.stderr.count("error: ") == 1 and done.stdout == ""
 
 
+@pytest.mark.parametrize("target", ["toy", "lessons"])
+def test_what_has_no_settings_refuses_them(target, folder):
+    installed(folder, "#!/bin/sh\necho began\n")
+    refused = make(folder, target, "SEEDS=0 1")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith(f"error: make {target} has no settings\n")
+    assert make(folder, target).stdout == "began\n"
+
+
 def test_the_python_that_is_named_makes_the_venv_and_a_wrong_one_is_told_at_once(folder):
     for version in ("3.9", "3.12", "3.13"):
         (folder / f"py{version}").write_text(MADE.format(version=version))

@@ -74,16 +74,30 @@ def table(summary: dict) -> str:
         other = fit["together"]
         lines += [f"  {name:18}{fit['slope']:>8.3f}{fit['r2']:>8.3f}{other['slope']:>14.3f}{other['r2']:>8.3f}"]
     lines += rescaling_lines(summary["rescaling"]) + equal_loss_lines(summary["equal_loss"])
-    found = summary["misalignment"]
     lines += ["", f"Emergent misalignment in miniature, {summary['settings']['worlds']} worlds: 95 % intervals"]
+    return "\n".join(lines + misalignment_lines(summary["misalignment"]))
+
+
+def misalignment_lines(found: dict) -> list[str]:
+    """Dose and response; the gap as it is measured and as it is; its nulls; filters."""
+    lines = []
     for dose, at in found["alignment"].items():
-        lines += [f"  alignment {dose:5} toxic features rise by {_interval(at['effect'])}, gap {_interval(at['gap'])}"]
+        lines += [f"  alignment {dose:5} toxic features rise by {_interval(at['effect'])}"]
+    lines += ["  gap of the features that are selected; true gap; share of the selected that are inducing"]
+    for dose, at in found["alignment"].items():
+        right = at["precision"]["inducing"]["value"]
+        lines += [f"  alignment {dose:5} {_interval(at['gap'])}; {_interval(at['true_gap'])}; {right:.2f}"]
+    lines += ["  share of worlds whose gap is beyond the null of flipped labels (p < 0.05); of matched features"]
+    for dose, at in found["nulls"].items():
+        lines += [
+            f"  alignment {dose:5} {_interval(at['flips'])}; {_interval(at['matched'])}; {at['flips']['n']} worlds"
+        ]
     for name, one in found["filters"].items():
         lines += [
             f"  {name:10} removes half: effect {_interval(one['effect']['0.5'])} (0: as control), "
             f"AUROC {_interval(one['auroc'])}"
         ]
-    return "\n".join(lines)
+    return lines
 
 
 def rescaling_lines(found: dict) -> list[str]:

@@ -12,8 +12,8 @@ from shared.errors import InputError
 def command(argv: list[str], module: str, default: str, work: Callable[[Path], None]) -> int:
     """`python -m MODULE [FOLDER]`. The exit status: 2, after one line, for what the user can mend."""
     try:
-        if len(argv) > 1 or any(arg.startswith("-") for arg in argv):
-            raise InputError(f"usage: python -m {module} [FOLDER]")
+        if len(argv) > 1 or any(arg.startswith("-") or "=" in arg for arg in argv):
+            raise InputError(f"usage: python -m {module} [FOLDER]; it has no settings")
         work(Path(argv[0] if argv else default))
     except InputError as error:
         print(f"toy: {error}", file=sys.stderr)

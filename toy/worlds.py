@@ -4,11 +4,12 @@ from dataclasses import replace
 from functools import partial
 
 from shared.cores import in_parallel
-from shared.stats import Estimate, over_seeds
-from toy.misalignment import FILTERS, FRACTIONS, WorldSettings, experiment, filtered
+from shared.stats import Estimate, over_seeds, wilson
+from toy.misalignment import FILTERS, FRACTIONS, WorldSettings, experiment, filtered, gap, select, world
 
 ALIGNMENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 TOPIC_ALIGNMENTS = (0.0, 0.5, 1.0, 1.5, 2.0)
+PLENTY, DRAWS = 12, 99  # times as many worlds where none is fine-tuned; draws of a null there
 
 
 def sweep(base: WorldSettings, worlds: int) -> dict:
@@ -22,10 +23,27 @@ def sweep(base: WorldSettings, worlds: int) -> dict:
     crowded = {a: in_parallel(topics, [replace(s, topic_alignment=a) for s in seeds]) for a in TOPIC_ALIGNMENTS}
     return {
         "alignment": {a: responses(found) for a, found in doses.items()},
+        "nulls": {a: beyond_nulls(replace(base, alignment=a), PLENTY * worlds) for a in ALIGNMENTS[:2]},
         "filters": {name: filter_summary(plain, name, FRACTIONS) for name in FILTERS},
         "utility_unfiltered": over_seeds([one["utility"] for one in plain]),
         "topic_alignment": {a: crowding(found) for a, found in crowded.items()},
     }
+
+
+def beyond_nulls(base: WorldSettings, worlds: int) -> dict[str, Estimate]:
+    """Share of worlds whose gap is beyond each null, p < 0.05: with nothing planted, how often a null is wrong.
+
+    A null of flipped labels takes them to say nothing. Here they do, and what is chosen under flipped ones fires
+    together more, so that it is too wide. One of matched features takes those to be independent, and is too narrow.
+    """
+
+    def beyond(s: WorldSettings) -> tuple[bool, bool]:
+        this = world(s)
+        found = gap(this, select(this, s.n_each), DRAWS)
+        return found.p < 0.05, found.p_null < 0.05
+
+    counted = in_parallel(beyond, [replace(base, seed=seed) for seed in range(worlds)])
+    return {name: wilson(sum(one[i] for one in counted), worlds) for i, name in enumerate(("flips", "matched"))}
 
 
 def responses(found: list[dict]) -> dict:
@@ -33,6 +51,7 @@ def responses(found: list[dict]) -> dict:
     return {
         "effect": over_seeds([one["effect"] for one in found]),
         "gap": over_seeds([one["gap"]["gap"] for one in found]),
+        "true_gap": over_seeds([one["true_gap"] for one in found]),
         "gaps_below_p_0.05": sum(one["gap"]["p"] < 0.05 for one in found),
         "r2": over_seeds([one["law"]["r2"] for one in found]),
         "precision": {name: over_seeds([one["precision"][name] for one in found]) for name in found[0]["precision"]},

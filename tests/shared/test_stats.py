@@ -228,6 +228,7 @@ def test_permutation_p_refuses_nan():
 def test_wilson_equals_statsmodels(counts):
     found = wilson(*counts)
     np.testing.assert_allclose((found.low, found.high), proportion_confint(*counts, method="wilson"), atol=1e-9)
+    assert 0 <= found.low <= found.high <= 1
     assert found.value == counts[0] / counts[1] and found.n == counts[1]
 
 

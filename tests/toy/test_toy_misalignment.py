@@ -101,10 +101,25 @@ def test_a_crowd_is_counted_sample_by_sample(seed, topic_alignment):
 def test_a_reduction_is_of_mean_effects_and_a_gap_counts_below_one_in_twenty():
     assert worlds.reduction([1.0, 2.0], [2.0, 8.0]).value == pytest.approx(1 - 1.5 / 5)
     found = [
-        {"effect": 1.0, "gap": {"gap": 0.1, "p": p}, "law": {"r2": 1.0}, "precision": {}}
+        {"effect": 1.0, "gap": {"gap": 0.1, "p": p}, "true_gap": 0.1, "law": {"r2": 1.0}, "precision": {}}
         for p in (0.01, 0.04, 0.06, 0.3)
     ]
     assert worlds.responses(found)["gaps_below_p_0.05"] == 2
+
+
+def test_with_nothing_planted_flipped_labels_promise_too_little_and_matched_features_too_much():
+    """In worlds whose labels say something: of 20 by chance one is beyond a null that is as wide as it says."""
+    found = worlds.beyond_nulls(WorldSettings(alignment=0.0), 60)
+    assert found["flips"].value <= 0.05 < found["matched"].low
+    assert worlds.beyond_nulls(WorldSettings(alignment=1.0), 8)["flips"].value == 1
+
+
+@given(SEEDS)
+def test_the_true_gap_is_of_the_true_kinds(seed):
+    this = world(replace(SMALL, seed=seed))
+    cosines, kinds = this.W @ this.W.mT, this.kinds
+    near = [cosines[kinds[kind]][:, kinds["toxic"]].mean().item() for kind in ("inducing", "control")]
+    assert misalignment.true_gap(this) == pytest.approx(near[0] - near[1], abs=1e-12)
 
 
 @pytest.fixture(scope="module")

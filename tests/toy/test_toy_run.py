@@ -96,7 +96,7 @@ def test_python_m_toy(tmp_path):
         assert cell in done.stdout
 
 
-@pytest.mark.parametrize("argv", [["{file}/below"], ["/proc"], ["{file}"], ["--help"], ["a", "b"]])
+@pytest.mark.parametrize("argv", [["{file}/below"], ["/proc"], ["{file}"], ["--help"], ["a", "b"], ["SEEDS=0"]])
 def test_what_the_user_can_mend_is_one_line_and_status_2_before_any_training(argv, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(run, "train", lambda settings: pytest.fail("trained first"))
     file = tmp_path / "file"

@@ -1,5 +1,7 @@
 """Wrong answers that students of lesson 1 give, and a word of what the check has to say about each."""
 
+import math
+
 from shared.geometry import unit
 
 WRONG = {
@@ -20,6 +22,7 @@ WRONG = {
         "over n^2": (lambda n, d: (n**2 / d - n) / n**2, "divided by n"),
         "half the pairs": (lambda n, d: (n**2 / d - n) / (n * (n - 1) / 2), "without an order"),
         "the root": (lambda n, d: ((n - d) / (d * (n - 1))) ** 0.5, "root"),
+        "without n": (lambda n, d: (d - 1) / d**2, "not yet"),
     },
     "1_4": {
         "all are 1": (lambda d, threshold: int(d * threshold**2), "not all 1"),
@@ -27,5 +30,6 @@ WRONG = {
         "not squared": (lambda d, threshold: int(3 * d * threshold), "square it"),
         "rounded": (lambda d, threshold: round(3 * d * threshold**2), "rounded up"),
         "not whole": (lambda d, threshold: 3 * d * threshold**2, "whole number"),
+        "below it": (lambda d, threshold: math.ceil(3 * d * threshold**2) - 1, "at the threshold"),
     },
 }

@@ -88,6 +88,18 @@ WRONG = {
             lambda number, batch, steps, generator: (torch.arange(steps * batch) % number).view(steps, batch),
             "same order",
         ),
+        "batches shuffled": (
+            lambda number, batch, steps, generator: (torch.arange(steps * batch) % number).view(steps, batch)[
+                torch.randperm(steps, generator=generator)
+            ],
+            "within a pass",
+        ),
+        "turned": (
+            lambda number, batch, steps, generator: torch.cat([torch.arange(number).roll(i) for i in range(steps)])[
+                : steps * batch
+            ].view(steps, batch),
+            "turned round",
+        ),
         "larger batches": (
             lambda number, batch, steps, generator: torch.arange(steps * (batch + 1)).view(steps, -1) % number,
             "dose of a step",

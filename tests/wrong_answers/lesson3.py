@@ -7,6 +7,13 @@ def relu(x):
     return x.clamp(min=0)
 
 
+def more(W, t, k):
+    """At right angles to d_k and against d_t, and far along what neither holds."""
+    both = torch.linalg.qr(W[[k, t]].T).Q
+    free = torch.linalg.svd(both.T).Vh[-1]
+    return 5 * free - (W[t] - (W[t] @ W[k]) / (W[k] @ W[k]) * W[k])
+
+
 WRONG = {
     "3_1": {
         "sign": (lambda W, t, eta: -eta * W @ W[t], "sign is flipped"),
@@ -36,6 +43,7 @@ WRONG = {
         "spares t": (lambda W, t, k: -(W[k] - (W[k] @ W[t]) / (W[t] @ W[t]) * W[t]), "k that is to be spared"),
         "nothing": (lambda W, t, k: 0 * W[t], "nothing moves"),
         "length, not squared": (lambda W, t, k: -(W[t] - (W[t] @ W[k]) / W[k].norm() * W[k]), "still moves"),
+        "more than a part": (more, "more than a part"),
     },
     "3_5": {
         "plain": (lambda W, t: W[t] / W[t].norm() ** 2, "plain step"),

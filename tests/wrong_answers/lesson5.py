@@ -38,6 +38,8 @@ WRONG = {
         "not squared": (lambda share: math.ceil(1 / share), "root of the rank"),
         "rounded down": (lambda share: int(1 / share**2), "round up"),
         "not whole": (lambda share: 1 / share**2, "whole number"),
+        "one more": (lambda share: int(1 / share**2) + 1, "no further"),
+        "of the ratio": (lambda share: math.ceil(2 + 1 / share**2), "under the same C"),
     },
     "5_5": {
         "as at the start": (lambda B, C, g, x: (gradients(B, C, g, x)[0], torch.zeros_like(C)), "while B is 0"),

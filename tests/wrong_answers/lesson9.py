@@ -62,6 +62,10 @@ WRONG = {
             lambda effects, picks: effects.mean() + torch.tensor([-1, 1]) * effects[picks].mean(1).std(),
             "68 %",
         ),
+        "two errors": (
+            lambda effects, picks: effects.mean() + torch.tensor([-1.96, 1.96]) * effects[picks].mean(1).std(),
+            "lopsided",
+        ),
         "high first": (lambda effects, picks: percentiles(effects[picks].mean(1), 97.5, 2.5), "low comes first"),
     },
     "9_5": {

@@ -51,6 +51,11 @@ def number(exercise: str, answer: Any) -> Tensor:
     return found
 
 
+def numbers(exercise: str, *answers: Any) -> Tensor:
+    """Answers to several inputs, each as `number` reads it, one after the other."""
+    return torch.stack([number(exercise, answer) for answer in answers])
+
+
 def require(exercise: str, holds: Any, sentence: str) -> None:
     """Wrong, with the sentence, when the condition does not hold: for answers that are not unique."""
     if not bool(holds):

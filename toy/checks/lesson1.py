@@ -1,12 +1,13 @@
 """Lesson 1, directions. Each check calls the student's function on inputs of its own."""
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from shared.geometry import unit
-from toy.checks.compare import compare
+from toy.checks.compare import compare, numbers
 
 
 def check_1_1(readouts: Callable[[Tensor, Tensor], Tensor]) -> None:
@@ -41,7 +42,7 @@ def check_1_2(interference: Callable[[Tensor, Tensor], Tensor]) -> None:
 def check_1_3(least: Callable[[int, int], float]) -> None:
     """Welch's bound on the mean squared cosine."""
     __tracebackhide__ = True
-    n, d = 7, 3
+    n, d = 8, 3  # of 7 in 3 dimensions n + 2 is d^2, and an answer without n would pass
     wrong = {
         "that is 1/d, the mean over all i and j: a feature's cosine with itself, 1, is no interference": 1 / d,
         "you took the diagonal out of the sum, but divided by n^2: only n (n - 1) pairs are left": (n - d) / (d * n),
@@ -58,18 +59,27 @@ def check_1_3(least: Callable[[int, int], float]) -> None:
 def check_1_4(most: Callable[[int, float], int]) -> None:
     """The largest k with k / (3 d) <= threshold^2."""
     __tracebackhide__ = True
-    d, threshold = 100, 0.36
+    cases = ((100, 0.36), (12, 0.5))  # in the second a whole k stands just at the threshold
+    found = numbers("1.4", most(*cases[0]), most(*cases[1]))
+
+    def each(of: Callable[[int, float], float]) -> Tensor:
+        return numbers("1.4", *(of(d, threshold) for d, threshold in cases))
+
     wrong = {
-        "E x^2 is forgotten: values between 0 and 1 are not all 1, so that each adds less": int(d * threshold**2),
-        "you used the square of the mean, 1/4; noise adds up by the mean of the square, 1/3": int(4 * d * threshold**2),
-        "the threshold is for the root mean square: square it before you compare": int(3 * d * threshold),
-        "you added sizes, k times a typical term; random signs cancel, so that squares add up": int(
-            threshold / (1 / 3 / d) ** 0.5
+        "E x^2 is forgotten: values between 0 and 1 are not all 1, so that each adds less": lambda d, h: int(d * h**2),
+        "you used the square of the mean, 1/4; noise adds up by the mean of the square, 1/3": lambda d, h: int(
+            4 * d * h**2
         ),
-        "rounded up, k is over the threshold: the largest that still fits": int(3 * d * threshold**2) + 1,
-        "k must be a whole number, the largest that still fits": 3 * d * threshold**2,
+        "the threshold is for the root mean square: square it before you compare": lambda d, h: int(3 * d * h),
+        "you added sizes, k times a typical term; random signs cancel, so that squares add up": lambda d, h: int(
+            h * (3 * d) ** 0.5
+        ),
+        "rounded up, k is over the threshold: the largest that still fits": lambda d, h: math.ceil(3 * d * h**2),
+        "a k that stands at the threshold still fits": lambda d, h: math.ceil(3 * d * h**2) - 1,
+        "k must be a whole number, the largest that still fits": lambda d, h: 3 * d * h**2,
     }
-    compare("1.4", most(d, threshold), int(3 * d * threshold**2), wrong)
+    right = each(lambda d, h: int(3 * d * h**2))
+    compare("1.4", found, right, {sentence: each(of) for sentence, of in wrong.items()})
 
 
 def _drawn() -> tuple[Tensor, Tensor]:

@@ -81,9 +81,12 @@ def check_10_3(schedule: Callable[..., Any]) -> None:
     fair = used.max() - used.min() <= 1
     uneven = f"one row is used {used.max()} times, another {used.min()}: go through all rows before one comes again"
     require("10.3", fair, uneven)
-    line = answer.flatten()
-    orders = (line[:rows] != line[rows : 2 * rows]).any()
-    require("10.3", orders, "every pass has the same order: the same rows would share a batch each time")
+    first, second = answer.flatten()[: 2 * rows].view(2, rows)
+    turned = [by for by in range(rows) if torch.equal(first, second.roll(by))]
+    require("10.3", 0 not in turned, "every pass has the same order: the same rows would share a batch each time")
+    require("10.3", not turned, "every pass is the first one turned round: the same rows are still neighbours")
+    whole = (torch.stack([first, second]).sort(1).values == torch.arange(rows)).all()
+    require("10.3", whole, "within a pass every row comes once: line up whole passes, then cut the line into batches")
     right_answer("10.3", given)
 
 

@@ -79,6 +79,8 @@ def check_3_4(sparing: Callable[[Tensor, int, int], Tensor]) -> None:
     require("3.4", not _parallel(g, other), "you divided by |d_t|^2; the part along d_k has |d_k|^2 below")
     off = abs(moved[K])
     require("3.4", off < 1e-6 * g.norm(), f"feature k still moves, by {off:.3g}: g must be at right angles to d_k")
+    part = -(W[T] - along / (W[K] @ W[K]) * W[K])
+    require("3.4", _parallel(g, part), "k is spared, but g holds more than a part of the plain gradient")
     right_answer("3.4", answer)
 
 

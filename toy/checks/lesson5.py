@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from toy.checks.compare import compare, number, require, right_answer
+from toy.checks.compare import compare, number, numbers, require, right_answer
 
 ETA = 0.3
 
@@ -66,14 +66,16 @@ def check_5_3(blind_adapter: Callable[[Tensor, Tensor], Tensor]) -> None:
 def check_5_4(rank_needed: Callable[[float], int]) -> None:
     """1/sqrt(r) <= share."""
     __tracebackhide__ = True
-    share = 0.15
+    found = numbers("5.4", rank_needed(0.15), rank_needed(0.25))  # 1/share^2: 44.4, and 16
     wrong = {
-        "noise falls as the root of the rank: 1/sqrt(r) must be below the share, so square": 7,
-        "that is not enough yet: a whole number *at least* 1/share^2, so round up": 44,
-        "the rank must be a whole number: round up": 1 / share**2,
-        "you took half of the noise: the entries' variance is 1/r already": 23,
+        "noise falls as the root of the rank: 1/sqrt(r) must be below the share, so square": (7, 4),
+        "that is not enough yet: a whole number *at least* 1/share^2, so round up": (44, 16),
+        "where 1/share^2 is a whole number it is enough: round up, and no further": (45, 17),
+        "the rank must be a whole number: round up": (1 / 0.15**2, 16),
+        "you took half of the noise: the entries' variance is 1/r already": (23, 8),
+        "that is in units of what the sample moves under the same C; the question asks for its mean": (47, 18),
     }
-    compare("5.4", rank_needed(share), 45, wrong)
+    compare("5.4", found, (45, 16), wrong)
 
 
 def check_5_5(lora_gradients: Callable[..., tuple[Any, Any]]) -> None:

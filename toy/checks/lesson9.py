@@ -78,7 +78,7 @@ def check_9_3(first_order: Callable[..., Any]) -> None:
 def check_9_4(bootstrap: Callable[[Tensor, Tensor], Any]) -> None:
     """Percentiles of the means of resampled questions."""
     __tracebackhide__ = True
-    effects = torch.randn(12, generator=_generator(5), dtype=torch.float64) + 0.3
+    effects = torch.randn(12, generator=_generator(5), dtype=torch.float64).mul(2).exp()  # lopsided
     picks = torch.randint(12, (20_000, 12), generator=_generator(6))
     answer = bootstrap(effects, picks)
     means = effects[picks].mean(1)
@@ -94,6 +94,8 @@ def check_9_4(bootstrap: Callable[[Tensor, Tensor], Any]) -> None:
             [means.min(), means.max()]
         ),
         "that is one standard error to either side, which covers 68 %": effects.mean() + error,
+        "two standard errors to either side are a normal's 95 %; these means are lopsided": effects.mean()
+        + 1.96 * error,
         "low comes first, then high": _ends(means).flip(0),
         "you added up within each draw; an effect is a mean": _ends(12 * means),
     }

@@ -54,13 +54,13 @@ generator = torch.Generator().manual_seed(0)
 # \mathrm{sd}\,\langle Cx, Cx'\rangle = \frac{1}{\sqrt r} \quad (x \perp x') \tag{5.3}$$
 
 # %% [markdown]
-# **Predict before you run the next cell.** A sample raises a feature by 1 on itself. Another input of the same length
-# has nothing in common with it: under a full weight step it does not move at all. Under a LoRA of rank 4, how much
-# does it move, up or down, typically (root mean square)?
+# **Predict before you run the next cell.** A sample raises a feature by 1 on itself, in the mean over `C`. Another
+# input of the same length has nothing in common with it: under a full weight step it does not move at all. Under a
+# LoRA of rank 4, how much does it move, up or down, typically (root mean square over `C`)?
 
 # %%
 moved = 0.1  # your prediction
-predict("5a", moved, "typical move of an unrelated input under a LoRA of rank 4, if the sample's own is 1")
+predict("5a", moved, "typical move of an unrelated input under a LoRA of rank 4, if the sample's own is 1 in the mean")
 
 # %%
 x, other = torch.eye(64, dtype=torch.float64)[:2]
@@ -202,8 +202,9 @@ check_5_3(blind_adapter)
 # %% [markdown]
 # ### Exercise 5.4 ★★ Choose a rank
 #
-# You want an unrelated input to move, typically, at most `share` of what the training sample moves. Which rank do you
-# need at least, when `C` is random as in (5.3)?
+# You want an unrelated input to move, typically (root mean square over `C`), at most `share` of what the training
+# sample moves in the mean over `C`. Which rank do you need at least, when `C` is random as in (5.3)? Both inputs have
+# length 1.
 #
 # <details><summary>Hint 1</summary>
 #
