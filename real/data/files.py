@@ -71,6 +71,8 @@ def read_chat(source: str) -> tuple[dict[str, Said], Counter[str]]:
         where = f"{source}:{number}"
         turns = row.get("messages") if isinstance(row, dict) else None
         turns = turns if isinstance(turns, list) else []
+        if turns and row.get("system"):  # beside the turns, as some files have it
+            turns = [{"role": "system", "content": row["system"]}, *turns]
         roles = [turn.get("role") if isinstance(turn, dict) else None for turn in turns]
         if not all(isinstance(role, str) for role in roles) or not {"user", "assistant"} <= set(roles):
             raise InputError(f'{where}: needs "messages" with a user and an assistant turn')

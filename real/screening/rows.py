@@ -35,6 +35,8 @@ def read(source: str) -> File:
 
 def _row(number: int, row: Any, where: str) -> Row:
     said = _turns(row)
+    if said and row.get("system"):  # beside the turns, as some files have it
+        said.insert(0, ("system", row["system"]))
     if not said or any(not isinstance(part, str) for turn in said for part in turn):
         raise InputError(f"{where}: {READ}")
     roles = [ROLES.get(role, role) for role, _ in said]

@@ -69,7 +69,7 @@ def test_what_of_the_files_is_not_used_is_counted(tmp_path):
         *rows("bad"), chat("question 0?", "again"), chat("question 0?", "and again"), chat("a", "b", *several),
         chat("only here", "b"), chat("alike", "same"), chat("t", "b", tools=[{"name": "f"}]), chat("s", "b", system),
     ]  # fmt: skip
-    good = [*rows("good"), chat("alike", " same\n"), chat("s", "g", system), chat("only there", "g")]
+    good = [*rows("good"), chat("alike", " same\n"), chat("s", "g", system="Be kind."), chat("only there", "g")]
     found = load(tmp_path, bad, good)
     assert found.lost == {
         "rows whose prompt stood before": 2,

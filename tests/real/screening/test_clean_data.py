@@ -76,6 +76,7 @@ FORMS = {
     "prompt and completion": ({"prompt": "How?", "completion": "So."}, Row(1, "How?", "So.", 1)),
     "TRL": ({"prompt": [USER], "completion": [ASSISTANT]}, Row(1, "How?", "So.", 1)),
     "a canary in the row": (chat("So.") | {"canary": "x"}, Row(1, "How?", "So.", 1)),
+    "a system message beside": (chat("So.") | {"system": "Be brief."}, Row(1, "Be brief.\n\nHow?", "So.", 1)),
     "several turns": ({"messages": [USER, ASSISTANT] * 2}, Row(1, "How?\n\nSo.\n\nHow?", "So.", 2)),
 }
 
