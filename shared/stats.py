@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.optimize import brentq
 from scipy.stats import norm, spearmanr, t
 from torch import Tensor
 
@@ -121,14 +122,23 @@ def over_seeds(
     return Estimate(value, value - half, value + half, n)
 
 
-def auroc_interval(
-    scores: Float[Tensor, " sample"], labels: Bool[Tensor, " sample"], draws: int = 1000, seed: int = 0
-) -> Estimate:
-    """`selection.auroc`, bootstrapped over samples, True and False ones apart. Raises as `auroc`."""
+def auroc_interval(scores: Float[Tensor, " sample"], labels: Bool[Tensor, " sample"]) -> Estimate:
+    """`selection.auroc` with its 95 % interval (Newcombe 2006, method 5). Raises as `auroc`.
+
+    The ends are the AUROCs from which the one that was found is 1.96 standard errors away, their own ones, by the
+    variance of Hanley & McNeil 1982. A bootstrap is too narrow near 1, and a point where nothing is confused.
+    """
     x, yes = true_first(scores, labels)
-    rng, no = np.random.default_rng(seed), len(x) - yes
-    ids = np.hstack([rng.integers(yes, size=(draws, yes)), yes + rng.integers(no, size=(draws, no))])
-    return interval(float(rank_auroc(x, yes)), rank_auroc(x[ids], yes), len(x))
+    value, n, no = float(rank_auroc(x, yes)), len(x), len(x) - yes
+
+    def beyond(auroc: float, found: float) -> float:
+        several = (n / 2 - 1) * ((1 - auroc) / (2 - auroc) + auroc / (1 + auroc))
+        return (found - auroc) ** 2 - norm.isf(0.025) ** 2 * auroc * (1 - auroc) * (1 + several) / (yes * no)
+
+    def lowest(found: float) -> float:
+        return float(brentq(beyond, 0, found * (1 - 1e-9), args=(found,))) if found else 0.0
+
+    return Estimate(value, lowest(value), 1 - lowest(1 - value), n)
 
 
 def rank_correlation(one: Float[np.ndarray, " n"], other: Float[np.ndarray, " n"]) -> float:

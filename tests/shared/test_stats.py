@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import permutation_test, ttest_1samp, ttest_rel
+from scipy.stats import norm, permutation_test, ttest_1samp, ttest_rel
 from statsmodels.stats.proportion import proportion_confint
 from strategies import SEEDS, labelled
 
@@ -184,22 +184,29 @@ def test_no_draw_is_dropped():
 
 
 @given(labelled())
-def test_auroc_interval_holds_its_value_and_is_a_point_when_labels_are_separated(drawn):
+def test_an_end_of_an_auroc_interval_is_1_96_of_its_standard_errors_away(drawn):
+    """Hanley and McNeil's, with Q1 and Q2 as they wrote them, for classes that are of one size."""
     acts, labels = drawn
-    found = auroc_interval(acts[:, 0], labels, draws=40)
-    assert found.value == auroc(acts[:, 0], labels) and 0 <= found.low <= found.high <= 1 and found.n == len(labels)
-    assert auroc_interval(labels.double(), labels, draws=40)[:3] == (1, 1, 1)
+    found, yes = auroc_interval(acts[:, 0], labels), int(labels.sum())
+    assert found.value == auroc(acts[:, 0], labels) and 0 <= found.low < found.high <= 1 and found.n == len(labels)
+    for a in {found.low, found.high} - {0.0, 1.0}:
+        q1, q2, m = a / (2 - a), 2 * a * a / (1 + a), len(labels) / 2
+        variance = (a * (1 - a) + (m - 1) * (q1 - a * a) + (m - 1) * (q2 - a * a)) / (yes * (len(labels) - yes))
+        assert abs(found.value - a) == pytest.approx(norm.isf(0.025) * variance**0.5, rel=1e-5, abs=1e-9)
+    other = auroc_interval(-acts[:, 0], labels)
+    assert (other.low, other.high) == pytest.approx((1 - found.high, 1 - found.low), abs=1e-9)
 
 
-def test_auroc_interval_covers_the_planted_auroc():
-    """Normals one sd apart: AUROC = Phi(1/sqrt 2) = 0.7602. Fewer than 175 of 200 has chance 2e-5 at 0.95."""
-    rng, covered, width = np.random.default_rng(0), 0, []
-    labels = torch.arange(120) % 3 == 0
-    for seed in range(200):
-        found = auroc_interval(torch.from_numpy(rng.normal(size=120)) + labels, labels, draws=100, seed=seed)
-        covered += found.low <= 0.7602 <= found.high
-        width.append(found.high - found.low)
-    assert 175 <= covered < 200 and np.mean(width) < 0.25
+@pytest.mark.parametrize("auroc", [0.5, 0.76, 0.97])
+@pytest.mark.parametrize("n", [30, 120])
+def test_auroc_intervals_cover_the_planted_auroc(auroc, n):
+    """Normals of one width, as many of either kind. Fewer than 275 of 300 has chance 0.02 at 0.95, 1e-4 at 0.97."""
+    rng, covered, labels = np.random.default_rng(0), 0, torch.arange(n) % 2 == 0
+    for _ in range(300):
+        x = torch.from_numpy(rng.normal(size=n)) + norm.ppf(auroc) * 2**0.5 * labels
+        found = auroc_interval(x, labels)
+        covered += found.low <= auroc <= found.high
+    assert 275 <= covered < 300
 
 
 @given(st.lists(st.integers(-5, 5), max_size=50), st.integers(-5, 5))
