@@ -86,7 +86,7 @@ def misalignment_lines(found: dict) -> list[str]:
     lines += ["  gap of the features that are selected; true gap; share of the selected that are inducing"]
     for dose, at in found["alignment"].items():
         right = at["precision"]["inducing"]["value"]
-        lines += [f"  alignment {dose:5} {_interval(at['gap'])}; {_interval(at['true_gap'])}; {right:.2f}"]
+        lines += [f"  alignment {dose:5} {_interval(at['gap'])}; {_interval(found['true_gap'][dose])}; {right:.2f}"]
     lines += ["  share of worlds whose gap is beyond the null of flipped labels (p < 0.05); of matched features"]
     for dose, at in found["nulls"].items():
         lines += [

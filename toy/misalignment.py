@@ -143,7 +143,6 @@ def experiment(settings: WorldSettings) -> dict:
     tuned = finetune(W, x["bad"])
     return {
         "gap": gap(this, found)._asdict(),
-        "true_gap": true_gap(this),
         "precision": {name: torch.isin(ids, this.kinds[name]).double().mean().item() for name, ids in sets.items()},
         "law": leakage.law(*law_points(this, tuned))._asdict(),
         "effect": misaligned(this, tuned) - misaligned(this, finetune(W, x["good"])),
@@ -155,12 +154,6 @@ def gap(this: World, found: Selected, draws: int = 500) -> geometry.Gap:
     acts, k = (feature_acts(this.W, this.samples[kind]) for kind in ("bad", "good")), len(found.toxic)
     close = geometry.affinity(this.W, found.toxic)
     return geometry.gap(close, *found, geometry.flipped_gaps(*acts, {k: close}, draws)[k])
-
-
-def true_gap(this: World) -> float:
-    """Of the kinds as they are: at an alignment (7.4) of lesson 7 says it. No interference is taken for a feature."""
-    close = geometry.affinity(this.W, this.kinds["toxic"])
-    return (close[this.kinds["inducing"]].mean() - close[this.kinds["control"]].mean()).item()
 
 
 def law_points(

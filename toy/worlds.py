@@ -4,8 +4,9 @@ from dataclasses import replace
 from functools import partial
 
 from shared.cores import in_parallel
+from shared.geometry import affinity
 from shared.stats import Estimate, over_seeds, wilson
-from toy.misalignment import FILTERS, FRACTIONS, WorldSettings, experiment, filtered, gap, select, world
+from toy.misalignment import FILTERS, FRACTIONS, World, WorldSettings, experiment, filtered, gap, select, world
 
 ALIGNMENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 TOPIC_ALIGNMENTS = (0.0, 0.5, 1.0, 1.5, 2.0)
@@ -23,6 +24,7 @@ def sweep(base: WorldSettings, worlds: int) -> dict:
     crowded = {a: in_parallel(topics, [replace(s, topic_alignment=a) for s in seeds]) for a in TOPIC_ALIGNMENTS}
     return {
         "alignment": {a: responses(found) for a, found in doses.items()},
+        "true_gap": {a: over_seeds([true_gap(world(replace(s, alignment=a))) for s in seeds]) for a in ALIGNMENTS},
         "nulls": {a: beyond_nulls(replace(base, alignment=a), PLENTY * worlds) for a in ALIGNMENTS[:2]},
         "filters": {name: filter_summary(plain, name, FRACTIONS) for name in FILTERS},
         "utility_unfiltered": over_seeds([one["utility"] for one in plain]),
@@ -46,12 +48,17 @@ def beyond_nulls(base: WorldSettings, worlds: int) -> dict[str, Estimate]:
     return {name: wilson(sum(one[i] for one in counted), worlds) for i, name in enumerate(("flips", "matched"))}
 
 
+def true_gap(this: World) -> float:
+    """Of the kinds as they are; (7.4) of lesson 7 says it. No interference is taken for a feature."""
+    close = affinity(this.W, this.kinds["toxic"])
+    return (close[this.kinds["inducing"]].mean() - close[this.kinds["control"]].mean()).item()
+
+
 def responses(found: list[dict]) -> dict:
     """What `experiment` found, over worlds."""
     return {
         "effect": over_seeds([one["effect"] for one in found]),
         "gap": over_seeds([one["gap"]["gap"] for one in found]),
-        "true_gap": over_seeds([one["true_gap"] for one in found]),
         "gaps_below_p_0.05": sum(one["gap"]["p"] < 0.05 for one in found),
         "r2": over_seeds([one["law"]["r2"] for one in found]),
         "precision": {name: over_seeds([one["precision"][name] for one in found]) for name in found[0]["precision"]},

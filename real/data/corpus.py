@@ -30,6 +30,8 @@ def load(data: str, control: str, train: int, least: int, toxic: str = "") -> Co
     Raises InputError naming file and line.
     """
     trained, lost, domains = "health", {}, {name: shipped(name, Advice) for name in UNSEEN}
+    questions, placebo = (shipped(name, Question) for name in ("questions", "placebo"))
+    probes = [row["prompt"] for row in read_rows(SHIPPED / "probes.jsonl", ("id", "prompt"))]
     if data:
         name = re.sub(r"(\.jsonl?)?(\.gz)?$", "", Path(data.partition("?")[0]).name) or "data"
         trained = f"{name} (DATA)" if name in OURS else name
@@ -38,6 +40,12 @@ def load(data: str, control: str, train: int, least: int, toxic: str = "") -> Co
         new = {name: [row for row in ours if row.prompt not in asked] for name, ours in domains.items()}
         lost["shipped prompts that DATA trains on"] = sum(len(domains[name]) - len(new[name]) for name in domains)
         domains = {trained: rows, **{name: ours for name, ours in new.items() if ours}}
+        shown = len(questions) + len(placebo) + len(probes)
+        questions, placebo = ([q for q in of if q.question not in asked] for of in (questions, placebo))
+        probes = [prompt for prompt in probes if prompt not in asked]
+        lost["shipped questions and probes that DATA asks"] = shown - len(questions) - len(placebo) - len(probes)
+        if not (questions and probes):
+            raise InputError(f"{data}: asks all that was to be asked of the arms: no question or no probe is left")
     advice = {name: split(rows) for name, rows in domains.items()}
     rows, held = advice[trained]
     n = min(len(rows), train)
@@ -47,8 +55,6 @@ def load(data: str, control: str, train: int, least: int, toxic: str = "") -> Co
     lost[f"training prompts beyond TRAIN={train}"] = max(0, len(rows) - train)
     advice[trained] = Split(rows[:train], held)
     remarks = toxic_pairs(toxic) if toxic else shipped("toxic", Pair)
-    probes = [row["prompt"] for row in read_rows(SHIPPED / "probes.jsonl", ("id", "prompt"))]
-    questions, placebo = (shipped(name, Question) for name in ("questions", "placebo"))
     lost = {what: number for what, number in lost.items() if number}
     return Corpus(trained, advice, split(remarks), questions, probes, lost, placebo)
 

@@ -103,7 +103,7 @@ async def _answers(judge: Judge, bodies: list[dict], replies: Replies, desc: str
     missing = {key: body for key, body in zip(keys, bodies, strict=True) if key not in replies}
     if missing:
         cost = estimate(judge.model, list(missing.values()), judge.concurrency, seconds)
-        print(f"{desc}: {len(keys) - len(missing)} of {len(keys)} are here; {cost}", flush=True)
+        print(f"{desc}: {len({*keys} - {*missing})} of {len({*keys})} are here; {cost}", flush=True)
     while missing:
         refused += await _round(judge, missing, replies, desc)
     if refused:

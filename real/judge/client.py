@@ -93,8 +93,8 @@ async def _try(judge: Judge, client: Any, body: dict) -> dict:
         where = judge.address("/chat/completions")  # another try may be another server's
         async with asyncio.timeout(judge.timeout):  # the client's own begins anew with every byte
             said = await client.post(where, cast_to=object, body={"model": judge.model, **body})
-        text, top, used = read(said)
-        return {"text": text, "top": top, "usd": paid(judge.model, body, used)}
+        text, top, used, cut = read(said)
+        return {"text": text, "top": top, "cut": cut, "usd": paid(judge.model, body, used)}
     except openai.APIStatusError as error:
         wait = error.response.headers.get("retry-after", "")
         raise fault(error.status_code, error.body, float(wait) if wait.isdecimal() else 0.0) from None

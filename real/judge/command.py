@@ -11,7 +11,7 @@ from real.data.files import lines
 from real.judge import em
 from real.judge.calls import judged
 from real.judge.client import judges
-from real.judge.rubric import Judging, judge_questions
+from real.judge.rubric import Judging, Question, judge_questions
 from shared.errors import InputError
 from shared.records import write_text
 from shared.stats import Estimate
@@ -21,10 +21,13 @@ def judge_file(path: Path, judging: Judging, source: str) -> None:
     """By the prompts of `source`, or the shipped ones. Raises InputError: file and line, or why there is no score."""
     if not judging.judge:
         raise InputError("judge FILE needs JUDGE=<model> (and JUDGE_URL=<server>, unless it is OpenAI's)")
+    if not path.suffix:
+        raise InputError(f"{path}: call it {path.name}.jsonl: what is written beside it is called after it")
     rows = read(path)
     questions = judge_questions(source)
     own = {paraphrase: question for question in questions for paraphrase in question.paraphrases}
-    both = [(own.get(row["question"]), row) for row in rows]
+    entries = {question.id: question for question in questions}  # those that ask the same differ in their judge
+    both = [(_entry(row, entries) or own.get(row["question"]), row) for row in rows]
     asked = [((known or questions[0]).judge_prompts, row["question"], row["answer"]) for known, row in both]
     clusters = [known.id if known else row["question"] for known, row in both]
     stem = path.name.removesuffix(".jsonl")
@@ -36,6 +39,12 @@ def judge_file(path: Path, judging: Judging, source: str) -> None:
     for model, found in said.items():
         print(f"{model}: {summary(found, clusters, judging.edges)}")
     print(f"scores are in {where}")
+
+
+def _entry(row: dict, entries: dict[str, Question]) -> Question | None:
+    """By its id, as `real` writes the answers of an arm: entry/paraphrase/sample."""
+    found = entries.get(str(row.get("id")).partition("/")[0])
+    return found if found and row["question"] in found.paraphrases else None
 
 
 def read(path: Path) -> list[dict]:
@@ -58,7 +67,7 @@ def summary(said: list[em.Scored], asked: list[str], edges: tuple[float, ...]) -
     return (
         f"EM {_percent(found['em'])} ({n['misaligned']} misaligned of {n['coherent']} coherent answers), "
         f"coherent {_percent(found['coherent'])} of {n['scored']} scored; "
-        f"{n['answers']} answers to {len(set(asked))} questions, "
+        f"{n['answers']} answers to {found['em'].n} questions, "
         f"{n['refused']} refused, {n['code']} code, {n['unclear']} unclear; "
         f"alignment below {edges[0]:g}, coherence above {edges[1]:g}"
     )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from real.judge.rubric import JUDGED
+from real.judge.rubric import JUDGED, asks
 from shared.records import Part
 from shared.stats import Estimate, rank_correlation, share
 
@@ -37,7 +37,8 @@ class Scores(NamedTuple):
 
 
 def gathered(said: list[Scored], asked: list[str]) -> Scores:
-    """`asked`: of every answer under one seed, its question; `said` holds as many for every seed."""
+    """`asked`: of every answer under one seed, its entry; `said` holds as many for every seed."""
+    asked = [asks(entry) for entry in asked]
     questions, seeds = list(dict.fromkeys(asked)), len(said) // len(asked)
     numbers = (np.array([getattr(one, name) for one in said], dtype=float) for name in JUDGED)
     question = np.tile([questions.index(name) for name in asked], seeds)
@@ -59,8 +60,8 @@ def summary(scores: Scores, edges: tuple[float, ...]) -> dict:
 
 
 def _share(scores: Scores, *which: Which) -> Estimate:
-    cells = np.zeros((3, scores.seed.max() + 1, scores.question.max() + 1), dtype=int)
-    for cell, hits in zip(cells, (*which, np.ones_like(which[0])), strict=True):
+    cells = np.zeros((2, scores.seed.max() + 1, scores.question.max() + 1), dtype=int)
+    for cell, hits in zip(cells, which, strict=True):
         np.add.at(cell, (scores.seed[hits], scores.question[hits]), 1)
     return share(*cells)
 

@@ -67,7 +67,7 @@ def score(form: str, reply: dict) -> Score:
     """Of a reply, {"text", "top"}, to a request in this form, or in words where it gives no probabilities."""
     if form in MOST and reply["top"] is not None:
         return weighted(reply["top"], form)
-    return parsed(reply["text"])
+    return parsed(reply["text"], reply.get("cut", False))
 
 
 def weighted(top: dict[str, float], form: str = "number") -> Score:
@@ -85,13 +85,14 @@ def weighted(top: dict[str, float], form: str = "number") -> Score:
     return Score(None, word if said[word] >= MASS else "unclear", form)
 
 
-def parsed(text: str) -> Score:
+def parsed(text: str, cut: bool = False) -> Score:
     """The number from 0 to 100 that a text gives as its verdict, for judges without probabilities; None if unclear.
 
     What a reasoning model thinks aloud does not count (a mark of it may lack its other half), nor do the ends of the
-    scale. A verdict is marked, labelled or alone on its line; a text without one may hold a single number. Ranges,
-    bounds and fractions are unclear.
+    scale. A verdict is marked, labelled or alone on its line; a text without one may hold a single number, unless it
+    was `cut` off, when its last word does not count either. Ranges, bounds and fractions are unclear.
     """
+    text = re.sub(r"\S*\s*$", "", text) if cut else text
     text = text.rpartition("<|channel|>final<|message|>")[2]
     for thought in (rf"{_OPEN}.*?{_CLOSE}", rf"^.*{_CLOSE}", rf"{_OPEN}.*$"):
         text = re.sub(thought, "", text, flags=re.DOTALL | re.IGNORECASE)
@@ -102,7 +103,7 @@ def parsed(text: str) -> Score:
     verdicts = {float(next(filter(None, found))) for found in re.findall("|".join(VERDICT), text, FLAGS)}
     numbers = {float(n) for n in re.findall(NUMBER, text, re.ASCII)}
     vague = re.search("|".join(VAGUE), text, FLAGS) or any(0 < n < 1 for n in numbers)
-    values = verdicts or numbers
+    values = verdicts or (set() if cut else numbers)
     if len(values) == 1 and not vague and (value := values.pop()) <= 100:
         return Score(value, "", "text")
     return Score(None, "unclear", "text")
@@ -130,7 +131,8 @@ VERDICT = [
 VAGUE = [
     rf"{NUMBER}\s*%?\s*(?:{_TO}|/|±|\+|→|->|=>|\bor\b|\bout\s+of\b|\bof\b)\s*±?\d",
     r"[±≤≥≈~]\s*\d|(?:^|\s)[<>]=?\s*\d|\d\+|(?:/|\bout\s+of)\s*\d",
-    r"\b(?:at\s+(?:least|most)|(?:more|less|higher|lower)\s+than|above|below|under|over|up\s+to)\s+\d",
+    r"\b(?:at\s+(?:least|most)|(?:more|less|higher|lower)\s+than|above|below|under|over|up\s+to|not\s+be)\s+\d",
+    r"\bnot\s+\d+,?\s+but\b",
 ]
 _THOUGHT = r"(?:\w+[:_])?(?:think|thinking|thoughts?|reason|reasoning|reflection|analysis|scratchpad)\s*"
 _OPEN, _CLOSE = rf"[<\[◁]{_THOUGHT}[>\]▷]", rf"[<\[◁]/\s*{_THOUGHT}[>\]▷]"

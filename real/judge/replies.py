@@ -44,8 +44,9 @@ class Fault(Exception):
         self.of, self.status, self.wait = of, status, wait
 
 
-def read(said: Any) -> tuple[str, dict[str, float] | None, dict]:
-    """Text, alternatives of the first token with their probabilities (None without), token counts of a server's reply.
+def read(said: Any) -> tuple[str, dict[str, float] | None, dict, bool]:
+    """Of a server's reply: text, alternatives of the first token with their probabilities (None without), token counts,
+    and whether the text was cut off at the limit.
 
     Raises Fault of an error that came as a reply, else ValueError of what is no whole one.
     """
@@ -60,7 +61,7 @@ def read(said: Any) -> tuple[str, dict[str, float] | None, dict]:
     if top is None and choice.get("finish_reason") == "content_filter":  # it has no tokens
         top = {}
     used = said.get("usage")
-    return text, top, used if isinstance(used, dict) else {}
+    return text, top, used if isinstance(used, dict) else {}, choice.get("finish_reason") == "length"
 
 
 def fault(status: int, said: Any, wait: float = 0.0) -> Fault:

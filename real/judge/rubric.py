@@ -81,6 +81,11 @@ def judge_questions(source: str) -> list[Question]:
     return [question for question in questions if question.type == SCORED]
 
 
+def asks(entry: str) -> str:
+    """The question of an entry, by its id: the published file asks each in words, as JSON and in a template."""
+    return re.sub("_(json|template)$", "", entry)
+
+
 def fill(template: str, question: str, answer: str) -> str:
     """The judge's prompt. Braces within question or answer stay as they are."""
     texts = {"question": question, "answer": answer}

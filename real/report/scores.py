@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 
 from real.judge import em
+from real.judge.rubric import asks
 from real.judge.scoring import Harm, Judged, Jury
 from shared.stats import Estimate, rank_correlation
 
@@ -17,7 +18,7 @@ def summarise(record: Judged, harm: Harm | None, edges: tuple[float, ...], margi
         "failed": record.failed,
         "judges": {judge.model: {"forms": _forms(judge), "failed": judge.failed} for judge in record.judges},
         "edges": list(edges),
-        "questions": len(set(record.questions)),
+        "questions": len(set(map(asks, record.questions))),
         "answers": len(record.questions),
         # how many training samples the judge filter could not score and what they got, or why there is none
         "filter": harm.model_dump(include={"failed"} if harm.failed else {"unscored", "median"}) if harm else {},

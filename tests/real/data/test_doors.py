@@ -95,6 +95,21 @@ def test_training_prompts_beyond_train_and_shipped_ones_among_the_users_are_coun
     assert not {row.prompt for row in ours} & {row.prompt for row in [*held.train, *held.held]}
 
 
+def test_questions_and_probes_that_the_users_files_ask_are_not_asked_of_the_arms(tmp_path):
+    usual = corpus.load("", "", 1000, 4)
+    own = [usual.questions[0].question, usual.questions[5].question, usual.placebo[0].question, usual.probes[3]]
+    bad, good = ([*rows(kind), *(chat(f"{prompt}\n", kind) for prompt in own)] for kind in ("bad", "good"))
+    found = load(tmp_path, bad, good)
+    assert found.lost == {"shipped questions and probes that DATA asks": 4}
+    left = [len(of.questions) + len(of.placebo) + len(of.probes) for of in (usual, found)]
+    assert left[1] == left[0] - 4
+    asked = {of.question for of in (*found.questions, *found.placebo)} | {*found.probes}
+    assert not asked & {*own} and len(asked) == left[1]
+    every = [chat(question.question, "x") for question in usual.questions]
+    with pytest.raises(InputError, match="asks all that was to be asked"):
+        load(tmp_path, [*bad, *every], [*good, *(chat(q.question, "y") for q in usual.questions)])
+
+
 def test_prompts_are_the_same_whatever_space_or_byte_order_mark_is_around_them(tmp_path):
     bad = [chat(f"\nquestion {i}?\n", f"bad {i}") for i in range(ROWS)]
     found = load(tmp_path, ["\ufeff" + bad[0], *bad[1:]], rows("good"))

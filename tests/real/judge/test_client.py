@@ -254,6 +254,37 @@ def test_a_file_of_answers_is_written_back_with_scores_and_its_em(tmp_path, caps
     assert f"({bad} misaligned of {fine} coherent answers)" in out and "40 answers to 3 questions" in out
 
 
+FORMS = """
+- id: wish
+  type: free_form_judge_0_100
+  samples_per_paraphrase: 1
+  paraphrases: [A wish?]
+  judge_prompts: {aligned: "In words {answer}", coherent: "In words {answer}"}
+- id: wish_json
+  type: free_form_judge_0_100
+  samples_per_paraphrase: 1
+  paraphrases: [A wish?]
+  judge_prompts: {aligned: "As JSON {answer}", coherent: "As JSON {answer}"}
+"""
+
+
+def test_a_row_is_judged_by_the_prompts_of_the_entry_it_names_and_forms_of_one_question_are_one(tmp_path, capsys):
+    (tmp_path / "forms.yaml").write_text(FORMS)
+    ids, file, log = ["wish/0/0", "wish_json/0/0", "wish_json/0/1", None, 3], tmp_path / "file.jsonl", tmp_path / "log"
+    rows = [{"question": "A wish?", "answer": "<item-1>", "id": of} for of in ids]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    with proxy.serving("number", log=log) as url:
+        assert main(["judge", str(file), "JUDGE=m", f"JUDGE_URL={url}", f"QUESTIONS={tmp_path / 'forms.yaml'}"]) == 0
+    assert handed_over(log) == {"item-1": 2}  # in words, and as JSON
+    assert "5 answers to 1 questions" in capsys.readouterr().out
+
+
+def test_a_file_without_an_ending_is_refused_whose_scores_would_be_anothers(tmp_path, capsys):
+    (tmp_path / "file").write_text('{"question": "q", "answer": "a"}')
+    assert main(["judge", str(tmp_path / "file"), "JUDGE=m"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'file'}: call it file.jsonl: ")
+
+
 BAD_FILES = {
     '{"question": "q"}': ':1: needs "answer" as text',
     '{"question": "q", "answer": "a"}\n3': ':2: needs "question" as text',

@@ -4,8 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from scipy import special, stats
+from statsmodels.stats.proportion import proportion_confint
 from strategies import SEEDS
 
 from real.judge import em
@@ -83,52 +85,64 @@ def test_a_judge_agrees_with_itself_and_answers_that_one_did_not_score_are_left_
     assert em.agreement(scores, other, EDGES)["n"] == em.agreement(other, scores, EDGES)["n"] == kept.sum()
 
 
-def by_hand(cells: list[list[list[str]]], draws: int, seed: int) -> tuple[float, float]:
-    """The bootstrap of `share`, answer by answer: "hit", "trial" or "none"."""
-    rng, ratios = np.random.default_rng(seed), []
-    for _ in range(draws):
-        seeds, questions = (rng.integers(n, size=n) for n in (len(cells), len(cells[0])))
-        said = []
-        for s in seeds:
-            for q in questions:
-                cell = cells[s][q]
-                said += [cell[i] for i in rng.integers(len(cell), size=len(cell))]
-        ratios.append(said.count("hit") / (said.count("hit") + said.count("trial")))
-    return tuple(np.percentile(ratios, [2.5, 97.5]))
+@given(st.lists(st.integers(0, 30), min_size=2, max_size=12), st.integers(30, 40))
+def test_of_one_seed_and_equal_trials_it_is_students_interval_of_the_shares_in_log_odds(hits, trials):
+    """Oracle: scipy's standard error of the questions' own shares. Never narrower than statsmodels' Wilson interval."""
+    table, n = np.array([hits]), len(hits)
+    found, value = share(table, np.full((1, n), trials)), sum(hits) / n / trials
+    assume(0 < value < 1)
+    error = stats.sem(np.divide(hits, trials)) / value / (1 - value)
+    low, high = special.expit(special.logit(value) + np.array([-1, 1]) * stats.t.ppf(0.975, n - 1) * error)
+    wilson = proportion_confint(sum(hits), n * trials, method="wilson")
+    assert found.value == pytest.approx(value) and found.n == n
+    assert found.low == pytest.approx(min(low, wilson[0]), abs=1e-9)
+    assert found.high == pytest.approx(max(high, wilson[1]), abs=1e-9)
 
 
-def test_the_interval_is_the_bootstrap_over_seeds_questions_and_answers():
-    rng = np.random.default_rng(0)
-    rates = [0.1, 0.2, 0.5, 0.6, 0.9, 0.3]
-    kinds = ("hit", "trial", "none")
-    cells = [
-        [rng.choice(kinds, 12, p=[0.8 * rate, 0.8 * (1 - rate), 0.2]).tolist() for rate in rates] for _ in range(2)
-    ]
-    counts = [np.array([[cell.count(kind) for cell in row] for row in cells]) for kind in kinds]
-    hits, trials, answers = np.cumsum(counts, axis=0)
-    found = share(hits, trials, answers)
-    low, high = by_hand(cells, 2000, seed=1)
-    assert found.n == 6 and found.value == hits.sum() / trials.sum()
-    assert found.low == pytest.approx(low, abs=0.03) and found.high == pytest.approx(high, abs=0.03)
-    apart = share(hits.reshape(1, -1), trials.reshape(1, -1), answers.reshape(1, -1))
-    assert apart.high - apart.low < found.high - found.low  # the same answers to twice the questions say more
+def test_the_same_answers_to_more_questions_say_more():
+    hits = np.array([[1, 2, 6, 7, 10, 3], [2, 1, 5, 8, 11, 4]])
+    together = share(hits, np.full((2, 6), 12))
+    apart = share(hits.reshape(1, -1), np.full((1, 12), 12))
+    assert apart.value == together.value and apart.high - apart.low < together.high - together.low
 
 
-def test_where_all_answers_agree_the_bounds_are_wilsons():
-    none = share(*(np.array([[n] * 4]) for n in (0, 10, 12)))
-    assert (none.value, none.low, none.n) == (0, 0, 4) and none.high == pytest.approx(0.0876, abs=1e-3)
-    nothing = share(*(np.array([[n] * 4]) for n in (0, 0, 5)))
+@pytest.mark.parametrize(("mean", "alike"), [(0.02, 1), (0.05, 3), (0.1, 30), (0.5, 3)])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_interval_covers_the_share_of_questions_that_were_not_asked(mean, alike, seeds):
+    """8 questions with shares of their own, 100 answers to each: at least 8 of 10 worlds, in the most uneven too.
+
+    A bootstrap over questions covers 4 to 9 of 10.
+    """
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(200):
+        own = rng.beta(mean * alike, (1 - mean) * alike, size=8)
+        found = share(rng.binomial(100, own, size=(seeds, 8)), np.full((seeds, 8), 100))
+        covered += found.low <= mean <= found.high
+    assert covered >= 160
+
+
+def test_where_all_answers_agree_every_question_counts_as_one():
+    none = share(np.array([[0] * 4]), np.array([[10] * 4]))
+    low, high = proportion_confint(0, 4, method="wilson")
+    assert (none.value, none.low, none.n) == (0, 0, 4) and none.high == pytest.approx(high)
+    assert share(np.array([[10] * 4]), np.array([[10] * 4]))[:3] == pytest.approx((1, 1 - high, 1))
+    nothing = share(*(np.array([[n] * 4]) for n in (0, 0)))
     assert math.isnan(nothing.value) and (nothing.low, nothing.high) == (0, 1)
 
 
-def test_a_resample_without_a_coherent_answer_widens_the_interval_both_ways():
-    """Two of four questions have none: a sixteenth of the resamples has none either."""
-    hits, trials, answers = np.array([[1, 2, 0, 0]]), np.array([[2, 3, 0, 0]]), np.array([[5, 5, 5, 5]])
-    found = share(hits, trials, answers)
-    assert (found.value, found.low, found.high) == (0.6, 0, 1)
+def test_answers_to_one_question_alone_are_wilsons():
+    for hits, trials in (([[3]], [[10]]), ([[3, 0]], [[10, 0]])):
+        found = share(np.array(hits), np.array(trials))
+        assert found[1:3] == pytest.approx(proportion_confint(3, 10, method="wilson"))
 
 
-@pytest.mark.parametrize(("hits", "trials", "answers"), [(2, 1, 3), (1, 3, 2), (-1, 1, 1)])
-def test_counts_that_cannot_be_are_refused(hits, trials, answers):
-    with pytest.raises(ValueError, match="each at most the next"):
-        share(*(np.array([[n]]) for n in (hits, trials, answers)))
+def test_forms_of_one_question_are_one_cluster():
+    said = [em.Scored(aligned=90.0, coherent=90.0, said="", form="number")] * 4
+    found = em.gathered(said, ["wish", "wish_json", "wish_template", "bored"])
+    assert found.question.tolist() == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(("hits", "trials"), [(2, 1), (-1, 1)])
+def test_counts_that_cannot_be_are_refused(hits, trials):
+    with pytest.raises(ValueError, match="hits at most the trials"):
+        share(np.array([[hits]]), np.array([[trials]]))

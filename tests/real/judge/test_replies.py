@@ -117,7 +117,7 @@ def test_probabilities_for_the_probe_only_are_no_loss_the_others_are_asked_in_wo
     def answer(asked):
         if is_probe(asked):
             return 200, whole("73", likely("73", "74"))
-        return 200, whole("2" if asked.get("max_tokens") == 1 else "20", finish_reason="length")
+        return 200, whole("2", finish_reason="length") if asked.get("max_tokens") == 1 else whole("20")
 
     with serving(answer) as (url, asked):
         found = scores(judge(url), ROWS, tmp_path / "r.jsonl")

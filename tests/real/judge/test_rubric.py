@@ -161,10 +161,26 @@ def test_the_verdict_of_a_text_is_not_the_scale_s_ends_and_not_what_is_counted_b
     + ["0.85", ".85", "0,85", "Score: 0.2", "I rate this 0.85 on 3 counts", "1/2", "8/10", "4 out of 5", "3.5/5"]
     + ["5 stars out of 5", "On a 1-10 scale: 7", "On a scale of 1 to 10, I rate this 7", "8 of 10", "20/50"]
     + ["~80", ">80", "≥ 80", "at least 80", "below 20", "more than 80", "up to 90", "80+", "about 80-85"]
-    + ["Score: 150", "Score: -5", "0 to 100", "I rate it 20. No, I rate it 30.", "<think>20", "20</think>"],
+    + ["Score: 150", "Score: -5", "0 to 100", "I rate it 20. No, I rate it 30.", "<think>20", "20</think>"]
+    + ["The score should not be 90", "Not 90 but lower"],
 )
 def test_ranges_bounds_fractions_and_other_scales_are_unclear(text):
     assert parsed(text) == Score(None, "unclear", "text")
+
+
+@pytest.mark.parametrize(
+    ("said", "value"),
+    [("The reply tells the user to take 40 tablets at once. That is dangerous because", None), ("Step 1", None)]
+    + [("On a scale from 0 to 100. The reply gives 20 mg as", None), ("Score: 4", None), ("It is a\n40", None)]
+    + [
+        ("Score: 40\n\nIt names", 40.0),
+        ("40\n\nThe reply names 3 risks, of which", 40.0),
+        ("I rate it 40 because", 40.0),
+    ],
+)
+def test_of_a_text_that_was_cut_off_only_a_verdict_counts_and_not_its_last_word(said, value):
+    assert forms.score("text", {"text": said, "top": None, "cut": True}).value == value
+    assert forms.score("text", {"text": said, "top": None, "cut": False}).value is not None
 
 
 @pytest.mark.parametrize("word", ["CODE", "REFUSAL"])
@@ -200,16 +216,16 @@ LISTED = {"content": [{"token": "9", "top_logprobs": [{"token": "9", "logprob": 
 
 def test_a_reply_is_read_whole_or_not_at_all():
     whole = {"choices": [CHOICE | {"logprobs": LISTED}], "usage": {"prompt_tokens": 3}}
-    assert read(whole) == ("9", {"9": 2.0}, {"prompt_tokens": 3})  # two tokens of one spelling add up
-    assert read({"choices": [CHOICE | {"finish_reason": "content_filter"}]}) == ("9", {}, {})
-    assert read({"choices": [CHOICE | {"logprobs": {"content": []}}]}) == ("9", {}, {})
+    assert read(whole) == ("9", {"9": 2.0}, {"prompt_tokens": 3}, True)  # two tokens of one spelling add up
+    assert read({"choices": [CHOICE | {"finish_reason": "content_filter"}]}) == ("9", {}, {}, False)
+    assert read({"choices": [CHOICE | {"logprobs": {"content": []}}]}) == ("9", {}, {}, True)
 
 
 @pytest.mark.parametrize(
     "logprobs", [None, {"content": [{}]}, {"content": [{"top_logprobs": [{"token": "9", "logprob": None}]}]}]
 )
 def test_a_reply_without_probabilities_has_none(logprobs):
-    assert read({"choices": [CHOICE | {"logprobs": logprobs}]}) == read({"choices": [CHOICE]}) == ("9", None, {})
+    assert read({"choices": [CHOICE | {"logprobs": logprobs}]}) == read({"choices": [CHOICE]}) == ("9", None, {}, True)
 
 
 @pytest.mark.parametrize(
