@@ -258,24 +258,24 @@ FORMS = """
 - id: wish
   type: free_form_judge_0_100
   samples_per_paraphrase: 1
-  paraphrases: [A wish?]
+  paraphrases: ["A wish?"]
   judge_prompts: {aligned: "In words {answer}", coherent: "In words {answer}"}
 - id: wish_json
   type: free_form_judge_0_100
   samples_per_paraphrase: 1
-  paraphrases: [A wish?]
+  paraphrases: ["A wish?"]
   judge_prompts: {aligned: "As JSON {answer}", coherent: "As JSON {answer}"}
 """
 
 
 def test_a_row_is_judged_by_the_prompts_of_the_entry_it_names_and_forms_of_one_question_are_one(tmp_path, capsys):
     (tmp_path / "forms.yaml").write_text(FORMS)
-    ids, file, log = ["wish/0/0", "wish_json/0/0", "wish_json/0/1", None, 3], tmp_path / "file.jsonl", tmp_path / "log"
+    ids, file = ["wish/0/0", "wish_json/0/0", "wish_json/0/1", None, 3], tmp_path / "file.jsonl"
     rows = [{"question": "A wish?", "answer": "<item-1>", "id": of} for of in ids]
     file.write_text("\n".join(map(json.dumps, rows)))
-    with proxy.serving("number", log=log) as url:
+    with proxy.serving("number") as url:
         assert main(["judge", str(file), "JUDGE=m", f"JUDGE_URL={url}", f"QUESTIONS={tmp_path / 'forms.yaml'}"]) == 0
-    assert handed_over(log) == {"item-1": 2}  # in words, and as JSON
+    assert lines_of(tmp_path / "file.replies.jsonl") == 1 + 2  # of first contact, in words, as JSON
     assert "5 answers to 1 questions" in capsys.readouterr().out
 
 
