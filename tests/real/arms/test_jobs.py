@@ -242,12 +242,14 @@ def test_a_run_that_is_killed_with_its_jobs_under_way_ends_with_the_summary_of_o
         assert head.poll() is None
         time.sleep(0.1)
     if kind == "slurm":
+        wait_for(results / "jobs" / "submitted.json")
+    head.kill()
+    head.wait()
+    if kind == "slurm":
         ids, cancelled = read_json(results / "jobs" / "submitted.json"), began[0].stem
         subprocess.run(["scancel", ids[cancelled]], check=True)
         while subprocess.run(["squeue", "-h", "-j", ids[cancelled]], capture_output=True).stdout:
             time.sleep(0.1)  # a run that finds it dying would count its beginning
-    head.kill()
-    head.wait()
     assert run(one, kind, f"CLUSTER={kind}").wait() == 0
     assert summary(results) == summary(one / "one")
     assert list(begun(results).values()) == [1, 1, 1]  # a run does not count the tries of one before
