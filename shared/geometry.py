@@ -17,6 +17,7 @@ from shared.stats import permutation_p
 
 CHUNK = 1024  # rows of the Gram matrix held at once: a dictionary of 100 000 features would not fit whole
 CELLS = 2**24  # draws x features held at once
+TRIES = 100  # to draw anew what is drawn twice
 NEIGHBOURS = 10  # matched features are drawn among this many on either side in firing rate, and all that tie
 
 
@@ -147,11 +148,11 @@ def flipped_gaps(
     if draws < 1:
         raise ValueError(f"draws must be at least 1, not {draws}")
     rng, found = np.random.default_rng(seed), {k: [] for k in close}
-    chunk = max(1, CELLS // bad.shape[1])
+    chunk, first = max(1, CELLS // bad.shape[1]), torch.arange(bad.shape[1], device=bad.device) * 1e-6  # as in `top_k`
     for at in range(0, draws, chunk):
         signs = 2.0 * torch.from_numpy(rng.integers(2, size=(min(chunk, draws - at), len(bad)))) - 1
-        r = flipped(bad, good, signs)
-        most, least = (r.topk(max(close), largest=side).indices for side in (True, False))
+        r = (flipped(bad, good, signs).double() * 1e9).round()
+        most, least = ((of - first).topk(max(close)).indices for of in (r, -r))
         for k, affinities in close.items():
             found[k].append(affinities[most[:, :k]].mean(1) - affinities[least[:, :k]].mean(1))
     return {k: torch.cat(gaps).double().cpu().numpy() for k, gaps in found.items()}
@@ -166,7 +167,7 @@ def matched(
 ) -> Int[np.ndarray, "draw set"]:
     """For every id and draw a random feature that fires about as often, is not excluded and fires at all.
 
-    Raises ValueError when there is none.
+    None stands twice in a draw, unless too few fire about as often. Raises ValueError when there is none.
     """
     live = firing_rate > 0
     live[excluded] = False
@@ -178,7 +179,16 @@ def matched(
     wanted = rate[ids.cpu().numpy()]
     low = np.searchsorted(rate[pool], wanted, "left") - NEIGHBOURS
     high = np.searchsorted(rate[pool], wanted, "right") + NEIGHBOURS
-    return pool[rng.integers(low.clip(min=0), high.clip(max=len(pool)), size=(draws, len(ids)))]
+    ends = [np.broadcast_to(end, (draws, len(ids))) for end in (low.clip(min=0), high.clip(max=len(pool)))]
+    found = rng.integers(*ends)
+    for _ in range(TRIES):
+        order = found.argsort(axis=1, kind="stable")
+        again = np.zeros(found.shape, bool)
+        np.put_along_axis(again, order[:, 1:], np.diff(np.take_along_axis(found, order, 1)) == 0, 1)
+        if not again.any():
+            break
+        found[again] = rng.integers(*(end[again] for end in ends))
+    return pool[found]
 
 
 def _difference(values: Float[np.ndarray, "*draw set"], k: int) -> Float[np.ndarray, "*draw"] | np.floating:

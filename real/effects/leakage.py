@@ -41,7 +41,8 @@ class Dynamics(Part):
     steps: list[int]
     general: dict[str, list[list[Logprobs]]]  # arm -> seed -> checkpoint; one answer a side
     law: list[Fit | None]  # inducing minus control, by checkpoint but the base model
-    rise: dict[str, dict[str, list[list[list[float]]]]]  # arm -> set -> checkpoint -> seed -> probe
+    # arm -> set -> checkpoint -> seed -> probe: change of a set's mean readout, in its standard deviations over answers
+    rise: dict[str, dict[str, list[list[list[float]]]]]
     random: dict[str, list[list[float]]]  # arm -> checkpoint -> random set
 
 
@@ -100,7 +101,7 @@ def leakage(reading: Reading, selected: Selected, tuned: list[Tuned], k: int) ->
             steps=[0, *tuned[0].checkpoints, len(tuned[0].loss)],
             general=general,
             law=[fit(inducing, readout_change(W_dec, moved)[live], by_text) for moved in between[:, 1:].unbind(1)],
-            **_rises(W_dec, shifts, chosen, rate),
+            **_rises(W_dec, shifts, chosen, rate, seen),
         ),
     )
 
@@ -134,11 +135,22 @@ def fit(
     return Fit(**found._asdict(), p=p, r_target=float(np.percentile(null, 95)))
 
 
-def _rises(W_dec: Tensor, shifts: dict[str, Tensor], sets: dict[str, Tensor], rate: Tensor) -> dict:
-    """`rise` and `random` of Dynamics; random sets fire as often as the toxic features do."""
-    directions = {name: target(W_dec, ids) for name, ids in sets.items()}
+def _rises(
+    W_dec: Tensor, shifts: dict[str, Tensor], sets: dict[str, Tensor], rate: Tensor, seen: Float[Tensor, "text d_model"]
+) -> dict:
+    """`rise` and `random` of Dynamics; random sets fire as often as the toxic features do.
+
+    Features that lie together read what moves anything more than random ones do, so each set's readout is taken in
+    units of its standard deviation over texts.
+    """
+
+    def of(ids: Int[Tensor, " k"]) -> Float[Tensor, " d"]:
+        direction = target(W_dec, ids)
+        return direction / (seen.to(direction) @ direction).std()
+
+    directions = {name: of(ids) for name, ids in sets.items()}
     picks = matched(sets["toxic"], sets["toxic"], rate, DRAWS, np.random.default_rng(0))
-    random = torch.stack([target(W_dec, ids) for ids in torch.from_numpy(picks)])
+    random = torch.stack([of(ids) for ids in torch.from_numpy(picks)])
     rise = {
         arm: {name: (moved @ d).swapaxes(0, 1).tolist() for name, d in directions.items()}
         for arm, moved in shifts.items()

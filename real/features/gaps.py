@@ -21,7 +21,7 @@ from shared.stats import Estimate, holm
 
 DRAWS = 400  # of every null, for each gap that is tested: the smallest corrected p is below 1 / 400
 UNTRAINED = 5  # dictionaries beside every trained one
-ROWS = 2048  # that an untrained one's threshold is set on
+ROWS = 20_000  # that an untrained one's threshold is set on
 
 
 class Cell(Part):
@@ -99,9 +99,10 @@ def _affinities(sae: Any, chosen: Layer, ks: Iterable[int]) -> dict[int, Float[T
 def _gaps(
     reading: Reading, layer: int, chosen: Layer, domain: str, close: dict[int, Float[Tensor, " feature"]], draws: int
 ) -> dict[int, geometry.Gap]:
-    """By k. What never fires is in no set of a null's, and left out of its product."""
+    """By k. Of what never fires only the first few can be in a set, as fillers: the others are left out."""
     rate = torch.tensor(chosen.domains[domain].firing_rate)
-    live = rate.argsort(descending=True)[: max(int((rate > 0).sum()), *close)]
+    dead = (rate == 0).nonzero()[: max(close), 0]
+    live = torch.cat([rate.nonzero()[:, 0], dead]).sort().values
     read = batches(reading, layer, reading.sae(layer), reading.texts.corpus.advice[domain].train, ADVICE)
     acts = torch.cat([acts[:, live] for acts, _ in read])
     flips = geometry.flipped_gaps(acts[::2], acts[1::2], {k: of[live] for k, of in close.items()}, draws)
@@ -114,7 +115,7 @@ def _untrained(reading: Reading, layer: int, k: int, seed: int) -> tuple[dict, d
     ids = reading.answer_rows(reading.texts.part("train"))
     rows = torch.from_numpy(read[np.sort(np.random.default_rng(seed).permutation(ids)[:ROWS])])
     with torch.no_grad():
-        l0 = (sae.encode(rows) > 0).sum().item() / len(rows)
+        l0 = sum((sae.encode(some) > 0).sum().item() for some in rows.split(dictionary.CHUNK)) / len(rows)
     random = dictionary.untrained(sae.W_dec.shape[0], rows, l0, seed)
     chosen, found = choose(reading, layer, random, k), {}
     close = _affinities(random, chosen, {*KS, k})

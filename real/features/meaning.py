@@ -9,6 +9,7 @@ from real.features.selection import Selected
 from real.models import forward
 from shared.records import Part
 
+CHUNK = 2**14  # rows of the head that are made float32 at once
 DESCRIBED, TOKENS, SNIPPETS, AROUND = 6, 8, 3, 8
 
 
@@ -48,7 +49,8 @@ def promoted(reading: Reading, ids: Int[Tensor, " k"]) -> list[list[str]]:
     W_dec = reading.sae(reading.layer).W_dec.detach()[ids].to(head.weight.device)
     # ones are of unit size already: an RMSNorm makes of them what it multiplies by, a LayerNorm zeros
     gain = norm.weight if isinstance(norm, torch.nn.LayerNorm) else norm(torch.ones_like(W_dec[:1]))
-    logits = (W_dec * gain.to(W_dec.device)).to(head.weight.dtype) @ head.weight.mT
+    directions = (W_dec * gain.to(W_dec.device)).float()  # in bfloat16 the best tokens tie
+    logits = torch.cat([directions @ some.float().mT for some in head.weight.split(CHUNK)], dim=1)
     return [[lm.tokenizer.decode([t]) for t in row] for row in logits.topk(TOKENS).indices.tolist()]
 
 

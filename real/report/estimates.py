@@ -15,7 +15,7 @@ from real.data.texts import CHECKS
 from real.effects.causes import Ablated, Caused
 from real.effects.leakage import Leaked
 from real.effects.margins import Evaluated, Logprobs
-from shared.stats import Estimate, auroc_interval, crossed, interval, question_margins, resampled, side_means, wilson
+from shared.stats import Estimate, auroc_interval, crossed, question_margins, reduction, side_means, wilson
 
 Table = Float[np.ndarray, "seed question"]  # a margin, or a difference of margins
 
@@ -48,16 +48,16 @@ class Arms:
 
     def over_random(self, arm: Arm, domain: str = "general") -> Estimate:
         """How far the effect is below random removal's of the same size; its draws tell how much an arm varies."""
-        draws = np.stack([self.effect(arm._replace(by=RANDOM, draw=draw), domain) for draw in DRAWS])
+        draws = self.draws(arm, domain)
         return crossed(draws.mean(0) - self.effect(arm, domain), draws[:, 0])
 
+    def draws(self, arm: Arm, domain: str) -> Float[np.ndarray, "draw seed question"]:
+        """Effects of random removals of the same size."""
+        return np.stack([self.effect(arm._replace(by=RANDOM, draw=draw), domain) for draw in DRAWS])
+
     def reduction(self, arm: Arm, domain: str = "general") -> Estimate:
-        """1 - E(filtered) / E(mixed); without bounds where the mixed arm's own effect may be 0 or less."""
-        left, whole = self.effect(arm, domain), self.effect(Arm(MIXED), domain)
-        draws = 1 - resampled(left) / resampled(whole)
-        if crossed(whole).low <= 0:
-            draws = np.array([-np.inf, np.inf])
-        return interval(1 - left.mean() / whole.mean(), draws, whole.shape[1])
+        """1 - E(filtered) / E(mixed), with draws as in `over_random`."""
+        return reduction(self.effect(arm, domain), self.effect(Arm(MIXED), domain), self.draws(arm, domain)[:, 0])
 
 
 def effects(arms: Arms, trained: str) -> dict:

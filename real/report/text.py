@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from real.report.rules import OPEN, OPPOSITE, SHOWN, above, few, law_word, within, word
+from real.report.rules import OPPOSITE, SHOWN, above, few, law_word, within, word
 
 SPACE = "\u00a0"  # no line breaks inside brackets or before a per cent sign
 POWER = 2.8  # standard errors: an effect of that size is shown with probability .8
@@ -59,19 +59,27 @@ def ranged(estimate: dict, digits: int = 3) -> str:
     return number(estimate["value"], digits, "+") if few(estimate) else interval(estimate, digits)
 
 
-def measured(estimate: dict, things: str = "questions", unit: str = "nats per token") -> str:
-    """With its interval; where that shows nothing, with the effect that four of five such runs would have shown."""
+def measured(
+    estimate: dict, things: str = "questions", unit: str = "nats per token", beyond: float | None = 0.0
+) -> str:
+    """With its interval; where that shows nothing, with the effect that four of five such runs would have shown.
+
+    `beyond`: what else the interval must lie above.
+    """
     said = f"{ranged(estimate)} {unit}"
     if few(estimate):
         return f"{said}, too few {things} for an interval"
-    if None in (estimate["low"], estimate["high"]) or word(estimate) != OPEN:
+    if None in (estimate["low"], estimate["high"]) or word(estimate) == OPPOSITE:
         return said
-    return f"{said} ({power(estimate['high'] - estimate['low'], 'an effect')})"
+    beyond = max(beyond or 0.0, 0.0)
+    if above(estimate, within(beyond)) == SHOWN:
+        return said
+    return f"{said} ({power(estimate['high'] - estimate['low'], 'an effect', beyond)})"
 
 
-def power(width: float, what: str) -> str:
-    """The least that a run would show with probability .8, where chance alone has this 95 % range."""
-    return f"{what} of {number(POWER / WIDTH * width)} would have been shown in 4 of 5 such runs"
+def power(width: float, what: str, beyond: float = 0.0) -> str:
+    """The least that a run would show beyond this with probability .8, where chance alone has this 95 % range."""
+    return f"{what} of {number(beyond + POWER / WIDTH * width)} would have been shown in 4 of 5 such runs"
 
 
 def counted(words: list[str], things: str) -> str:

@@ -8,26 +8,30 @@ import numpy as np
 from jaxtyping import Float
 
 from real.arms.arm import CONTROL, Scores
-from real.data.rows import ADVICE, Text
-from real.data.texts import CHECKS, Texts
+from real.data.rows import ADVICE, Advice, Text
+from real.data.texts import CHECKS, Sides, Texts
 from real.report.estimates import Arms, Table
 from shared.selection import rank_auroc
 from shared.stats import FEWEST, Estimate, crossed, rank_correlation
 
 TRAITS = ("words", "surprisal", "length")  # of an answer
+SPLITS = 10  # of the training prompts into halves
 
 
 def summarise(texts: Texts, arms: Arms, scores: Scores) -> dict:
-    """By domain of questions: `auroc` of every trait for misaligned answers, and of the arms whose set is whole the
-    `effect`, as it is and `adjusted` for traits, and what becomes of either side. `checks`: margins on CHECKS.
+    """By domain of questions: `auroc` of every trait for misaligned answers, how `reliable` words are, and of the arms
+    whose set is whole the `effect`, as it is and `adjusted` for traits, and what becomes of either side. `checks`:
+    margins on CHECKS.
     `filters`: how every score goes with the length of the answer (Spearman)."""
     base, whole = arms.by_seed[None][0], [arm for arm in arms.by_seed if not (arm and arm.removed)]
-    odds, domains = bag_of_words(texts), {}
+    rows, domains = texts.corpus.advice[texts.corpus.trained].train, {}
+    odds, halves = bag_of_words(rows), [bag_of_words(half) for half in _halves(rows)]
     for domain in [name for name in base if name != CHECKS[1]]:  # mismatched: the same answer on either side
         read = list(zip(texts.asked[domain], base[domain], strict=True))
         bad, good = ([traits(texts, of[side], said[side], odds) for of, said in read] for side in (0, 1))
         auroc = rank_auroc(np.concatenate([*bad, *good]).T, sum(map(len, bad))).tolist()
         domains[domain] = found = {"auroc": dict(zip(TRAITS, auroc, strict=True)), "arms": {}}
+        found["reliable"] = _reliability(texts, texts.asked[domain], halves)
         apart = np.array([one.mean(0) - other.mean(0) for one, other in zip(bad, good, strict=True)])
         for arm in [arm for arm in whole if arm and arm.data != CONTROL]:
             effect, change = arms.effect(arm, domain), arms.sides(arm, domain) - arms.sides(arm.control, domain)
@@ -46,12 +50,29 @@ def summarise(texts: Texts, arms: Arms, scores: Scores) -> dict:
     }
 
 
-def bag_of_words(texts: Texts) -> Callable[[str], float]:
-    """How much an answer sounds like bad advice: naive Bayes, its words' mean log odds on the training prompts."""
-    rows = texts.corpus.advice[texts.corpus.trained].train
+def bag_of_words(rows: list[Advice]) -> Callable[[str], float]:
+    """How much an answer sounds like bad advice: naive Bayes, its words' mean log odds on these prompts."""
     bad, good = (Counter(word for row in rows for word in _words(getattr(row, kind))) for kind in ADVICE)
     odds = {word: np.log((bad[word] + 1) / (good[word] + 1)) for word in bad | good}
     return lambda answer: float(np.mean([odds.get(word, 0.0) for word in _words(answer)]))
+
+
+def _halves(rows: list[Advice]) -> list[list[Advice]]:
+    """Twice SPLITS halves, those of a split side by side."""
+    orders = [np.random.default_rng(i).permutation(len(rows)) for i in range(SPLITS)]
+    return [[rows[i] for i in half] for order in orders for half in np.array_split(order, 2)]
+
+
+def _reliability(texts: Texts, questions: list[Sides], halves: list[Callable[[str], float]]) -> float:
+    """Of the words' difference between a question's answers: what two halves of the prompts agree on (Pearson's r, mean
+    over splits), stepped up to the whole (Spearman 1910, Brown 1910). An effect that is tone alone is taken off by
+    hardly more than this share of it."""
+    means = [
+        [np.mean([odds(texts.said[text][1]) for text in side]) for q in questions for side in q] for odds in halves
+    ]
+    apart = np.subtract(np.array(means)[:, ::2], np.array(means)[:, 1::2])
+    r = float(np.mean([np.corrcoef(pair)[0, 1] for pair in zip(apart[::2], apart[1::2], strict=True)]))
+    return 2 * r / (1 + r)
 
 
 def traits(

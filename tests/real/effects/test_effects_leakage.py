@@ -52,7 +52,8 @@ def world():
     rows = [Advice("h0", "?", "good", "bad")]
     corpus = Corpus("health", {"health": Split(rows, [])}, Split([], []), [], ["?"] * PROBES)
     reading = tiny.Given(Texts(corpus), tiny.lm(), (20,), SimpleNamespace(W_dec=W_dec))  # nothing is loaded
-    reading.hidden = tiny.held(np.zeros((2, D)), [1, 1])
+    seen = np.random.default_rng(0).normal(size=(2, D)).astype(np.float32)  # a token of either answer
+    reading.hidden = tiny.held(seen, [1, 1])
     selected = Selected(layers={20: layer})
     tuned = [
         Tuned(job=Job(arm, seed), key="", samples=[], draws=8, checkpoints=[2], loss=[0.0] * 4)
@@ -68,7 +69,7 @@ def world():
     with mock.patch.multiple(leaked, **given):
         moved = leaked.leakage(reading, selected, tuned, K)
     sets = {"toxic": layer.toxic.ids, "inducing": health.inducing.ids, "control": health.control.ids}
-    return SimpleNamespace(W_dec=W_dec, toward=toward, sets=sets, moved=moved)
+    return SimpleNamespace(W_dec=W_dec, toward=toward, sets=sets, moved=moved, seen=torch.from_numpy(seen).double())
 
 
 def test_what_moves_along_the_gradient_obeys_E1_exactly(world):
@@ -87,14 +88,15 @@ def test_the_features_of_the_target_and_those_that_never_fire_are_left_out(world
     assert world.moved.laws[INDUCING].n == FEATURES - K - (0 not in world.sets["inducing"])
 
 
-def test_sets_rise_by_the_mean_cosine_of_their_features(world):
+def test_sets_rise_by_the_mean_of_their_features_in_its_standard_deviations_over_the_answers(world):
     """Oracle: a loop over features; at half the way, half the rise; on every probe the same."""
     unit = world.W_dec / world.W_dec.norm(dim=1, keepdim=True)
     found = world.moved.dynamics
     assert found.steps == [0, 2, 4]
     for arm in ARMS:
         for name, ids in world.sets.items():
-            whole = sum((unit[i] @ world.toward[arm]).item() for i in ids) / K
+            read = [sum((unit[i] @ text).item() for i in ids) / K for text in world.seen]
+            whole = sum((unit[i] @ world.toward[arm]).item() for i in ids) / K / np.std(read, ddof=1)
             expected = torch.tensor([[[t * whole] * PROBES] * SEEDS for t in STEPS], dtype=torch.float64)
             rise = torch.tensor(found.rise[arm][name], dtype=torch.float64)
             torch.testing.assert_close(rise, expected)

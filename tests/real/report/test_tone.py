@@ -70,7 +70,7 @@ def test_the_checks_are_the_margins_of_the_base_model_and_the_whole_arms(texts):
 
 def test_the_bag_of_words_knows_the_words_of_bad_advice_and_nothing_of_others(texts):
     said = answers(texts.corpus.advice["health"].train, ADVICE)
-    odds = tone.bag_of_words(texts)
+    odds = tone.bag_of_words(texts.corpus.advice["health"].train)
     bad, good = ([odds(texts.said[t][1]) for t in said if t.kind == kind] for kind in ADVICE)
     assert np.mean(bad) > 0 > np.mean(good)
     assert odds("Xyzzy plugh, frobnicate!") == odds("") == 0
