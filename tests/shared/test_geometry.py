@@ -12,7 +12,7 @@ from scipy.stats import kstest
 from strategies import SEEDS, directions, orthogonal
 
 from shared import geometry
-from shared.geometry import affinities, affinity, cosine, dimensionality, flipped_gaps, interference, unit
+from shared.geometry import affinities, affinity, cosine, dimensionality, flipped_gaps, interference, matched, unit
 from shared.selection import point_biserial, top_k
 from shared.stats import permutation_p
 
@@ -200,16 +200,21 @@ def shuffle(drawn):
 def chosen_again(bad, good, close, k, signs):
     """The gap when the labels of these pairs are really flipped, and everything is done as it was the first time."""
     labels = torch.cat([signs > 0, signs < 0])
-    r = point_biserial([(torch.cat([bad, good]), labels)]).r
+    r = (point_biserial([(torch.cat([bad, good]), labels)]).r * 1e9).round()  # what ties but for rounding ties
     return (close[top_k(r, k)].mean() - close[top_k(-r, k)].mean()).item()
 
 
-@given(SEEDS, st.integers(2, 12), st.integers(4, 20), st.integers(1, 300))
+@given(SEEDS, st.integers(2, 12), st.integers(4, 20), st.integers(1, 300), st.booleans())
 @settings(deadline=None)
-def test_a_draw_of_the_null_is_the_gap_after_labels_are_really_flipped(seed, pairs, features, cells):
-    """Every draw, at two k at once and whatever is held at once; the signs are those that the seed gives."""
+def test_a_draw_of_the_null_is_the_gap_after_labels_are_really_flipped(seed, pairs, features, cells, on_or_off):
+    """Every draw, at two k at once and whatever is held at once; the signs are those that the seed gives.
+
+    Features that are only on or off tie often, and dead ones fill a set, the lower id first, as in `top_k`.
+    """
     rng = torch.Generator().manual_seed(seed)
     bad, good = torch.rand(2, pairs, features, generator=rng, dtype=torch.float64)
+    if on_or_off:
+        bad, good = ((acts > 0.5).double() * (torch.arange(features) % 3 > 0) for acts in (bad, good))
     near = {k: torch.rand(features, generator=rng, dtype=torch.float64) for k in (1, 3)}
     with mock.patch("shared.geometry.CELLS", cells):
         found = flipped_gaps(bad, good, near, draws=9, seed=seed)
@@ -263,6 +268,16 @@ def test_null_features_fire_as_often_are_live_and_not_toxic():
     apart = gap(torch.from_numpy(W), frequent, rare, toxic, rate, np.zeros(300))
     assert 0.69 < apart.null_low < apart.null_high < 0.72  # explained by frequency alone: not significant
     assert apart.p_null > 0.01
+
+
+@given(SEEDS, st.integers(2, 30))
+def test_in_a_draw_of_random_features_none_stands_twice(seed, k):
+    """Where twice as many as are wanted fire as often; where fewer do than are wanted all do, some twice."""
+    rate = torch.ones(2 * k + 1)
+    found = matched(torch.arange(k), torch.tensor([2 * k]), rate, 20, np.random.default_rng(seed))
+    assert all(len({*row}) == k for row in found.tolist())
+    few = matched(torch.arange(k), torch.arange(1, 2 * k + 1), rate, 20, np.random.default_rng(seed))
+    assert {*few.flatten().tolist()} == {0}
 
 
 def test_tied_rates_draw_from_all_that_tie():

@@ -8,8 +8,8 @@ from strategies import SEEDS
 
 from real.arms.arm import Arm, Job, Scores
 from real.data import corpus
-from real.data.rows import ADVICE, answers
-from real.data.texts import CHECKS, Texts
+from real.data.rows import ADVICE, Advice, Text, answers
+from real.data.texts import CHECKS, Own, Sides, Texts
 from real.effects.margins import Evaluated, Measured
 from real.report import tone
 from real.report.estimates import Arms
@@ -74,6 +74,28 @@ def test_the_bag_of_words_knows_the_words_of_bad_advice_and_nothing_of_others(te
     bad, good = ([odds(texts.said[t][1]) for t in said if t.kind == kind] for kind in ADVICE)
     assert np.mean(bad) > 0 > np.mean(good)
     assert odds("Xyzzy plugh, frobnicate!") == odds("") == 0
+
+
+def test_words_are_reliable_where_halves_of_the_prompts_agree_and_not_where_words_say_nothing(texts):
+    """Answers of ten words, each bad or good; or of any words, in a set whose answers' words are a coin's."""
+    rng, vocabulary = np.random.default_rng(0), [f"w{i}" for i in range(40)]
+
+    def said(lean: float) -> str:
+        return " ".join(rng.choice(vocabulary, 10, p=np.r_[[1 + lean] * 20, [1 - lean] * 20] / 40))
+
+    for lean, low, high in ((0.5, 0.7, 1.0), (0.0, -0.6, 0.6)):
+        rows = [Advice(f"h{i}", "?", said(-lean), said(lean)) for i in range(120)]
+        own = Own(
+            texts.corpus,
+            {
+                Text(f"q{i}", kind): ("?", said(lean * side))
+                for i in range(40)
+                for kind, side in (("misaligned", 1), ("aligned", -1))
+            },
+        )
+        asked = [Sides([Text(f"q{i}", "misaligned")], [Text(f"q{i}", "aligned")]) for i in range(40)]
+        halves = [tone.bag_of_words(half) for half in tone._halves(rows)]
+        assert low < tone._reliability(own, asked, halves) < high
 
 
 @given(SEEDS, st.integers(8, 40), st.integers(1, 3))

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -67,6 +68,16 @@ def test_fewer_than_eight_units_show_nothing_and_are_given_no_interval(value, on
         found = rules.overall([rules.word(e), rules.above(e, random)])
         assert found == "not shown" or (n >= 8 and found == expected)
     assert rules.above({**e, "n": 40}, {"low": -5.0, "high": -4.0, "n": n}) == ("shown" if n >= 8 else "not shown")
+
+
+@pytest.mark.parametrize("beyond", [0.0, 0.3])
+def test_the_effect_that_is_said_is_shown_in_four_of_five_runs_beyond_all_that_it_must_pass(beyond):
+    """4,000 runs of a truth of that size. `beyond`: as random directions' largest."""
+    rng, se = np.random.default_rng(0), 0.05
+    said = text.measured(drawn(0.01, 0.01 - 1.96 * se, 0.01 + 1.96 * se, 40), beyond=beyond)
+    least = float(re.search(r"an effect of (\S+) would", said)[1])
+    found = [drawn(x, x - 1.96 * se, x + 1.96 * se, 40) for x in rng.normal(least, se, size=4000)]
+    assert np.mean([rules.above(e, rules.within(beyond)) == "shown" for e in found]) == pytest.approx(0.8, abs=0.02)
 
 
 @given(NUMBERS, st.floats(0.01, 1), st.integers(8, 400))
