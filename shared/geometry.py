@@ -179,15 +179,16 @@ def matched(
     wanted = rate[ids.cpu().numpy()]
     low = np.searchsorted(rate[pool], wanted, "left") - NEIGHBOURS
     high = np.searchsorted(rate[pool], wanted, "right") + NEIGHBOURS
-    ends = [np.broadcast_to(end, (draws, len(ids))) for end in (low.clip(min=0), high.clip(max=len(pool)))]
-    found = rng.integers(*ends)
+    low, high = low.clip(min=0), high.clip(max=len(pool))
+    found, rows = rng.integers(low, high, size=(draws, len(ids))), np.arange(draws)
     for _ in range(TRIES):
-        order = found.argsort(axis=1, kind="stable")
-        again = np.zeros(found.shape, bool)
-        np.put_along_axis(again, order[:, 1:], np.diff(np.take_along_axis(found, order, 1)) == 0, 1)
-        if not again.any():
+        held = found[rows]
+        order, again = held.argsort(axis=1, kind="stable"), np.zeros(held.shape, bool)
+        np.put_along_axis(again, order[:, 1:], np.diff(np.take_along_axis(held, order, 1)) == 0, 1)
+        held[again] = rng.integers(*(np.broadcast_to(end, held.shape)[again] for end in (low, high)))
+        found[rows], rows = held, rows[again.any(1)]
+        if not len(rows):
             break
-        found[again] = rng.integers(*(end[again] for end in ends))
     return pool[found]
 
 
