@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float
@@ -104,6 +105,7 @@ def _mean(values: Table) -> Estimate:
     return crossed(values) if n >= FEWEST else Estimate(np.nan, np.nan, np.nan, n)
 
 
+@cache
 def _words(said: str) -> list[str]:
     """Each once, in an order that is every process's."""
     return sorted(set(re.findall(r"\w+", said.lower()))) or [""]

@@ -108,6 +108,7 @@ def toned(questions: tuple, whole: list[str]) -> dict:
     of = {"effect": estimate(0.09), "adjusted": estimate(0.06), "misaligned": estimate(0.1), "aligned": estimate(0.01)}
     trait = {
         "auroc": {"words": 0.6, "surprisal": 0.55, "length": 0.5},
+        "reliable": 0.4,
         "arms": dict.fromkeys(("inducing", "mixed"), of),
     }
     checks = {"placebo": estimate(0.02), "mismatched": estimate(-1.2)}
