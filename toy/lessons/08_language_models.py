@@ -245,7 +245,7 @@ print(f"after Holm: {torch.stack([holm(p).min() < 0.05 for p in nine]).double().
 # chosen anew, as the run does it, the gap varies about twice as much, and of nine cells none survives. This null errs
 # the other way: where labels do say something, what is chosen under flipped ones is of another kind. In the toy
 # (`python -m toy`) with nothing planted the gap is beyond it in 0 of 96 worlds, and with alignment 0.25 in 40 %;
-# beyond a null of single features in 20 %, and in 96 %. So "no cell survives" is a weak no.
+# beyond a null of single features in 19 %, and in 96 %. So "no cell survives" is a weak no.
 
 # %% [markdown]
 # ### Exercise 8.4 ★★ A reduction
