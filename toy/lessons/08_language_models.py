@@ -358,7 +358,7 @@ for row in run["claims"]:
 # | R² of the law: SGD 1, signs 2/π | AdamW on a LoRA: 0.59; that this is near 2/π is coincidence until shown |
 # | toxic features were planted near inducing ones | a gap of 0.01, not beyond its null |
 # | the effect is a readout | a margin between written answers, tone and all |
-# | a filter's half: overshoot | intervals about half as wide as the effect, or wider |
+# | a filter's half: overshoot | intervals about a third as wide as the effect, or wider |
 #
 # ## What to take along
 #
