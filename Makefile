@@ -58,12 +58,12 @@ clean-data: .venv/installed
 models: .venv/installed
 	@$(PY) -m real models
 
-# A file to a worker, one thread each, the longest files first. Three to two cores: what starts or waits leaves one idle.
+# A file to a worker, one thread each, the longest files first. Four to two cores: what starts or waits leaves one idle.
 LONG := tests/test_real_run.py tests/toy/test_toy_run.py tests/real/arms/test_jobs.py tests/test_real_families.py \
         tests/real/arms/test_processes.py tests/toy/test_lessons.py tests/real/judge/test_client.py tests/real/test_main.py \
         tests/real/screening/test_clean_data.py tests/real/models/test_checks.py tests/test_fine_tune_lesson.py tests/toy/test_explore.py
 test: .venv/installed
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder $(LONG) \
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder $(LONG) \
 	  $(filter-out $(LONG),$(shell find tests -name 'test_*.py' | sort))
 
 lint: .venv/installed
