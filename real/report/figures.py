@@ -120,8 +120,9 @@ def dynamics(title: str, summary: dict) -> Figure:
             _line(panel, steps, rises, name)
         panel.set(title=f"readouts of each set of features,\n{arm} arm")
         panel.sharey(readouts[0])
-    readouts[0].set(ylabel="change, activation units")
-    fig.supxlabel("optimiser step", fontsize=10)
+    readouts[0].set(ylabel="change, standard deviations\nover the training answers")
+    for panel in (margins, *readouts):
+        panel.set(xlabel="optimiser step")
     return _explained(fig, readouts[0], ncols=4)
 
 
