@@ -35,8 +35,8 @@ def sweep(base: WorldSettings, worlds: int) -> dict:
 def beyond_nulls(base: WorldSettings, worlds: int) -> dict[str, Estimate]:
     """Share of worlds whose gap is beyond each null, p < 0.05: with nothing planted, how often a null is wrong.
 
-    A null of flipped labels takes them to say nothing. Here they do, and what is chosen under flipped ones fires
-    together more, so that it is too wide. One of matched features takes those to be independent, and is too narrow.
+    A null of flipped labels takes them to say nothing. Here they do, and what is chosen under flipped ones is of
+    another kind. One of matched features takes those to be independent.
     """
 
     def beyond(s: WorldSettings) -> tuple[bool, bool]:

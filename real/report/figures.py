@@ -112,17 +112,19 @@ def dynamics(title: str, summary: dict) -> Figure:
     fig, ((margins, *readouts),) = _figure(title, 4.1, 1, 1 + len(arms), zero="h", sharex=True)
     for aside, (arm, row) in zip((-0.007, 0.007), arms.items(), strict=True):
         _line(margins, [step + aside * steps[-1] for step in steps], row["margin"], arm)
-    margins.set(title="margin of either arm,\ngeneral questions", ylabel="change, nats per answer token")
+    margins.set(
+        title="margin of either arm,\ngeneral questions",
+        ylabel="change, nats per answer token",
+        xlabel="optimiser step",
+    )
     for panel, (arm, row) in zip(readouts, arms.items(), strict=True):
         low, high = (_numbers(*(band[end] for band in row["random"])) for end in ("low", "high"))
         panel.fill_between(steps, low, high, color=BAND, lw=0, alpha=0.7, label="95 % of random sets")
         for name, rises in row["rise"].items():
             _line(panel, steps, rises, name)
-        panel.set(title=f"readouts of each set of features,\n{arm} arm")
+        panel.set(title=f"readouts of each set of features,\n{arm} arm", xlabel="optimiser step")
         panel.sharey(readouts[0])
     readouts[0].set(ylabel="change, standard deviations\nover the training answers")
-    for panel in (margins, *readouts):
-        panel.set(xlabel="optimiser step")
     return _explained(fig, readouts[0], ncols=4)
 
 

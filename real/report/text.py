@@ -69,10 +69,9 @@ def measured(
     said = f"{ranged(estimate)} {unit}"
     if few(estimate):
         return f"{said}, too few {things} for an interval"
-    if None in (estimate["low"], estimate["high"]) or word(estimate) == OPPOSITE:
-        return said
     beyond = max(beyond or 0.0, 0.0)
-    if above(estimate, within(beyond)) == SHOWN:
+    decided = word(estimate) == OPPOSITE or above(estimate, within(beyond)) == SHOWN
+    if decided or None in (estimate["low"], estimate["high"]):
         return said
     return f"{said} ({power(estimate['high'] - estimate['low'], 'an effect', beyond)})"
 

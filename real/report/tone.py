@@ -22,8 +22,7 @@ SPLITS = 10  # of the training prompts into halves
 def summarise(texts: Texts, arms: Arms, scores: Scores) -> dict:
     """By domain of questions: `auroc` of every trait for misaligned answers, how `reliable` words are, and of the arms
     whose set is whole the `effect`, as it is and `adjusted` for traits, and what becomes of either side. `checks`:
-    margins on CHECKS.
-    `filters`: how every score goes with the length of the answer (Spearman)."""
+    margins on CHECKS. `filters`: how every score goes with the length of the answer (Spearman)."""
     base, whole = arms.by_seed[None][0], [arm for arm in arms.by_seed if not (arm and arm.removed)]
     rows, domains = texts.corpus.advice[texts.corpus.trained].train, {}
     odds, halves = bag_of_words(rows), [bag_of_words(half) for half in _halves(rows)]
