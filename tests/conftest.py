@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test needs a hub, and none waits for one
+os.environ["LOKY_MAX_CPU_COUNT"] = "1"  # the suite shares the cores out; and hooks and patches are of this process
 
 import pytest
 from beartype import BeartypeConf

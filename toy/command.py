@@ -10,7 +10,7 @@ from shared.errors import InputError
 
 
 def command(argv: list[str], module: str, default: str, work: Callable[[Path], None]) -> int:
-    """`python -m MODULE [FOLDER]`. The exit status: 2, after one line, for what the user can mend."""
+    """`python -m MODULE [FOLDER]`. The exit status: 2, after one line, for what the user can mend; 130 for Ctrl-C."""
     try:
         if len(argv) > 1 or any(arg.startswith("-") or "=" in arg for arg in argv):
             raise InputError(f"usage: python -m {module} [FOLDER]; it has no settings")
@@ -18,6 +18,9 @@ def command(argv: list[str], module: str, default: str, work: Callable[[Path], N
     except InputError as error:
         print(f"toy: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("toy: stopped", file=sys.stderr)
+        return 130
     return 0
 
 

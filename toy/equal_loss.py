@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from shared.cores import in_parallel, one_thread
+from shared.cores import in_processes, one_thread
 from shared.stats import Estimate, over_seeds
 from toy import consequences, law
 from toy.measure import change_at_loss
@@ -124,7 +124,7 @@ def sweep(base: WorldSettings, worlds: int) -> dict:
         raise ValueError(f"alignment must be above 0, got {base.alignment}")
     seeds = [replace(base, seed=seed) for seed in range(worlds)]
     cells = [(rule, eta) for rule, etas in RATES.items() for eta in etas]
-    found = in_parallel(lambda one: _curves(arms(world(one)), cells), seeds)
+    found = in_processes(lambda one: _curves(arms(world(one)), cells), seeds)
     sgds = [one["sgd", RATES["sgd"][0]][HALF] for one in found]
 
     def over_worlds(cell: tuple[str, float]) -> dict:
@@ -134,7 +134,7 @@ def sweep(base: WorldSettings, worlds: int) -> dict:
             "times_sgd": _ratio([one[HALF] for one in of], sgds),
         }
 
-    counts = in_parallel(lambda k: _ratios([replace(one, n_each=k) for one in seeds]), COUNTS)
+    counts = in_processes(lambda k: _ratios([replace(one, n_each=k) for one in seeds]), COUNTS)
     return {
         "shares": SHARES,
         "rules": {rule: {eta: over_worlds((rule, eta)) for eta in etas} for rule, etas in RATES.items()},

@@ -75,7 +75,7 @@ def world(settings: WorldSettings) -> World:
     def draw(kind: str | None) -> Float[Tensor, "sample feature"]:
         x = torch.zeros(s.n_samples, len(W), dtype=W.dtype)
         for ids, k in [(kinds["background"], min(TOPIC, s.n_background))] + ([(kinds[kind], 1)] if kind else []):
-            picks = torch.rand(s.n_samples, len(ids), generator=generator).argsort(1)[:, :k]
+            picks = torch.rand(s.n_samples, len(ids), generator=generator).topk(k, largest=False).indices
             values = torch.rand(s.n_samples, k, generator=generator, dtype=W.dtype)
             x.scatter_(1, ids[picks], 0.5 + 0.5 * values)
         return x

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from shared import geometry, leakage
-from shared.cores import in_parallel, one_thread
+from shared.cores import in_processes, one_thread
 from shared.stats import Estimate, over_seeds
 from toy import consequences
 from toy.measure import change_at_loss, off_diagonal, state_leakage, step_change
@@ -96,7 +96,7 @@ def shared_rises() -> dict[str, dict[int, Estimate]]:
     f_t is asked to rise by 1 at its own input x_t, for every t at once: L = sum_t (f_t(x_t) - 1)^2 / 2 from A = 0.
     """
     cells = [(name, k) for name in WAYS for k in COUNTS]
-    found = in_parallel(lambda name, k: over_seeds(_shared_rise(k, WAYS[name])), *zip(*cells, strict=True))
+    found = in_processes(lambda name, k: over_seeds(_shared_rise(k, WAYS[name])), *zip(*cells, strict=True))
     rises = dict(zip(cells, found, strict=True))
     return {name: {k: rises[name, k] for k in COUNTS} for name in WAYS}
 

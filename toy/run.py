@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from shared import geometry, leakage, records
-from shared.cores import in_parallel, one_thread
+from shared.cores import in_processes, one_thread
 from toy import (
     equal_loss,
     figures,
@@ -48,7 +48,7 @@ def run(out: Path, settings: RunSettings = RunSettings()) -> dict:  # noqa: B008
     models = {"pentagon": train(pentagon), "crowd": train(crowd)}
     errors = law_errors(models["pentagon"], pentagon) + law_errors(models["crowd"], crowd)
     cosines = off_diagonal([geometry.cosine(W, W) for W in models["crowd"].W.double()])
-    rules = in_parallel(lambda rule: spilled(models["crowd"], crowd, rule), optimisers.RULES)
+    rules = in_processes(lambda rule: spilled(models["crowd"], crowd, rule), optimisers.RULES)
     measured = dict(zip(optimisers.RULES, rules, strict=True))
     rescaled, equal = (rescaling.summary(models["crowd"].W.double(), crowd), equal_loss.sweep(world, settings.worlds))
     space = {

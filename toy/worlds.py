@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import partial
 
-from shared.cores import in_parallel
+from shared.cores import in_processes
 from shared.geometry import affinity
 from shared.stats import Estimate, over_seeds, wilson
 from toy.misalignment import FILTERS, FRACTIONS, World, WorldSettings, experiment, filtered, gap, select, world
@@ -19,9 +19,9 @@ def sweep(base: WorldSettings, worlds: int) -> dict:
         raise ValueError(f"worlds must be at least 1, got {worlds}")
     seeds = [replace(base, seed=seed) for seed in range(worlds)]
     topics = partial(filtered, filters=("geometry", "random"), fractions=(0.5,))
-    doses = {a: in_parallel(experiment, [replace(s, alignment=a) for s in seeds]) for a in ALIGNMENTS}
-    plain = in_parallel(filtered, seeds)
-    crowded = {a: in_parallel(topics, [replace(s, topic_alignment=a) for s in seeds]) for a in TOPIC_ALIGNMENTS}
+    doses = {a: in_processes(experiment, [replace(s, alignment=a) for s in seeds]) for a in ALIGNMENTS}
+    plain = in_processes(filtered, seeds)
+    crowded = {a: in_processes(topics, [replace(s, topic_alignment=a) for s in seeds]) for a in TOPIC_ALIGNMENTS}
     return {
         "alignment": {a: responses(found) for a, found in doses.items()},
         "true_gap": {a: over_seeds([true_gap(world(replace(s, alignment=a))) for s in seeds]) for a in ALIGNMENTS},
@@ -44,7 +44,7 @@ def beyond_nulls(base: WorldSettings, worlds: int) -> dict[str, Estimate]:
         found = gap(this, select(this, s.n_each), DRAWS)
         return found.p < 0.05, found.p_null < 0.05
 
-    counted = in_parallel(beyond, [replace(base, seed=seed) for seed in range(worlds)])
+    counted = in_processes(beyond, [replace(base, seed=seed) for seed in range(worlds)])
     return {name: wilson(sum(one[i] for one in counted), worlds) for i, name in enumerate(("flips", "matched"))}
 
 

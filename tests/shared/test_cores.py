@@ -22,13 +22,42 @@ from shared.cores import shared_out, threads
 ROOT = Path(__file__).parents[2]
 
 
+def python(code: str, **env: str) -> str:
+    """What it prints, in a process of its own that may use every core."""
+    env = {name: value for name, value in os.environ.items() if name != "LOKY_MAX_CPU_COUNT"} | env
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True).stdout
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="an affinity is Linux's")
 def test_a_process_that_is_held_to_one_core_counts_one():
     asked = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])"
     said = "from shared.cores import cores; print(cores())"
     for before, found in (("", len(os.sched_getaffinity(0))), (f"{asked}; ", 1)):
-        done = subprocess.run([sys.executable, "-c", before + said], cwd=ROOT, capture_output=True, text=True)
-        assert done.stdout == f"{found}\n"
+        assert python(before + said) == f"{found}\n"
+
+
+PROCESSES = """
+import os, time, torch
+from shared.cores import in_processes
+from shared.errors import InputError
+
+def task(item, power):
+    time.sleep(1)  # long enough for the other process to take one
+    if power == 9:
+        raise InputError("nine")
+    return item**power, os.getpid(), torch.get_num_threads()
+
+powers, pids, threads = zip(*in_processes(task, range(4), [2, 3, 2, 3]))
+print(powers, len({*pids, os.getpid()}), set(threads))
+try:
+    in_processes(lambda item: task(item, 9), range(2))
+except InputError as error:
+    print(error)
+"""
+
+
+def test_in_processes_of_one_thread_each_gives_every_result_in_order_and_raises_what_one_raises():
+    assert python(PROCESSES, LOKY_MAX_CPU_COUNT="2", OMP_NUM_THREADS="") == "(0, 1, 4, 27) 3 {1}\nnine\n"
 
 
 @given(st.lists(st.integers()), st.integers(1, 4))

@@ -114,3 +114,12 @@ def test_a_folder_that_turns_bad_during_the_run_is_one_line_too(few, tmp_path, c
     assert __main__.main([str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["law.png"]
+
+
+def test_ctrl_c_is_one_line(tmp_path, capsys, monkeypatch):
+    def stopped(out):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(__main__, "run", stopped)
+    assert __main__.main([str(tmp_path)]) == 130
+    assert capsys.readouterr().err == "toy: stopped\n"

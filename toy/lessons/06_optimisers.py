@@ -101,7 +101,7 @@ print("cosines (SGD's):     ", cosine(pentagon[:1], pentagon)[0].numpy().round(3
 # ### Exercise 6.2 ★ Momentum
 #
 # Not every rule breaks the law. SGD with momentum steps along a velocity, the sum of past gradients, older ones damped
-# by $\mu$; with weight decay every readout also shrinks by $\eta\lambda$ of itself (E5):
+# by $\mu$; with decoupled weight decay every readout also shrinks by $\eta\lambda$ of itself (E5):
 #
 # $$\Delta f_j = -\eta\,\Big\langle d_j,\ \sum_i \mu^{k-i} g_i\Big\rangle - \eta\lambda f_j \tag{6.2}$$
 #
