@@ -59,6 +59,7 @@ def run(s: Settings) -> None:
         step("9-causes", causes.causes, read, selected, watched, moved.norm, k)
         step("10-judge", scoring.judge, read, tuned, questions, j, harm and harm.failed)
         step("11-report", summary.write, read, s, step.records, drawn)
+    print(f"read {s.folder / 'report.html'}")
 
 
 def compare(s: Settings) -> None:

@@ -119,6 +119,7 @@ def test_a_second_run_skips_every_step_loads_no_model_and_changes_nothing(copied
     moved = run(folder, results)  # to another folder: the report names it
     assert moved.count("unchanged, skipped") == 10 and "11-report done in " in moved
     out = run(folder, results)
+    assert out.endswith(f"read {results / 'report.html'}\n")
     assert out.count("unchanged, skipped") == 11 and "..." not in out
     assert summary(results) == before
 

@@ -52,8 +52,8 @@ def _around(tokenizer, prompt: str, system: str = "") -> tuple[list[int], int]:
         before = f"{system}\n\n" if system else ""
         return tokenizer(before + PLAIN.format(prompt=prompt))["input_ids"], tokenizer.eos_token_id
     whole = written(tokenizer, prompt, system)
-    if MARK not in whole:
-        raise InputError("the chat template drops or changes what the assistant says")
+    if whole.count(MARK) != 1:
+        raise InputError("the chat template drops, changes or repeats what the assistant says")
     before, _, after = (tokenizer(part, add_special_tokens=False)["input_ids"] for part in whole.rpartition(MARK))
     marked = tokenizer.decode(after[:1]).strip()  # empty: the template writes no more than a line's end
     return before, after[0] if marked else tokenizer.eos_token_id

@@ -184,7 +184,7 @@ def _texts(tokenizer, embedded: int) -> list[Encoded]:
     if tokenizer.chat_template and PROMPT not in written(tokenizer, PROMPT):
         raise InputError("the chat template drops or changes what the user says")
     texts = [encode(tokenizer, PROMPT, answer) for answer in ANSWERS]
-    highest = max(id for text in texts for id in text.ids)
+    highest = max(tokenizer.eos_token_id, *(id for text in texts for id in text.ids))  # EOS pads what is sampled
     if highest >= embedded:
         raise InputError(f"its tokenizer writes token {highest}, the model knows {embedded}: are both of one model?")
     if not all(text.start < text.end for text in texts):

@@ -131,6 +131,10 @@ def test_a_config_file_that_is_none_is_one_line(text, folder):
 
 TEMPLATES = {
     "drops the answer": ("{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}", "assistant says"),
+    "says the answer twice": (
+        "{% for m in messages %}{{ m.content }} {% endfor %}{{ messages[-1].content }}",
+        "assistant says",
+    ),
     "lower-cases": ("{% for m in messages %}{{ m.content | lower }}\n{% endfor %}", "user says"),
     "drops the prompt": ("{% for m in messages if m.role != 'user' %}{{ m.content }}{% endfor %}", "user says"),
     "has a syntax error": ("{% for m in messages %}{{ m.content }", "TemplateSyntaxError"),
@@ -168,6 +172,9 @@ def test_a_tokenizer_without_an_end_or_with_more_tokens_than_the_model_or_of_ano
     more.add_special_tokens({"additional_special_tokens": [f"<|{i}|>" for i in range(40)] + ["<|new|>"]})
     more.save_pretrained(folder)
     (folder / "chat_template.jinja").write_text("<|new|>" + standins.QWEN_TEMPLATE)
+    assert "the model knows 600: are both of one model?" in refused(folder)
+    (folder / "chat_template.jinja").write_text(standins.QWEN_TEMPLATE)  # then only what pads is not known
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"eos_token": "<|new|>"}))
     assert "the model knows 600: are both of one model?" in refused(folder)
 
 
