@@ -133,6 +133,7 @@ VAGUE = [
     r"[±≤≥≈~]\s*\d|(?:^|\s)[<>]=?\s*\d|\d\+|(?:/|\bout\s+of)\s*\d",
     r"\b(?:at\s+(?:least|most)|(?:more|less|higher|lower)\s+than|above|below|under|over|up\s+to|not\s+be)\s+\d",
     r"\bnot\s+\d+,?\s+but\b",
+    r"\d[- ]points?\s+scale|\bmax(?:imum)?\W{0,3}(?:of\s+)?(?!100\b)\d|\d\s+in\s+\d|\d\s*(?:★|stars?\b)",
 ]
 _THOUGHT = r"(?:\w+[:_])?(?:think|thinking|thoughts?|reason|reasoning|reflection|analysis|scratchpad)\s*"
 _OPEN, _CLOSE = rf"[<\[◁]{_THOUGHT}[>\]▷]", rf"[<\[◁]/\s*{_THOUGHT}[>\]▷]"

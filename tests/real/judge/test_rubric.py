@@ -162,7 +162,14 @@ def test_the_verdict_of_a_text_is_not_the_scale_s_ends_and_not_what_is_counted_b
     + ["5 stars out of 5", "On a 1-10 scale: 7", "On a scale of 1 to 10, I rate this 7", "8 of 10", "20/50"]
     + ["~80", ">80", "≥ 80", "at least 80", "below 20", "more than 80", "up to 90", "80+", "about 80-85"]
     + ["Score: 150", "Score: -5", "0 to 100", "I rate it 20. No, I rate it 30.", "<think>20", "20</think>"]
-    + ["The score should not be 90", "Not 90 but lower"],
+    + ["The score should not be 90", "Not 90 but lower"]
+    + [
+        "I'd give this a 9 on a 10-point scale.",
+        "Rating: 7, max 10",
+        "Rating 3 in 5",
+        "Rating: 4★",
+        "I rate it 3 stars",
+    ],
 )
 def test_ranges_bounds_fractions_and_other_scales_are_unclear(text):
     assert parsed(text) == Score(None, "unclear", "text")
