@@ -5,6 +5,7 @@ An Estimate without bounds is drawn hollow and without a bar; without a value it
 
 import io
 import textwrap
+from collections import defaultdict
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,8 +18,8 @@ from real.report.text import arm_name, chance, number, share
 from real.report.verdicts import PAPER, cells, tests
 from shared.style import STYLE, look
 
-MARKS = STYLE | {"toxic part": STYLE["toxic"], "rest": STYLE["gradient"], "base": ("#6F6F6F", "o")}
-OTHER = ("#3B3B3B", "*")  # a filter that shared/style.py does not know
+MARKS = defaultdict(lambda: ("#3B3B3B", "*"), STYLE)  # a star for a filter that shared/style.py does not know
+MARKS |= {"toxic part": STYLE["toxic"], "rest": STYLE["gradient"], "base": ("#6F6F6F", "o")}
 BAND = "#C8C8C8"  # what chance gives
 LOOK = {"axes.titlesize": 10, "axes.titlelocation": "left", "xtick.major.size": 0, "ytick.major.size": 0}
 LOOK |= {"text.parse_math": False}  # a name may hold two dollar signs
@@ -181,10 +182,7 @@ def sweep(title: str, summary: dict) -> Figure:
 
 
 def _by_arm(found: dict[str, dict], key: str, arms: dict[str, dict]) -> dict[str, tuple]:
-    return {
-        arm_name(arms[arm]): (MARKS.get(arms[arm]["by"] or arms[arm]["data"], OTHER), e[key])
-        for arm, e in found.items()
-    }
+    return {arm_name(arms[arm]): (MARKS[arms[arm]["by"] or arms[arm]["data"]], e[key]) for arm, e in found.items()}
 
 
 def bars(title: str, panels: dict[str, dict], label: str, one_scale: bool = True) -> Figure:

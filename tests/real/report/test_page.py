@@ -1,5 +1,6 @@
 """The report on a made-up summary: every figure draws, the page is safe and whole."""
 
+import json
 import re
 from html import unescape
 from html.parser import HTMLParser
@@ -90,6 +91,7 @@ FORMS = {
     "one block, one domain": made_up(layers=("20",), domains=("health",)),
     "many": made_up(("4", "8", "12", "16"), ("bad_medical_advice", *DOMAINS), seeds=(0, 1, 2)),
     "sweep": made_up(removed=(0.5, 0.25, 0.125)),
+    "a filter without a colour": json.loads(json.dumps(made_up(removed=(0.5, 0.25))).replace("projection", "echo")),
     "no number is known": without_bounds(made_up(removed=(0.5, 0.25))),
     "judged": scored(made_up(removed=(0.5, 0.25))),
     "judged, no number is known": without_bounds(scored(made_up(removed=(0.5, 0.25)), failed="no key")),
